@@ -1,0 +1,42 @@
+"""Drafting policies: small objects that answer where to grow and what to submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specbranch.policies.adaedl import AdaEDL
+from specbranch.policies.autoregressive import Autoregressive
+from specbranch.policies.base import Outcome, Policy
+from specbranch.policies.best_first import BestFirst
+from specbranch.policies.pearl import PEARL
+from specbranch.policies.specbranch import SpecBranch
+from specbranch.policies.sps import SpeculativeSampling
+
+POLICIES: dict[str, type[Policy]] = {
+    policy.name: policy
+    for policy in (Autoregressive, SpeculativeSampling, AdaEDL, PEARL, SpecBranch, BestFirst)
+}
+
+
+def make_policy(name: str, **options: Any) -> Policy:
+    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, bestfirst).
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in POLICIES:
+        raise ValueError(f"method: expected one of {', '.join(POLICIES)}, got {name!r}")
+    return POLICIES[name](**options)
+
+
+__all__ = [
+    "POLICIES",
+    "PEARL",
+    "AdaEDL",
+    "Autoregressive",
+    "BestFirst",
+    "Outcome",
+    "Policy",
+    "SpecBranch",
+    "SpeculativeSampling",
+    "make_policy",
+]

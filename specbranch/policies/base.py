@@ -1,0 +1,55 @@
+"""What a drafting policy answers. Everything else is the loop's, and there is one loop."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specbranch.tree import Node, SpeculationTree
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round came to, told to the policy after the tree was re-rooted."""
+
+    hit: bool  # the token that ended the walk was in the tree
+    accepted: int  # submitted guesses that were right
+    submitted: int  # submitted guesses, the root excluded
+    cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
+
+
+class Policy(ABC):
+    """Decides where the tree grows and what the target checks.
+
+    A policy sees a tree of plain numbers and knows no tensor, lane or model. No policy can change
+    the law of the output: verification alone decides what is committed.
+
+    Under the rejection coupling `fan` may look at a node's law (`max_prob`, `entropy`) and at the
+    tree's shape, never at which tokens were drawn.
+    """
+
+    name: str
+    overlaps = False  # the draft grows while the target is busy
+    max_fan = 1  # the most children `fan` asks for
+
+    def begin(self) -> None:
+        """Forget what earlier requests taught that does not carry over."""
+
+    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+        """The nodes to expand in draft step `step` of this phase; none ends the phase.
+
+        busy: the target is working on `tree.submitted`; the phase also ends when it answers.
+        """
+        return ()
+
+    def fan(self, node: Node) -> int:
+        """How many of the draft's ranked candidates become children of a just expanded node."""
+        return 1
+
+    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+        """A subtree at the root, parents before children: the rows of the next target forward."""
+        return (tree.root,)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Learn from the round that just ended."""

@@ -1,0 +1,97 @@
+"""SpecBranch: hedge the next rejection with parallel branches (arXiv 2506.01979)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from specbranch.policies.base import Outcome, Policy
+from specbranch.tree import Node, SpeculationTree
+
+KEEP_NOTHING, KEEP_CONFIDENT, KEEP_ALL = 0, 1, 2
+
+
+class SpecBranch(Policy):
+    """Draft stage and branch stage of the paper.
+
+    Draft stage, after a miss and with the target idle: a chain that ends at the *branch point*,
+    the first node where the draft's confidence falls below epsilon, or after gamma tokens.
+    Branch stage, while the target checks the chain: k = max(1, floor(k_max (1 - max_prob)))
+    candidates fork at the branch point and every branch grows by one token a step. If the walk
+    ends in a branch, that branch lives on and is the next chain; otherwise all of them are dropped.
+
+    k_max: branches at most. gamma: tokens of a chain, and of a branch, at most.
+    epsilon: confidence below which a node is a branch point.
+    keep: how much of a surviving branch to submit, asked after verification: KEEP_NOTHING (only
+        the new root), KEEP_CONFIDENT (up to the branch point) or KEEP_ALL. The paper's H-RAD
+        classifier answers here; by default confidence alone decides.
+    """
+
+    name = "specbranch"
+    overlaps = True
+
+    def __init__(
+        self,
+        k_max: int = 4,
+        gamma: int = 6,
+        epsilon: float = 0.4,
+        keep: Callable[[SpeculationTree], int] = lambda tree: KEEP_CONFIDENT,
+    ) -> None:
+        for name, value in (("k_max", k_max), ("gamma", gamma)):
+            if value < 1:
+                raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+        if not 0 <= epsilon <= 1:
+            raise ValueError(f"epsilon: expected a number in [0, 1], got {epsilon}")
+        self.k_max = self.max_fan = k_max
+        self.gamma = gamma
+        self.epsilon = epsilon
+        self.keep = keep
+        self.begin()
+
+    def begin(self) -> None:
+        self.survived = False
+        self._branch_point: Node | None = None
+
+    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+        return self._grow_branches(tree, step) if busy else self._grow_chain(tree)
+
+    def fan(self, node: Node) -> int:
+        if node is self._branch_point or self._unsure(node):
+            return max(1, int(self.k_max * (1 - node.max_prob)))
+        return 1
+
+    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+        chain = tree.main_line()
+        keep = self.keep(tree) if self.survived else KEEP_CONFIDENT
+        if keep == KEEP_NOTHING:
+            return chain[:1]
+        if keep == KEEP_CONFIDENT:
+            chain = self._to_branch_point(chain)
+        return chain[: self.gamma + 1]
+
+    def observe(self, outcome: Outcome) -> None:
+        self.survived = outcome.hit
+
+    def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
+        self._branch_point = None
+        chain = tree.main_line()
+        tip = chain[-1]
+        done = self.survived or tip.depth >= self.gamma or any(map(self._unsure, chain))
+        return () if done or not tip.expandable else (tip,)
+
+    def _grow_branches(self, tree: SpeculationTree, step: int) -> Sequence[Node]:
+        branch_point = self._branch_point = tree.submitted[-1]
+        if branch_point.expandable:
+            return (branch_point,)
+        if step > self.gamma:
+            return ()
+        tips = (branch.first_choices()[-1] for branch in branch_point.children)
+        return [tip for tip in tips if tip.expandable]
+
+    def _to_branch_point(self, chain: list[Node]) -> list[Node]:
+        for length, node in enumerate(chain, start=1):
+            if self._unsure(node):
+                return chain[:length]
+        return chain
+
+    def _unsure(self, node: Node) -> bool:
+        return node.expanded and node.max_prob < self.epsilon

@@ -1,0 +1,74 @@
+"""What each lane did and when: the data behind the timeline picture and the overlap figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One piece of work on one lane; seconds of the lanes' clock since the request began."""
+
+    lane: str
+    label: str
+    start: float
+    end: float
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Trace:
+    """The spans of one request, in the order in which they ended."""
+
+    spans: list[Span] = field(default_factory=list)
+
+    def busy(self, lane: str) -> list[tuple[float, float]]:
+        """The lane's busy intervals, merged and sorted."""
+        return _merged((span.start, span.end) for span in self.spans if span.lane == lane)
+
+    def overlap(self, lane: str, other: str) -> float:
+        """The fraction of `lane`'s busy time during which `other` is busy too."""
+        busy, others = self.busy(lane), self.busy(other)
+        total = sum(end - start for start, end in busy)
+        shared = sum(
+            max(0.0, min(end, other_end) - max(start, other_start))
+            for start, end in busy
+            for other_start, other_end in others
+        )
+        return shared / total if total > 0 else 0.0
+
+    def save(self, path: str | Path) -> None:
+        """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open."""
+        lanes = sorted({span.lane for span in self.spans})
+        events: list[dict[str, Any]] = [
+            {"ph": "M", "name": "thread_name", "pid": 0, "tid": lanes.index(lane)}
+            | {"args": {"name": f"{lane} lane"}}
+            for lane in lanes
+        ]
+        events += [
+            {
+                "ph": "X",
+                "name": span.label,
+                "pid": 0,
+                "tid": lanes.index(span.lane),
+                "ts": span.start * 1e6,
+                "dur": (span.end - span.start) * 1e6,
+                "args": span.args,
+            }
+            for span in self.spans
+        ]
+        Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+
+
+def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
