@@ -1,0 +1,10 @@
+"""Lanes run the draft's and the target's work at the same time: on threads, streams, or paper."""
+
+from __future__ import annotations
+
+from specbranch.lanes.base import Lane, Lanes, Pending
+from specbranch.lanes.cuda import StreamLanes
+from specbranch.lanes.threads import ThreadLanes
+from specbranch.lanes.virtual import CostModel, VirtualLanes
+
+__all__ = ["CostModel", "Lane", "Lanes", "Pending", "StreamLanes", "ThreadLanes", "VirtualLanes"]

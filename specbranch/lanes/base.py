@@ -1,0 +1,83 @@
+"""Lanes: one model's work, in order, at the same time as other lanes' work."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from specbranch.trace import Trace
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Pending(Protocol[T_co]):
+    """Work handed to a lane."""
+
+    def done(self) -> bool:
+        """Whether the result is there, without waiting."""
+        ...
+
+    def result(self) -> T_co:
+        """Wait for the result; raises what the work raised."""
+        ...
+
+
+class Lane(ABC):
+    """Runs work in the order in which it is submitted, and records a span for each piece."""
+
+    name: str
+
+    @abstractmethod
+    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Pending[T]:
+        """Start `work` and return at once.
+
+        rows: tokens that a model forward computes, 0 for work that is no decoding forward.
+        """
+
+    def run(self, label: str, work: Callable[[], T], *, rows: int = 0) -> T:
+        """Submit `work` and wait for its result."""
+        return self.submit(label, work, rows=rows).result()
+
+    @abstractmethod
+    def drain(self) -> None:
+        """Wait until the lane is idle, whatever became of its work."""
+
+
+L = TypeVar("L", bound=Lane)
+
+
+class Lanes(ABC, Generic[L]):
+    """A draft lane and a target lane under one clock. Use as a context manager, or close()."""
+
+    draft: L
+    target: L
+
+    @abstractmethod
+    def begin(self) -> Trace:
+        """Start a request: its trace, with the lanes' clock at zero."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Seconds of the lanes' clock since the request began."""
+
+    def drain(self) -> None:
+        """Wait until both lanes are idle."""
+        self.draft.drain()
+        self.target.drain()
+
+    def close(self) -> None:
+        """Give back what the lanes hold. They cannot be used afterwards."""
+
+    def __enter__(self) -> Lanes[L]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

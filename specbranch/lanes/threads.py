@@ -1,0 +1,98 @@
+"""CPU lanes: a worker thread each, with its own cores and its own number of threads."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from specbranch.lanes.base import Lane, Lanes
+from specbranch.trace import Span, Trace
+
+T = TypeVar("T")
+
+
+class ThreadLane(Lane):
+    """One worker thread that owns `cores`.
+
+    The worker's pinning is inherited by the OpenMP threads it starts, so that torch's kernels,
+    whatever number of threads another lane asked for, stay on this lane's cores.
+    """
+
+    def __init__(self, name: str, cores: Sequence[int], threads: int) -> None:
+        self.name = name
+        self.cores = tuple(cores)
+        self.threads = threads
+        self.trace = Trace()
+        self.epoch = 0.0
+        self._worker = ThreadPoolExecutor(1, f"specbranch-{name}", self._set_up)
+
+    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Future[T]:
+        return self._worker.submit(self._traced, label, work, rows)
+
+    def drain(self) -> None:
+        self._worker.submit(int).result()
+
+    def close(self) -> None:
+        self._worker.shutdown()
+
+    def _set_up(self) -> None:
+        os.sched_setaffinity(0, self.cores)
+        torch.set_num_threads(self.threads)
+
+    def _traced(self, label: str, work: Callable[[], T], rows: int) -> T:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            end = time.perf_counter()
+            self.trace.spans.append(
+                Span(self.name, label, start - self.epoch, end - self.epoch, {"rows": rows})
+            )
+
+
+class ThreadLanes(Lanes[ThreadLane]):
+    """Draft and target on worker threads of this process.
+
+    draft_threads, target_threads: cores of each lane. Where there are enough cores for both, they
+    are disjoint; otherwise the lanes share what there is.
+    Raises ValueError if a lane asks for no core or for more than this process may use.
+    """
+
+    def __init__(self, draft_threads: int, target_threads: int) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        for name, threads in (("draft_threads", draft_threads), ("target_threads", target_threads)):
+            if not 1 <= threads <= len(cores):
+                raise ValueError(f"{name}: expected 1 to {len(cores)} cores, got {threads}")
+        self.target = ThreadLane("target", cores[:target_threads], target_threads)
+        self.draft = ThreadLane("draft", cores[-draft_threads:], draft_threads)
+
+    @classmethod
+    def for_overlap(cls) -> ThreadLanes:
+        """Disjoint halves of the cores: for policies whose lanes work at the same time."""
+        cores = len(os.sched_getaffinity(0))
+        draft = max(1, cores // 2)
+        return cls(draft, max(1, cores - draft))
+
+    @classmethod
+    def for_turns(cls) -> ThreadLanes:
+        """All cores for both: for policies whose lanes work by turns."""
+        cores = len(os.sched_getaffinity(0))
+        return cls(cores, cores)
+
+    def begin(self) -> Trace:
+        trace = Trace()
+        self.draft.trace = self.target.trace = trace
+        self.draft.epoch = self.target.epoch = self._epoch = time.perf_counter()
+        return trace
+
+    def now(self) -> float:
+        return time.perf_counter() - self._epoch
+
+    def close(self) -> None:
+        self.draft.close()
+        self.target.close()

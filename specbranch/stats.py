@@ -1,0 +1,95 @@
+"""The figures of a request, and how each is defined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from specbranch.tree import Node
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts of one request; the figures are properties.
+
+    Drafted tokens are counted once their fate is decided: accepted or discarded. Those that the
+    request's end leaves undecided count as neither.
+    """
+
+    wall_s: float = 0.0  # seconds of the lanes' clock, prefill included
+    tokens: int = 0  # committed, the prompt excluded
+    target_forwards: int = 0  # prefill excluded
+    draft_forwards: int = 0  # prefill excluded
+    hits: int = 0  # rounds that ended on a token in the tree
+    tested: int = 0  # main-line guesses that the walk came to
+    tested_accepted: int = 0
+    accepted_main: int = 0  # drafted on the main line and committed
+    accepted_branch: int = 0  # drafted off it and committed
+    discarded_main: int = 0
+    discarded_branch: int = 0
+    overlap: float = 0.0  # share of the draft's busy time during which the target is busy
+    cost_ratio: float = 0.0  # c: mean target forward over mean draft step
+    accepted_lengths: list[int] = field(default_factory=list)  # tokens committed, a round each
+
+    @property
+    def tokens_per_s(self) -> float:
+        return _ratio(self.tokens, self.wall_s)
+
+    @property
+    def mean_accepted_length(self) -> float:
+        """M: tokens committed per target forward."""
+        return _ratio(self.tokens, self.target_forwards)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Of the main-line guesses that the walk came to, the share that was right."""
+        return _ratio(self.tested_accepted, self.tested)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of rounds whose last token was in the tree."""
+        return _ratio(self.hits, self.target_forwards)
+
+    @property
+    def rollback_rate(self) -> float:
+        """Discarded over drafted tokens, on the main line (the draft's first choices)."""
+        return _ratio(self.discarded_main, self.discarded_main + self.accepted_main)
+
+    @property
+    def branch_waste(self) -> float:
+        """Discarded over drafted tokens, off the main line."""
+        return _ratio(self.discarded_branch, self.discarded_branch + self.accepted_branch)
+
+    @property
+    def discarded_rate(self) -> float:
+        """Discarded over drafted tokens, wherever they grew."""
+        discarded = self.discarded_main + self.discarded_branch
+        return _ratio(discarded, discarded + self.accepted_main + self.accepted_branch)
+
+    def count_walk(self, path: Sequence[Node], winner: Node | None) -> None:
+        """Count a verified walk: the path from the root, and the guess that ended it, if any."""
+        self.hits += winner is not None
+        for node, reached in zip(path, [*path[1:], winner], strict=True):
+            if node.children:
+                self.tested += 1
+                self.tested_accepted += reached is node.children[0]
+        for node in (*path[1:], *([winner] if winner else ())):
+            if node.on_main_line:
+                self.accepted_main += 1
+            else:
+                self.accepted_branch += 1
+
+    def count_dropped(self, dropped: Sequence[Node], path: Sequence[Node]) -> None:
+        """Count the nodes that left the tree with a re-rooting, the committed path excepted."""
+        committed = {id(node) for node in path}
+        for node in dropped:
+            if id(node) in committed:
+                continue
+            if node.on_main_line:
+                self.discarded_main += 1
+            else:
+                self.discarded_branch += 1
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
