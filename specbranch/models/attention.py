@@ -1,0 +1,207 @@
+"""Our attention inside transformers' models, through its attention and cache interfaces.
+
+A forward gets one *attention pass*: it is the model's cache, which stores each layer's new keys and
+values in the paged pool, and as the keyword argument ``attention_pass`` it reaches the attention
+function, which reads them back. No mask function is registered under our name, so transformers
+builds no mask: a pass knows what each row may see.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.cache_utils import Cache
+
+from specbranch import ops
+from specbranch.cache import PagedKVCache
+
+ATTENTION_NAME = "specbranch"
+
+
+class AttentionPass(Cache):
+    """How the rows of one forward store their keys and values and attend to the pool.
+
+    All layers keep all positions; a layer with a sliding window passes it when it attends.
+    """
+
+    def __init__(self, pool: PagedKVCache) -> None:
+        super().__init__(layers=[])
+        self._pool = pool
+
+    def store(
+        self, layer: int, key: Tensor, value: Tensor, start: Tensor, n_tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Writes key and value ``[B, Hkv, T, D]`` to the pool and returns them."""
+        self._pool.append(layer, key.transpose(1, 2), value.transpose(1, 2), start, n_tokens)
+        return key, value
+
+    @abstractmethod
+    def attend(
+        self, layer: int, query: Tensor, scale: float, softcap: float, window: int
+    ) -> Tensor:
+        """Attends with query ``[B, Hq, Q, D]``; returns ``[B, Q, Hq, D]``."""
+
+
+class BlockPass(AttentionPass):
+    """Nodes of a draft block: each row sees the whole context and its ancestors in the block."""
+
+    def __init__(
+        self,
+        pool: PagedKVCache,
+        *,
+        context_lens: Tensor,
+        start: Tensor,
+        n_tokens: Tensor,
+        n_nodes: Tensor,
+        ancestor_mask: Tensor,
+    ) -> None:
+        """Keeps the given tensors, so that a runner can refill them between forwards.
+
+        Args:
+            pool: where keys and values live.
+            context_lens: int32 ``[B]``, committed tokens.
+            start: int32 ``[B]``, logical position of the first new node.
+            n_tokens: int32 ``[B]``, new nodes.
+            n_nodes: int32 ``[B]``, nodes in the block, the new ones included.
+            ancestor_mask: int32 ``[B, Q, W]``, one row a new node.
+        """
+        super().__init__(pool)
+        self.context_lens = context_lens
+        self.start = start
+        self.n_tokens = n_tokens
+        self.n_nodes = n_nodes
+        self.ancestor_mask = ancestor_mask
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        return self.store(layer_idx, key_states, value_states, self.start, self.n_tokens)
+
+    def attend(
+        self, layer: int, query: Tensor, scale: float, softcap: float, window: int
+    ) -> Tensor:
+        out, _ = ops.branch_attention(
+            query.transpose(1, 2),
+            self._pool.k[layer],
+            self._pool.v[layer],
+            self._pool.block_table,
+            self.context_lens,
+            self.n_nodes,
+            self.ancestor_mask,
+            scale,
+            softcap,
+            window,
+        )
+        return out
+
+
+class PrefillPass(AttentionPass):
+    """A chunk of prompt after ``start`` committed tokens, causal, through torch's SDPA.
+
+    SDPA has no softcap: layers with one take ``branch_attention`` with the chunk as a chain.
+    """
+
+    def __init__(self, pool: PagedKVCache, start: int, n_tokens: int) -> None:
+        super().__init__(pool)
+        self._length = start + n_tokens
+        device = pool.block_table.device
+        lengths = torch.tensor([[start], [n_tokens]], dtype=torch.int32, device=device)
+        self._start, self._n_tokens = lengths.unbind()
+        rows = torch.arange(start, self._length, device=device)
+        self._distance = rows[:, None] - torch.arange(self._length, device=device)
+        self._visible: dict[int, Tensor] = {}
+        self._chain: BlockPass | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        return self.store(layer_idx, key_states, value_states, self._start, self._n_tokens)
+
+    def attend(
+        self, layer: int, query: Tensor, scale: float, softcap: float, window: int
+    ) -> Tensor:
+        if softcap:
+            return self._as_chain().attend(layer, query, scale, softcap, window)
+        k, v = self._pool.gather(layer, self._length)
+        out = F.scaled_dot_product_attention(
+            query,
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=self._visible_keys(window),
+            scale=scale,
+            enable_gqa=True,
+        )
+        return out.transpose(1, 2)
+
+    def _visible_keys(self, window: int) -> Tensor:
+        """Bool ``[T, length]``: causal, and nearer than the window if there is one."""
+        if window not in self._visible:
+            causal = self._distance >= 0
+            self._visible[window] = causal & (self._distance < window) if window else causal
+        return self._visible[window]
+
+    def _as_chain(self) -> BlockPass:
+        if self._chain is None:
+            n_tokens, _ = self._distance.shape
+            parents = torch.arange(-1, n_tokens - 1, dtype=torch.int32, device=self._start.device)
+            ancestor_mask, _ = ops.tree_mask(parents[None], self._n_tokens)
+            self._chain = BlockPass(
+                self._pool,
+                context_lens=self._start,
+                start=self._start,
+                n_tokens=self._n_tokens,
+                n_nodes=self._n_tokens,
+                ancestor_mask=ancestor_mask,
+            )
+        return self._chain
+
+
+def specbranch_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    attention_pass: AttentionPass | None = None,
+    s_aux: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that transformers calls for each layer of a model run by us.
+
+    The pass has stored key and value already, so they are not used here.
+
+    Args:
+        module: the attention layer; its ``layer_idx`` names the pages.
+        query: ``[B, Hq, Q, D]``.
+        scaling: factor of the scores, ``D ** -0.5`` by default.
+        softcap, sliding_window: the layer's own, None for none.
+
+    Returns:
+        ``[B, Q, Hq, D]`` and None (no attention weights).
+
+    Raises:
+        ValueError: called outside a ``ModelRunner``, or the layer has attention sinks.
+    """
+    if attention_pass is None:
+        raise ValueError(
+            f"attention '{ATTENTION_NAME}': expected a forward by specbranch's ModelRunner; "
+            "to call the model itself, first call model.set_attn_implementation('sdpa')"
+        )
+    if s_aux is not None:
+        raise ValueError(f"attention '{ATTENTION_NAME}': attention sinks are not supported")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    out = attention_pass.attend(layer, query, scale, softcap or 0.0, sliding_window or 0)
+    return out, None
+
+
+AttentionInterface.register(ATTENTION_NAME, specbranch_attention)

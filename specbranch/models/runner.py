@@ -1,0 +1,285 @@
+"""One model, its paged cache, and the draft block that it is computing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from specbranch import ops
+from specbranch.cache import PagedKVCache
+from specbranch.models.attention import ATTENTION_NAME, BlockPass, PrefillPass
+from specbranch.models.support import kv_shape
+
+PREFILL_CHUNK = 512
+
+
+class _HostInputs:
+    """The integers of one forward or commit: one int32 buffer, one copy to the device.
+
+    On CPU the views handed out are the buffer itself. Elsewhere the copy starts from pageable
+    memory, which the driver stages before the call returns, so the next forward may refill it.
+    """
+
+    def __init__(self, max_nodes: int, device: torch.device) -> None:
+        host = torch.zeros(5 + 2 * max_nodes, dtype=torch.int32)
+        self._host = host
+        self._values = host.numpy()
+        self._device = host if device.type == "cpu" else host.to(device)
+        self._max_nodes = max_nodes
+        lengths = self._device[:5].view(5, 1)
+        self.context_lens, self.start, self.n_tokens, self.n_nodes, self.keep_lens = (
+            lengths.unbind()
+        )
+        self.tokens = self._device[None, 5 : 5 + max_nodes]
+        self.nodes = self._device[None, 5 + max_nodes :]
+
+    def write_forward(self, context_len: int, tokens: Sequence[int], block: Sequence[int]) -> None:
+        """Sets the lengths, ``tokens`` to the new tokens and ``nodes`` to the block's parents."""
+        n_tokens, n_nodes = len(tokens), len(block)
+        values = self._values
+        values[:4] = context_len, context_len + n_nodes - n_tokens, n_tokens, n_nodes
+        values[5 : 5 + n_tokens] = tokens
+        values[5 + self._max_nodes : 5 + self._max_nodes + n_nodes] = block
+        self._send()
+
+    def write_commit(self, context_len: int, keep: Sequence[int]) -> None:
+        """Sets ``context_lens``, ``keep_lens`` and, in ``nodes``, the slots to keep."""
+        values = self._values
+        values[0], values[4] = context_len, len(keep)
+        values[5 + self._max_nodes : 5 + self._max_nodes + len(keep)] = keep
+        self._send()
+
+    def _send(self) -> None:
+        if self._device is not self._host:
+            self._device.copy_(self._host, non_blocking=True)
+
+
+class ModelRunner:
+    """Runs one request on one model: committed context, then a draft block of tree nodes.
+
+    The block holds the nodes in slot order with their parents' slots. A forward appends nodes to it
+    and computes them as one batch over the shared context; a commit moves what is kept to the front,
+    in place. Between two commits the cache is only ever appended to.
+
+    Attributes:
+        context_len: committed tokens in the cache.
+        block: parent slot of each node present, -1 for the root.
+        cache: the paged pool.
+        max_len, max_nodes: how many committed tokens and how many nodes fit.
+        max_positions: the model's own limit of positions, None if it states none.
+        vocab_size: columns of the logits.
+        device, dtype: of the logits.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, *, max_len: int, max_nodes: int, page_size: int = 64
+    ) -> None:
+        """Reserves ``max_len + max_nodes`` cache slots and switches the model to our attention.
+
+        Args:
+            model: a decoder; its attention implementation is set to ``"specbranch"``, so until
+                ``model.set_attn_implementation("sdpa")`` it runs under a ModelRunner only.
+            max_len: most committed tokens.
+            max_nodes: most nodes of the draft block.
+            page_size: tokens a page.
+
+        Raises:
+            ValueError: a model that we cannot run (see ``kv_shape``) or a size below 1.
+        """
+        if max_nodes < 1:
+            raise ValueError(f"ModelRunner: max_nodes: expected at least 1, got {max_nodes}")
+        shape = kv_shape(model)
+        head = model.get_output_embeddings()
+        self.model = model
+        self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
+        self.vocab_size: int = head.out_features
+        self.max_positions: int | None = getattr(
+            model.config.get_text_config(decoder=True), "max_position_embeddings", None
+        )
+        self.max_len = max_len
+        self.max_nodes = max_nodes
+        self.cache = PagedKVCache(
+            shape.num_layers,
+            shape.num_kv_heads,
+            shape.head_dim,
+            capacity=max_len + max_nodes,
+            page_size=page_size,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        model.eval()
+        model.set_attn_implementation(ATTENTION_NAME)
+        self._inputs = _HostInputs(max_nodes, self.device)
+        mask_words = -(-max_nodes // 32)
+        int32 = {"dtype": torch.int32, "device": self.device}
+        self._ancestor_mask = torch.zeros(1, max_nodes, mask_words, **int32)
+        self._depth = torch.zeros(1, max_nodes, **int32)
+        self._pass = BlockPass(
+            self.cache,
+            context_lens=self._inputs.context_lens,
+            start=self._inputs.start,
+            n_tokens=self._inputs.n_tokens,
+            n_nodes=self._inputs.n_nodes,
+            ancestor_mask=self._ancestor_mask,
+        )
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets context and block; the pool stays allocated."""
+        self.context_len = 0
+        self.block: list[int] = []
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Sequence[int]) -> None:
+        """Commits tokens as context, in chunks, without computing logits.
+
+        Raises:
+            ValueError: the block is not empty, the context would outgrow ``max_len``, or a token
+                is outside the vocabulary. Context is then as before.
+        """
+        if self.block:
+            raise ValueError(f"prefill: expected an empty block, got {len(self.block)} nodes")
+        end = self.context_len + len(tokens)
+        if end > self.max_len:
+            raise ValueError(f"prefill: tokens: expected a context up to {self.max_len}, got {end}")
+        self._check_tokens("prefill", tokens)
+        ids = torch.tensor([list(tokens)], dtype=torch.int64, device=self.device)
+        for start in range(self.context_len, end, PREFILL_CHUNK):
+            stop = min(start + PREFILL_CHUNK, end)
+            chunk = PrefillPass(self.cache, start, stop - start)
+            self.model.base_model(
+                input_ids=ids[:, start - self.context_len : stop - self.context_len],
+                position_ids=torch.arange(start, stop, device=self.device)[None],
+                past_key_values=chunk,
+                attention_pass=chunk,
+                use_cache=True,
+            )
+        self.context_len = end
+
+    @torch.inference_mode()
+    def forward(
+        self, tokens: Sequence[int], parents: Sequence[int], *, logits_rows: int | None = None
+    ) -> Tensor:
+        """Appends nodes to the block and computes them in one forward.
+
+        Args:
+            tokens: the new nodes' tokens.
+            parents: slot of each new node's parent in the block (new nodes count), -1 for a node
+                that follows the context directly.
+            logits_rows: compute logits of the last so many new nodes only; all by default.
+
+        Returns:
+            Logits ``[logits_rows, vocab_size]`` in the model's dtype.
+
+        Raises:
+            ValueError: no or too many nodes, a parent that does not come before its child, a token
+                outside the vocabulary. Block and context are then as before.
+        """
+        block = [*self.block, *parents]
+        self._check_forward(tokens, parents, block, logits_rows)
+        first, last = len(self.block), len(block)
+        inputs = self._inputs
+        inputs.write_forward(self.context_len, tokens, block)
+        ops.tree_mask_out(inputs.nodes, inputs.n_nodes, self._ancestor_mask, self._depth)
+        self._pass.ancestor_mask = self._ancestor_mask[:, first:last]
+        output = self.model(
+            input_ids=inputs.tokens[:, : len(tokens)],
+            position_ids=self._depth[:, first:last] + inputs.context_lens,
+            past_key_values=self._pass,
+            attention_pass=self._pass,
+            use_cache=True,
+            logits_to_keep=logits_rows or 0,
+        )
+        self.block = block
+        return output.logits[0]
+
+    @torch.inference_mode()
+    def commit(self, keep: Sequence[int], n_context: int) -> None:
+        """Keeps some nodes of the block, in place, and drops the others.
+
+        Args:
+            keep: slots to keep, strictly increasing. The first ``n_context`` are a path from the
+                root and become context; the others stay as the block, each with its parent.
+            n_context: how many kept nodes become context.
+
+        Raises:
+            ValueError: ``keep`` is not as said, or the context would outgrow ``max_len``. Block and
+                context are then as before.
+        """
+        if not 0 <= n_context <= len(keep):
+            raise ValueError(
+                f"commit: n_context: expected 0 to len(keep) = {len(keep)}, got {n_context}"
+            )
+        if self.context_len + n_context > self.max_len:
+            raise ValueError(
+                f"commit: n_context: expected a context up to {self.max_len}, "
+                f"got {self.context_len + n_context}"
+            )
+        block = _remap_parents(self.block, keep, n_context)
+        inputs = self._inputs
+        inputs.write_commit(self.context_len, keep)
+        self.cache.compact(inputs.context_lens, inputs.nodes, inputs.keep_lens)
+        self.context_len += n_context
+        self.block = block
+
+    def _check_forward(
+        self,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        block: Sequence[int],
+        logits_rows: int | None,
+    ) -> None:
+        if not tokens or len(tokens) != len(parents):
+            raise ValueError(
+                f"forward: tokens, parents: expected the same length of at least 1, "
+                f"got {len(tokens)} and {len(parents)}"
+            )
+        if len(block) > self.max_nodes:
+            raise ValueError(
+                f"forward: tokens: expected a block up to {self.max_nodes} nodes, got {len(block)}"
+            )
+        for slot, parent in enumerate(parents, len(self.block)):
+            if not -1 <= parent < slot:
+                raise ValueError(
+                    f"forward: parents: expected -1 to {slot - 1} at slot {slot}, got {parent}"
+                )
+        if logits_rows is not None and not 1 <= logits_rows <= len(tokens):
+            raise ValueError(
+                f"forward: logits_rows: expected 1 to {len(tokens)}, got {logits_rows}"
+            )
+        self._check_tokens("forward", tokens)
+
+    def _check_tokens(self, where: str, tokens: Sequence[int]) -> None:
+        if tokens and not (min(tokens) >= 0 and max(tokens) < self.vocab_size):
+            raise ValueError(
+                f"{where}: tokens: expected ids from 0 to {self.vocab_size - 1}, "
+                f"got {min(tokens)} to {max(tokens)}"
+            )
+
+
+def _remap_parents(block: Sequence[int], keep: Sequence[int], n_context: int) -> list[int]:
+    """Parents of ``keep[n_context:]`` once ``keep[:n_context]`` is context.
+
+    Raises:
+        ValueError: keep is not strictly increasing within the block, its first part is not a path
+            from the root, or a later node's parent is neither kept nor the path's end.
+    """
+    if any(not low < high for low, high in zip([-1, *keep], [*keep, len(block)])):
+        raise ValueError(
+            f"commit: keep: expected increasing slots below {len(block)}, got {list(keep)}"
+        )
+    root = -1
+    for slot in keep[:n_context]:
+        if block[slot] != root:
+            raise ValueError(f"commit: keep: slot {slot} does not continue the path at {root}")
+        root = slot
+    place = {root: -1}
+    for new, slot in enumerate(keep[n_context:]):
+        if block[slot] not in place:
+            raise ValueError(f"commit: keep: slot {slot} is kept without its parent")
+        place[slot] = new
+    return [place[block[slot]] for slot in keep[n_context:]]

@@ -1,0 +1,55 @@
+"""Which Hugging Face models we can run, and the cache that one of them needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
+
+
+@dataclass(frozen=True)
+class KVShape:
+    """What one cached token takes: ``num_layers`` times K and V of ``[num_kv_heads, head_dim]``."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+
+
+def kv_shape(model: PreTrainedModel) -> KVShape:
+    """Reads the cache shape from a model's config.
+
+    Raises:
+        ValueError: the model is no decoder whose attention we can replace: it has its own attention
+            code, layers other than full or sliding attention, heads of unequal K and V size or
+            of unequal number across layers, or a head_dim that the ops do not take.
+    """
+    name = type(model).__name__
+    config = model.config.get_text_config(decoder=True)
+    if not getattr(model, "_supports_attention_backend", False) or config.is_encoder_decoder:
+        raise ValueError(
+            f"model: expected a decoder-only model whose attention goes through transformers' "
+            f"AttentionInterface, got {name}"
+        )
+    other_layers = set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES
+    if other_layers:
+        raise ValueError(
+            f"model: expected only {' and '.join(sorted(_LAYER_TYPES))} layers, "
+            f"got {', '.join(sorted(other_layers))} in {name}"
+        )
+    if getattr(config, "num_kv_shared_layers", 0):
+        raise ValueError(f"model: expected a KV cache of its own in every layer, got {name}")
+    if getattr(config, "v_head_dim", None):
+        raise ValueError(f"model: expected keys and values of one head_dim, got {name}")
+    num_heads = config.num_attention_heads
+    num_kv_heads = getattr(config, "num_key_value_heads", None) or num_heads
+    if not isinstance(num_heads, int) or not isinstance(num_kv_heads, int):
+        raise ValueError(f"model: expected the same number of heads in every layer, got {name}")
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // num_heads
+    if head_dim % 8 or head_dim > 256:
+        raise ValueError(
+            f"model: head_dim: expected a multiple of 8 up to 256, got {head_dim} in {name}"
+        )
+    return KVShape(config.num_hidden_layers, num_kv_heads, head_dim)
