@@ -51,6 +51,10 @@ class Committer:
         """The whole text, once finished."""
         return self._text
 
+    def ends(self, token: int) -> bool:
+        """Whether committing `token` ends the request, whatever came before it."""
+        return token in self._eos_token_ids
+
     def commit(self, tokens: Sequence[int]) -> tuple[list[int], str]:
         """Commit `tokens` up to the one that ends the request.
 
@@ -62,7 +66,7 @@ class Committer:
                 break
             self.token_ids.append(token)
             self._append_text(token)
-            if token in self._eos_token_ids:
+            if self.ends(token):
                 self.finish_reason = "eos"
             elif self._cut_at_stop_string():
                 self.finish_reason = "stop"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 
@@ -17,7 +18,7 @@ class Span:
     label: str
     start: float
     end: float
-    args: dict[str, Any] = field(default_factory=dict)
+    rows: int = 0  # tokens of a decoding forward, 0 for other work
 
 
 @dataclass(slots=True)
@@ -41,6 +42,20 @@ class Trace:
         )
         return shared / total if total > 0 else 0.0
 
+    def cost_ratio(self, recent: int | None = None) -> float:
+        """Mean seconds of a target forward over those of a draft step; 0 while either is missing.
+
+        recent: look at that many last spans only.
+        """
+        spans = self.spans if recent is None else self.spans[-recent:]
+        seconds = {
+            lane: [span.end - span.start for span in spans if span.lane == lane and span.rows]
+            for lane in ("draft", "target")
+        }
+        if not all(map(sum, seconds.values())):
+            return 0.0
+        return fmean(seconds["target"]) / fmean(seconds["draft"])
+
     def save(self, path: str | Path) -> None:
         """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open."""
         lanes = sorted({span.lane for span in self.spans})
@@ -57,7 +72,7 @@ class Trace:
                 "tid": lanes.index(span.lane),
                 "ts": span.start * 1e6,
                 "dur": (span.end - span.start) * 1e6,
-                "args": span.args,
+                "args": {"rows": span.rows},
             }
             for span in self.spans
         ]

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from specbranch.lanes.base import Lane, Lanes, Pending
+from specbranch.lanes.base import Lane, LaneError, Lanes, Pending
 from specbranch.lanes.cuda import StreamLanes
 from specbranch.lanes.threads import ThreadLanes
 from specbranch.lanes.virtual import CostModel, VirtualLanes
 
-__all__ = ["CostModel", "Lane", "Lanes", "Pending", "StreamLanes", "ThreadLanes", "VirtualLanes"]
+__all__ = [
+    "CostModel",
+    "Lane",
+    "LaneError",
+    "Lanes",
+    "Pending",
+    "StreamLanes",
+    "ThreadLanes",
+    "VirtualLanes",
+]

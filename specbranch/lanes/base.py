@@ -13,6 +13,21 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+class LaneError(RuntimeError):
+    """Work on a lane failed; `__cause__` is what it raised."""
+
+    def __init__(self, lane: str, label: str, cause: Exception) -> None:
+        super().__init__(f"{lane} lane, {label}: {type(cause).__name__}: {cause}")
+
+
+def guarded(lane: str, label: str, work: Callable[[], T]) -> T:
+    """Run `work`; raises LaneError, which says where it failed, from what it raised."""
+    try:
+        return work()
+    except Exception as error:
+        raise LaneError(lane, label, error) from error
+
+
 class Pending(Protocol[T_co]):
     """Work handed to a lane."""
 
@@ -21,7 +36,7 @@ class Pending(Protocol[T_co]):
         ...
 
     def result(self) -> T_co:
-        """Wait for the result; raises what the work raised."""
+        """Wait for the result; raises LaneError if the work failed."""
         ...
 
 

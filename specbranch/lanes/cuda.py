@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from specbranch.lanes.base import Lane, Lanes
+from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class StreamLane(Lane):
         started, finished = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(self.stream):
             started.record()
-            value = work()
+            value = guarded(self.name, label, work)
             finished.record()
         self._timed.append(TimedWork(label, rows, started, finished))
         return EventPending(finished, value)
@@ -80,7 +80,7 @@ class StreamLane(Lane):
                 work.label,
                 seconds(work.started),
                 seconds(work.finished),
-                {"rows": work.rows},
+                work.rows,
             )
             for work in self._timed
         ]

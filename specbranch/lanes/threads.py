@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from specbranch.lanes.base import Lane, Lanes
+from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
@@ -47,11 +47,11 @@ class ThreadLane(Lane):
     def _traced(self, label: str, work: Callable[[], T], rows: int) -> T:
         start = time.perf_counter()
         try:
-            return work()
+            return guarded(self.name, label, work)
         finally:
             end = time.perf_counter()
             self.trace.spans.append(
-                Span(self.name, label, start - self.epoch, end - self.epoch, {"rows": rows})
+                Span(self.name, label, start - self.epoch, end - self.epoch, rows)
             )
 
 

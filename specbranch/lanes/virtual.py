@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from specbranch.lanes.base import Lane, Lanes
+from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
@@ -120,9 +120,9 @@ class VirtualLane(Lane):
     def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> VirtualPending[T]:
         start = max(self._clock.now, self._free_at)
         end = self._free_at = start + (self._cost(rows) if rows else 0.0)
-        self.trace.spans.append(Span(self.name, label, start, end, {"rows": rows}))
+        self.trace.spans.append(Span(self.name, label, start, end, rows))
         try:
-            return VirtualPending(self._clock, end, work())
+            return VirtualPending(self._clock, end, guarded(self.name, label, work))
         except BaseException as error:  # noqa: BLE001 - the caller meets it in result()
             return VirtualPending(self._clock, end, error=error)
 

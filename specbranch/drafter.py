@@ -1,0 +1,173 @@
+"""The draft's side of a request: expands nodes of the tree and follows what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from specbranch import ops
+from specbranch.lanes import Lane
+from specbranch.models.runner import ModelRunner
+from specbranch.sampling import SamplingParams
+from specbranch.tree import Node
+
+
+class DraftRows(NamedTuple):
+    """What one draft step says about each of its n rows."""
+
+    ids: list[list[int]]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
+    estimates: list[list[float]]  # [n, k] chance that each is right
+    max_prob: list[float]  # [n] of the draft's law
+    entropy: list[float]  # [n] of the draft's law, in nats
+    laws: torch.Tensor | None  # [n, V] that the guesses were drawn from, rejection coupling only
+
+
+class Drafter:
+    """Runs the draft model on its lane.
+
+    runner: the draft and its cache. lane: where it works. max_fan: guesses ranked per node.
+    vocab_size: of the target; guesses stay below it.
+    """
+
+    def __init__(self, runner: ModelRunner, lane: Lane, max_fan: int, vocab_size: int) -> None:
+        self._runner = runner
+        self._lane = lane
+        self._max_fan = max_fan
+        self._vocab_size = min(vocab_size, runner.vocab_size)
+        self._target_vocab_size = vocab_size
+
+    def begin(self, params: SamplingParams, committed: Sequence[int]) -> None:
+        """Start a request; `committed` is the live sequence of its tokens, the root's last."""
+        self._runner.reset()
+        self._params = params
+        self._committed = committed
+        self._filters = params.filters(self._runner.max_nodes, self._runner.device)
+        self._coupling = params.coupling if params.temperature > 0 else "gumbel"
+        self._draws = 0  # draft rows so far, each with noise of its own under rejection
+        self._laws: dict[Node, torch.Tensor] = {}
+
+    @property
+    def free_slots(self) -> int:
+        """Nodes that the draft's block can still take."""
+        return self._runner.max_nodes - len(self._runner.block)
+
+    def expand(
+        self, nodes: Sequence[Node], fan: Callable[[Node], int], ends: Callable[[Node], bool]
+    ) -> None:
+        """One draft step: compute `nodes` as one batch and attach their children.
+
+        fan: how many children a node gets, asked once its law is known.
+        ends: whether reaching a node ends the request.
+        """
+        first_slot = 0 if nodes[0].parent is None else len(self._runner.block)
+        rows = self._lane.run("draft", self._step_over(nodes), rows=len(nodes))
+        for row, node in enumerate(nodes):
+            node.slot = first_slot + row
+            node.max_prob = rows.max_prob[row]
+            node.entropy = rows.entropy[row]
+            self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
+            if rows.laws is not None:
+                self._laws[node] = rows.laws[row]
+
+    def commit(self, path: Sequence[Node], winner: Node | None) -> None:
+        """Make the expanded part of `path` context, keep what lives below `winner`, drop the rest."""
+        if not self._runner.block:
+            return
+        kept_path = [node.slot for node in path if node.expanded]
+        living = [node for node in winner.walk() if node.expanded] if winner else []
+        living.sort(key=lambda node: node.slot)
+        keep = kept_path + [node.slot for node in living]
+        self._lane.run("commit", lambda: self._runner.commit(keep, len(kept_path)))
+        for slot, node in enumerate(living):
+            node.slot = slot
+        self._laws = {node: self._laws[node] for node in living if node in self._laws}
+
+    def laws(self, nodes: Sequence[Node]) -> torch.Tensor | None:
+        """The laws [1, n, V] that the nodes' children were drawn from, zero where there are none;
+        None under the gumbel coupling."""
+        if self._coupling == "gumbel":
+            return None
+        laws = torch.zeros(1, len(nodes), self._target_vocab_size, device=self._runner.device)
+        for row, node in enumerate(nodes):
+            if node in self._laws:
+                laws[0, row, : self._vocab_size] = self._laws[node]
+        return laws
+
+    def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
+        position = len(self._committed)
+        positions = [position + node.depth for node in nodes]
+        seeds = [self._next_seed() for _ in nodes]
+        catch_up: Sequence[int] = ()
+        if nodes[0].parent is None:
+            catch_up = self._committed[self._runner.context_len : -1]
+        tokens = [node.token for node in nodes]
+        parents = [node.parent.slot if node.parent else -1 for node in nodes]
+
+        def step() -> DraftRows:
+            logits = self._forward(catch_up, tokens, parents)
+            return self._rank(logits, seeds, positions)
+
+        return step
+
+    def _forward(
+        self, catch_up: Sequence[int], tokens: list[int], parents: list[int]
+    ) -> torch.Tensor:
+        """Logits [n, V] of the nodes; tokens that the draft lacks before the root ride along."""
+        if len(catch_up) >= self._runner.max_nodes:
+            self._runner.prefill(catch_up)
+            catch_up = ()
+        behind = len(catch_up)
+        if not behind:
+            return self._runner.forward(tokens, parents)
+        logits = self._runner.forward([*catch_up, *tokens], range(-1, behind), logits_rows=1)
+        self._runner.commit(range(behind + 1), behind)
+        return logits
+
+    def _rank(self, logits: torch.Tensor, seeds: list[int], positions: list[int]) -> DraftRows:
+        logits = logits[:, : self._vocab_size]
+        filters = self._filters.head(len(seeds))
+        device = logits.device
+        ids, estimates, max_prob, entropy = ops.draft_topk(
+            logits,
+            self._max_fan,
+            *filters,
+            torch.tensor(seeds, device=device),
+            torch.tensor(positions, dtype=torch.int32, device=device),
+            self._coupling,
+        )
+        laws = ops.sampling_probs(logits, *filters) if self._coupling == "rejection" else None
+        return DraftRows(
+            ids.tolist(), estimates.tolist(), max_prob.tolist(), entropy.tolist(), laws
+        )
+
+    def _next_seed(self) -> int:
+        """Shared noise under gumbel; fresh noise for every row under rejection, which shared noise
+        would bias as soon as a policy looks at the draws."""
+        if self._coupling == "gumbel":
+            return self._params.seed
+        self._draws += 1
+        return ops.mix(self._params.seed, self._draws)
+
+    def _attach(
+        self,
+        node: Node,
+        ids: list[int],
+        estimates: list[float],
+        fan: int,
+        ends: Callable[[Node], bool],
+    ) -> None:
+        for rank, (token, estimate) in enumerate(zip(ids[:fan], estimates, strict=False)):
+            if token < 0:
+                break
+            child = Node(
+                token,
+                node,
+                estimate=node.estimate * estimate,
+                draw=rank + 1 if self._coupling == "rejection" else 0,
+                on_main_line=node.on_main_line and rank == 0,
+                depth=node.depth + 1,
+            )
+            child.terminal = ends(child)
+            node.children.append(child)

@@ -1,0 +1,174 @@
+"""The engine: a pair of models, a policy, and requests one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+
+from specbranch.drafter import Drafter
+from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
+from specbranch.loop import RoundLoop
+from specbranch.models.pair import ModelPair
+from specbranch.models.runner import ModelRunner
+from specbranch.policies.base import Policy
+from specbranch.sampling import SamplingParams
+from specbranch.stats import Stats
+from specbranch.stopping import Committer, FinishReason
+from specbranch.trace import Trace
+from specbranch.verifier import Verifier
+
+Prompt = str | Sequence[int] | list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one round committed: its tokens, and the text that can now be shown."""
+
+    token_ids: list[int]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished request."""
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason
+    stats: Stats
+    trace: Trace
+
+
+class GenerationStream:
+    """An iterable of a request's chunks; `generation` is there once the last one was yielded."""
+
+    def __init__(self, rounds: Generator[Chunk, None, Generation]) -> None:
+        self._rounds = rounds
+        self.generation: Generation | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self.generation = yield from self._rounds
+
+
+class Engine:
+    """Generates text with a target model and a draft that works ahead of it.
+
+    pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
+        default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
+    max_len: tokens of prompt and output together, at most.
+    max_nodes: size of each model's block of speculative nodes.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        policy: Policy,
+        *,
+        lanes: Lanes | None = None,
+        max_len: int = 2048,
+        max_nodes: int = 128,
+    ) -> None:
+        self.pair = pair
+        self.policy = policy
+        self.lanes = lanes or default_lanes(pair.device, policy)
+        self._owns_lanes = lanes is None
+        target = ModelRunner(pair.target, max_len=max_len, max_nodes=max_nodes)
+        draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
+        self.max_len = min(max_len, target.max_positions, draft.max_positions)
+        self._verifier = Verifier(target, self.lanes.target)
+        self._drafter = Drafter(draft, self.lanes.draft, policy.max_fan, target.vocab_size)
+        self._lock = threading.Lock()
+
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation:
+        """Generate to the end.
+
+        prompt: text, chat messages, or token ids. Raises ValueError for a prompt that is empty or,
+        with max_new_tokens, longer than the engine holds; LaneError if a model fails;
+        RuntimeError while another request is running.
+        """
+        stream = self.stream(prompt, params)
+        for _ in stream:
+            pass
+        assert stream.generation is not None
+        return stream.generation
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> GenerationStream:
+        """Like generate, but yields a Chunk after every round. The request starts with the first
+        chunk asked for, and ends with the last one, or when the stream is dropped."""
+        params = params or SamplingParams()
+        token_ids = self.pair.encode(prompt)
+        self._require_room(token_ids, params)
+        return GenerationStream(self._run(token_ids, params))
+
+    def close(self) -> None:
+        """Give back the lanes that the engine made for itself."""
+        if self._owns_lanes:
+            self.lanes.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_room(self, prompt: Sequence[int], params: SamplingParams) -> None:
+        if not prompt:
+            raise ValueError("prompt: expected at least one token, got none")
+        if len(prompt) + params.max_new_tokens > self.max_len:
+            raise ValueError(
+                f"max_new_tokens: expected prompt and output to fit {self.max_len} tokens, "
+                f"got {len(prompt)} + {params.max_new_tokens}"
+            )
+
+    def _run(
+        self, prompt: list[int], params: SamplingParams
+    ) -> Generator[Chunk, None, Generation]:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("the engine is busy: it runs one request at a time")
+        try:
+            committer = Committer(
+                self.pair.tokenizer,
+                () if params.ignore_eos else self.pair.eos_token_ids,
+                params.stop,
+                params.max_new_tokens,
+            )
+            trace = self.lanes.begin()
+            loop = RoundLoop(self._drafter, self._verifier, self.policy, self.lanes, committer)
+            try:
+                for token_ids, text in loop.run(prompt, params, trace):
+                    yield Chunk(token_ids, text)
+            finally:
+                wall_s = self.lanes.now()
+                self.lanes.drain()
+            stats = loop.stats
+            stats.wall_s = wall_s
+            stats.overlap = trace.overlap("draft", "target")
+            stats.cost_ratio = trace.cost_ratio()
+            assert committer.finish_reason is not None
+            return Generation(
+                prompt,
+                committer.token_ids,
+                committer.text,
+                committer.finish_reason,
+                stats,
+                trace,
+            )
+        finally:
+            self._lock.release()
+
+
+def default_lanes(device: torch.device, policy: Policy) -> Lanes:
+    """Streams on a GPU; on a CPU disjoint cores if the policy overlaps, all cores by turns if not."""
+    if device.type == "cuda":
+        return StreamLanes(device, device)
+    return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()

@@ -1,0 +1,106 @@
+"""The round loop. There is one; what distinguishes the methods is their policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from specbranch.drafter import Drafter
+from specbranch.lanes import Lanes, Pending
+from specbranch.policies.base import Outcome, Policy
+from specbranch.sampling import SamplingParams
+from specbranch.stats import Stats
+from specbranch.stopping import Committer
+from specbranch.trace import Trace
+from specbranch.tree import Node, SpeculationTree, require_connected
+from specbranch.verifier import Verifier, Walk
+
+RECENT_SPANS = 32  # how far back the measured cost ratio looks
+
+
+class RoundLoop:
+    """One request: grow, submit, grow on, verify, re-root, until the committer has enough.
+
+    Both models' caches hold exactly the committed tokens before the root, plus the draft's block
+    of the tree's expanded nodes.
+    """
+
+    def __init__(
+        self,
+        drafter: Drafter,
+        verifier: Verifier,
+        policy: Policy,
+        lanes: Lanes,
+        committer: Committer,
+    ) -> None:
+        self._drafter = drafter
+        self._verifier = verifier
+        self._policy = policy
+        self._lanes = lanes
+        self._committer = committer
+        self.stats = Stats()
+
+    def run(
+        self, prompt: Sequence[int], params: SamplingParams, trace: Trace
+    ) -> Iterator[tuple[list[int], str]]:
+        """Yield, round by round, the committed tokens and the text that they make visible."""
+        self._trace = trace
+        self._committed = list(prompt)
+        self._tree = SpeculationTree(prompt[-1])
+        self._policy.begin()
+        self._drafter.begin(params, self._committed)
+        prefill = self._verifier.begin(params, prompt)
+        while self._committer.finish_reason is None:
+            self._grow()
+            rows = self._submit()
+            forward = self._verifier.submit(rows)
+            self._grow(forward)
+            prefill.result()
+            logits = forward.result()
+            walk = self._verifier.verify(rows, logits, self._drafter.laws(rows))
+            yield self._commit(rows, walk)
+
+    def _grow(self, forward: Pending[object] | None = None) -> None:
+        """Let the draft expand nodes until the policy stops or the target has answered `forward`."""
+        step = 0
+        while forward is None or not forward.done():
+            wanted = self._policy.grow(self._tree, forward is not None, step)
+            nodes = [node for node in wanted if node.expandable][: self._drafter.free_slots]
+            if not nodes:
+                return
+            self._drafter.expand(nodes, self._policy.fan, self._ends)
+            self.stats.draft_forwards += 1
+            step += 1
+
+    def _ends(self, node: Node) -> bool:
+        return self._committer.ends(node.token) or node.depth >= self._committer.remaining
+
+    def _submit(self) -> Sequence[Node]:
+        chosen = self._policy.submit(self._tree)
+        rows = [node for node in chosen if not node.terminal][: self._verifier.max_rows]
+        require_connected(self._tree.root, rows)
+        self._tree.submitted = rows
+        return rows
+
+    def _commit(self, rows: Sequence[Node], walk: Walk) -> tuple[list[int], str]:
+        path, token, winner = walk
+        tokens, text = self._committer.commit([node.token for node in path[1:]] + [token])
+        self._committed += tokens
+        self.stats.tokens += len(tokens)
+        self.stats.target_forwards += 1
+        self.stats.accepted_lengths.append(len(tokens))
+        self.stats.count_walk(path, winner)
+        if self._committer.finish_reason is None:
+            rolled_back = self._verifier.commit(rows, path)
+            self._drafter.commit(path, winner)
+            rolled_back.result()
+            dropped = self._tree.reroot(winner, token)
+            self.stats.count_dropped(dropped, path)
+            self._policy.observe(
+                Outcome(
+                    hit=winner is not None,
+                    accepted=len(path) - 1,
+                    submitted=len(rows) - 1,
+                    cost_ratio=self._trace.cost_ratio(RECENT_SPANS),
+                )
+            )
+        return tokens, text
