@@ -1,0 +1,44 @@
+// The module specbranch._C: the registered ops under their own names, and host-side functions.
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "build_config.h"
+#include "common/cpu_kernels.h"
+#include "register.h"
+
+namespace py = pybind11;
+
+namespace specbranch {
+namespace {
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = SPECBRANCH_VERSION;
+  info["git_hash"] = SPECBRANCH_GIT_HASH;
+  info["compiler"] = SPECBRANCH_COMPILER;
+  info["torch_build"] = SPECBRANCH_TORCH_BUILD;
+  info["cuda"] = SPECBRANCH_CUDA_VERSION;
+  info["cuda_archs"] = SPECBRANCH_CUDA_ARCHS;
+  info["cpu_capabilities"] = compiled_cpu_capabilities();
+  info["cpu_capability"] = std::string(name_of(cpu_kernels_capability()));
+  return info;
+}
+
+void carry_ops(py::module_& module) {
+  const py::object ops = py::module_::import("torch").attr("ops").attr("specbranch");
+  for (const char* schema : op_schemas()) {
+    const std::string text(schema);
+    const std::string name = text.substr(0, text.find('('));
+    module.attr(name.c_str()) = ops.attr(name.c_str());
+  }
+}
+
+}  // namespace
+}  // namespace specbranch
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "Kernels of SpecBranch: the ops of torch.ops.specbranch and host-side functions.";
+  module.def("build_info", &specbranch::build_info, "What this binary was built from and for.");
+  specbranch::carry_ops(module);
+}

@@ -1,0 +1,1 @@
+"""Branch-parallel speculative decoding with exact output."""
