@@ -7,13 +7,12 @@
 #include "common/parallel.h"
 
 // A functional op allocates its results; its _out form writes given tensors and returns nothing.
-#define SPECBRANCH_FILTER \
-  "Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p"
+#define SPECBRANCH_FILTER "Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p"
 #define SPECBRANCH_DRAWS SPECBRANCH_FILTER ", Tensor seed, Tensor position"
-#define SPECBRANCH_ATTENTION                                                                 \
-  "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, "       \
+#define SPECBRANCH_ATTENTION                                                            \
+  "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, " \
   "Tensor n_nodes, Tensor ancestor_mask"
-#define SPECBRANCH_TREE                                                                      \
+#define SPECBRANCH_TREE \
   "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor n_rows, Tensor target_logits"
 
 namespace specbranch {
@@ -60,8 +59,7 @@ constexpr const char* kSchemas[] = {
 void install_torch_threads() {
   set_parallel_backend({
       .parallel_for =
-          [](int64_t begin, int64_t end, int64_t grain, ParallelBackend::Body body,
-             void* context) {
+          [](int64_t begin, int64_t end, int64_t grain, ParallelBackend::Body body, void* context) {
             TORCH_ERROR_CODE_CHECK(torch_parallel_for(begin, end, grain, body, context));
           },
       .num_threads = [] { return static_cast<int>(torch::stable::get_num_threads()); },
