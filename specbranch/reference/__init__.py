@@ -1,0 +1,33 @@
+"""Every op, defined: the same names, arguments and results, in plain torch and float64.
+
+These files are the definition of the ops; the kernels are tested against them. They loop where a
+loop says it best, trust their arguments, run on CPU tensors and return floating results in float64.
+Ops whose name ends in `_` mutate.
+
+Shapes: B requests, N nodes of the draft block, Q query rows, Hq / Hkv query / KV heads, D head_dim,
+V vocabulary, R rows of logits, P pages of S slots, M table entries, W = ceil(N / 32) mask words.
+Indices, lengths and positions are int32, seeds int64 (read as unsigned); -1 is padding.
+"""
+
+from specbranch.reference.attention import (
+    append_kv_,
+    branch_attention,
+    compact_kv_,
+    tree_mask,
+)
+from specbranch.reference.noise import mix, philox
+from specbranch.reference.sampling import draft_topk, sample, sampling_probs
+from specbranch.reference.verify import verify_tree
+
+__all__ = [
+    "append_kv_",
+    "branch_attention",
+    "compact_kv_",
+    "draft_topk",
+    "mix",
+    "philox",
+    "sample",
+    "sampling_probs",
+    "tree_mask",
+    "verify_tree",
+]
