@@ -1,0 +1,199 @@
+"""Policies are tested with plain numbers: no model, no tensor, no lane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from specbranch.policies import (
+    PEARL,
+    POLICIES,
+    AdaEDL,
+    Autoregressive,
+    BestFirst,
+    Outcome,
+    SpecBranch,
+    SpeculativeSampling,
+    make_policy,
+)
+from specbranch.policies.base import Policy
+from specbranch.policies.specbranch import KEEP_ALL, KEEP_NOTHING
+from specbranch.tree import Node, SpeculationTree
+
+
+class Draft:
+    """A pretended draft: every expanded node has the given confidence and ranked estimates."""
+
+    def __init__(self, policy: Policy, confidence: Sequence[float] = (0.9,)) -> None:
+        self.policy = policy
+        self.confidence = list(confidence)
+        self.slots = 0
+        self.tree = SpeculationTree(0)
+
+    def expand(self, nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            assert node.expandable
+            node.slot = self.slots
+            self.slots += 1
+            node.max_prob = self.confidence[min(node.depth, len(self.confidence) - 1)]
+            node.entropy = 4 * (1 - node.max_prob)
+            for rank in range(self.policy.fan(node)):
+                share = node.max_prob if rank == 0 else (1 - node.max_prob) / 2**rank
+                child = Node(10 * node.depth + rank, node, node.estimate * share)
+                child.depth = node.depth + 1
+                node.children.append(child)
+
+    def grow(self, *, busy: bool, steps: int = 100) -> list[int]:
+        """Grow until the policy stops; returns how many nodes each step expanded."""
+        sizes = []
+        for step in range(steps):
+            nodes = self.policy.grow(self.tree, busy, step)
+            if not nodes:
+                break
+            self.expand(nodes)
+            sizes.append(len(nodes))
+        return sizes
+
+    def submit(self) -> list[Node]:
+        self.tree.submitted = list(self.policy.submit(self.tree))
+        return list(self.tree.submitted)
+
+
+def outcome(hit: bool, accepted: int = 0, submitted: int = 4) -> Outcome:
+    return Outcome(hit=hit, accepted=accepted, submitted=submitted, cost_ratio=5.0)
+
+
+def test_autoregressive_never_drafts():
+    draft = Draft(Autoregressive())
+    assert draft.grow(busy=False) == draft.grow(busy=True) == []
+    assert draft.submit() == [draft.tree.root]
+
+
+def test_sps_drafts_a_chain_of_gamma_while_the_target_idles():
+    draft = Draft(SpeculativeSampling(gamma=3))
+    assert draft.grow(busy=False) == [1, 1, 1]
+    assert len(draft.submit()) == 4
+    assert draft.grow(busy=True) == []
+
+
+def test_adaedl_ends_the_chain_at_an_entropy_above_its_threshold():
+    policy = AdaEDL(gamma=8, threshold=0.5)
+    draft = Draft(policy, confidence=(0.9, 0.9, 0.1))
+    assert draft.grow(busy=False) == [1, 1, 1]
+    assert len(draft.submit()) == 4
+
+
+def test_adaedl_raises_its_threshold_when_guesses_fail_and_lowers_it_when_they_hold():
+    policy = AdaEDL(gamma=4, threshold=0.5)
+    for _ in range(5):
+        policy.observe(outcome(hit=False, accepted=0))
+    assert policy.threshold > 0.5
+    policy.begin()
+    for _ in range(5):
+        policy.observe(outcome(hit=True, accepted=3, submitted=3))
+    assert policy.threshold < 0.5
+
+
+def test_pearl_drafts_gamma_tokens_per_target_forward():
+    draft = Draft(PEARL(gamma=3))
+    assert draft.grow(busy=False) == []
+    assert draft.submit() == [draft.tree.root]
+    assert draft.grow(busy=True) == [1, 1, 1]
+    assert len(draft.submit()) == 4
+    assert draft.grow(busy=True) == [1, 1, 1]
+    assert len(draft.tree.main_line()) == 7
+
+
+def test_specbranch_draft_stage_ends_at_the_branch_point():
+    draft = Draft(SpecBranch(k_max=4, gamma=6, epsilon=0.5), confidence=(0.9, 0.9, 0.3))
+    assert draft.grow(busy=False) == [1, 1, 1]
+    rows = draft.submit()
+    assert [node.depth for node in rows] == [0, 1, 2]
+    assert len(rows[-1].children) == 2  # max(1, floor(4 * (1 - 0.3)))
+
+
+def test_specbranch_grows_every_branch_by_one_a_step():
+    draft = Draft(SpecBranch(k_max=4, gamma=3, epsilon=0.5), confidence=(0.9, 0.2, 0.9))
+    draft.grow(busy=False)
+    branch_point = draft.submit()[-1]
+    assert len(branch_point.children) == 3
+    assert draft.grow(busy=True) == [3, 3, 3, 3]
+    assert all(len(branch.first_choices()) == 5 for branch in branch_point.children)
+
+
+def test_specbranch_expands_an_unexpanded_branch_point_first():
+    draft = Draft(SpecBranch(k_max=4, gamma=2, epsilon=0.5), confidence=(0.9, 0.9, 0.6))
+    draft.grow(busy=False)
+    assert not draft.submit()[-1].expanded
+    assert draft.grow(busy=True) == [1, 1, 1]
+
+
+def test_specbranch_submits_the_surviving_branch_as_far_as_it_is_kept():
+    confidence = (0.2, 0.9, 0.9, 0.4, 0.9)
+    policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
+    draft = Draft(policy, confidence)
+    draft.grow(busy=False)
+    draft.submit()
+    draft.grow(busy=True)
+    winner = draft.tree.root.children[0]
+    draft.tree.reroot(winner, winner.token)
+    policy.observe(outcome(hit=True))
+    assert draft.grow(busy=False) == []
+    assert [node.max_prob for node in draft.submit()] == [0.9, 0.9, 0.4]
+    policy.keep = lambda tree: KEEP_NOTHING
+    assert draft.submit() == [winner]
+    policy.keep = lambda tree: KEEP_ALL
+    assert len(draft.submit()) == 6
+
+
+def test_best_first_grows_where_the_probability_is():
+    draft = Draft(BestFirst(rows_draft=2, rows_target=5, fan=2), confidence=(0.5, 0.9))
+    draft.submit()
+    for step in range(4):
+        nodes = draft.policy.grow(draft.tree, True, step)
+        others = [node for node in draft.tree.frontier() if node not in nodes]
+        assert len(nodes) == (2 if step else 1)
+        assert min(n.estimate for n in nodes) >= max((n.estimate for n in others), default=0)
+        draft.expand(nodes)
+
+
+def test_best_first_submits_the_likeliest_connected_subtree():
+    draft = Draft(BestFirst(rows_draft=4, rows_target=6, fan=3), confidence=(0.6,))
+    draft.grow(busy=True, steps=4)
+    rows = draft.submit()
+    assert len(rows) == 6
+    assert all(node is draft.tree.root or node.parent in rows[: rows.index(node)] for node in rows)
+    others = [node for node in draft.tree.walk() if node not in rows]
+    assert min(node.estimate for node in rows) >= max(node.estimate for node in others)
+
+
+def test_best_first_drafts_before_the_target_only_when_that_pays():
+    cheap, dear = BestFirst(cost_ratio=20.0), BestFirst(cost_ratio=0.5)
+    assert len(Draft(cheap).grow(busy=False, steps=20)) > 2
+    assert Draft(dear).grow(busy=False) == []
+    for _ in range(50):
+        dear.observe(outcome(hit=True))
+    assert dear.cost_ratio == pytest.approx(5.0, abs=0.1)
+
+
+def test_policies_are_made_by_name():
+    assert {name: type(make_policy(name)) for name in POLICIES} == POLICIES
+    assert make_policy("sps", gamma=7).gamma == 7
+    with pytest.raises(ValueError, match="method: expected one of ar, sps"):
+        make_policy("medusa")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sps", {"gamma": 0}),
+        ("pearl", {"gamma": 0}),
+        ("specbranch", {"k_max": 0}),
+        ("specbranch", {"epsilon": 1.5}),
+        ("bestfirst", {"rows_draft": 0}),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(name, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        make_policy(name, **options)

@@ -1,0 +1,112 @@
+"""A tiny target, drafts of it that agree more or less, and a tokenizer of single characters."""
+
+from __future__ import annotations
+
+import copy
+import random
+import string
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from specbranch.models.pair import ModelPair
+from specbranch.policies.base import Policy
+from specbranch.tree import Node, SpeculationTree
+
+EOS = 0
+VOCAB = ["<eos>", " ", *string.ascii_letters, *string.digits[:10]]  # 64
+
+
+def tokenizer(vocab_size: int = len(VOCAB)) -> PreTrainedTokenizerFast:
+    vocab = {token: index for index, token in enumerate(VOCAB[:vocab_size])}
+    backend = Tokenizer(models.WordLevel(vocab, unk_token="a"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    backend.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
+
+
+def model(seed: int = 0, vocab_size: int = len(VOCAB), sharpness: float = 6.0) -> LlamaForCausalLM:
+    """A random Llama whose next token depends strongly on its context."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    llama = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for weight in llama.parameters():
+            if weight.dim() == 2:
+                weight.copy_(torch.randn_like(weight) / weight.shape[1] ** 0.5)
+        llama.model.embed_tokens.weight.mul_(8)
+        llama.lm_head.weight.mul_(sharpness / 2)
+    return llama
+
+
+def noisy(target: LlamaForCausalLM, noise: float) -> LlamaForCausalLM:
+    """The target with noise on its weights, relative to their spread: a draft."""
+    draft = copy.deepcopy(target)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in draft.parameters():
+            if weight.dim() == 2:
+                weight.add_(torch.randn_like(weight) * weight.std() * noise)
+    return draft
+
+
+def pair(
+    seed: int = 0,
+    noise: float = 0.2,
+    vocab_size: int = len(VOCAB),
+    eos: Sequence[int] = (),
+    sharpness: float = 6.0,
+) -> ModelPair:
+    target = model(seed, vocab_size, sharpness)
+    return ModelPair(
+        target=target,
+        draft=noisy(target, noise),
+        tokenizer=tokenizer(vocab_size),
+        target_name=f"tiny:{seed}",
+        draft_name=f"tiny:{seed}+{noise}",
+        eos_token_ids=frozenset(eos),
+    )
+
+
+class RandomPolicy(Policy):
+    """Grows and submits at random: whatever it does, the output must stay the same.
+
+    Its choices look at the tree's shape only, so it is legal under the rejection coupling too.
+    """
+
+    name = "random"
+    overlaps = True
+    max_fan = 4
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+        frontier = tree.frontier()
+        if not frontier or step > self.random.randint(-2, 4):
+            return ()
+        return self.random.sample(frontier, min(len(frontier), self.random.randint(1, 4)))
+
+    def fan(self, node: Node) -> int:
+        return self.random.randint(1, self.max_fan)
+
+    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+        rows, edge = [tree.root], list(tree.root.children)
+        while edge and self.random.random() < 0.8:
+            node = edge.pop(self.random.randrange(len(edge)))
+            rows.append(node)
+            edge += node.children if not node.terminal else []
+        return rows
