@@ -6,10 +6,13 @@ the build; MAX_JOBS limits the compilers that run at once.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -31,14 +34,18 @@ class CMakeBuild(build_ext):
     def run(self) -> None:
         # setuptools clears `inplace` while it builds, so the question is asked here.
         self.rpath = torch_lib_dir() if self.inplace else "$ORIGIN/../torch/lib"
+        # pip's cmake and ninja lie beside the interpreter, which need not be on PATH.
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+        self.environment = {**os.environ, "PATH": path}
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
         build_dir = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
         target_dir = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        ninja = shutil.which("ninja", path=self.environment["PATH"])
         options = {
             "CMAKE_BUILD_TYPE": "Debug" if self.debug else "Release",
-            "Python3_EXECUTABLE": sys.executable,
+            "CMAKE_MAKE_PROGRAM": ninja or "ninja",
             "Python_EXECUTABLE": sys.executable,
             "SPECBRANCH_VERSION": self.distribution.get_version(),
             "SPECBRANCH_CUDA": os.environ.get("SPECBRANCH_CUDA", "AUTO"),
@@ -46,6 +53,12 @@ class CMakeBuild(build_ext):
             "SPECBRANCH_RPATH": self.rpath,
         }
         defines = [f"-D{name}={value}" for name, value in options.items()]
+        build_dir.mkdir(parents=True, exist_ok=True)
+        with open(build_dir / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two builds in one folder would trip over each other
+            self.cmake_build(build_dir, target_dir, defines)
+
+    def cmake_build(self, build_dir: Path, target_dir: Path, defines: list[str]) -> None:
         jobs = ["-j", os.environ["MAX_JOBS"]] if "MAX_JOBS" in os.environ else []
         self.cmake("-S", str(ROOT), "-B", str(build_dir), "-G", "Ninja", *defines)
         self.cmake("--build", str(build_dir), *jobs)
@@ -53,7 +66,7 @@ class CMakeBuild(build_ext):
 
     def cmake(self, *arguments: str) -> None:
         try:
-            subprocess.run(["cmake", *arguments], check=True)
+            subprocess.run(["cmake", *arguments], check=True, env=self.environment)
         except subprocess.CalledProcessError as error:
             sys.exit(f"specbranch: cmake {arguments[0]} failed with code {error.returncode}")
 

@@ -5,6 +5,7 @@
 
 #include "build_config.h"
 #include "common/cpu_kernels.h"
+#include "common/philox.h"
 #include "register.h"
 
 namespace py = pybind11;
@@ -25,6 +26,11 @@ py::dict build_info() {
   return info;
 }
 
+py::tuple philox_words(std::int64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
+                       std::uint32_t c3) {
+  return py::cast(philox4x32_10(seed, c0, c1, c2, c3));
+}
+
 void carry_ops(py::module_& module) {
   const py::object ops = py::module_::import("torch").attr("ops").attr("specbranch");
   for (const char* schema : op_schemas()) {
@@ -40,5 +46,9 @@ void carry_ops(py::module_& module) {
 PYBIND11_MODULE(_C, module) {
   module.doc() = "Kernels of SpecBranch: the ops of torch.ops.specbranch and host-side functions.";
   module.def("build_info", &specbranch::build_info, "What this binary was built from and for.");
+  module.def("mix", &specbranch::mix, py::arg("seed"), py::arg("n"), "A seed derived from a seed.");
+  module.def("philox", &specbranch::philox_words, py::arg("seed"), py::arg("c0"), py::arg("c1"),
+             py::arg("c2"), py::arg("c3"), "The four words of Philox4x32-10.");
   specbranch::carry_ops(module);
+  py::module_::import("specbranch.fakes");
 }

@@ -1,1 +1,69 @@
-"""Branch-parallel speculative decoding with exact output."""
+"""SpecBranch: branch-parallel speculative decoding with exact output.
+
+The public names load what they need at first use, so that importing the package is cheap. The ops
+are in `specbranch.ops`; other engines import them as `specbranch._C`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from specbranch.engine import Engine as Engine
+    from specbranch.engine import Generation as Generation
+    from specbranch.info import build_info as build_info
+    from specbranch.models.pair import ModelPair as ModelPair
+    from specbranch.models.pair import load_pair as load_pair
+    from specbranch.policies import make_policy as make_policy
+    from specbranch.sampling import SamplingParams as SamplingParams
+
+_HOME = {
+    "Engine": "specbranch.engine",
+    "Generation": "specbranch.engine",
+    "ModelPair": "specbranch.models.pair",
+    "SamplingParams": "specbranch.sampling",
+    "build_info": "specbranch.info",
+    "load_pair": "specbranch.models.pair",
+    "make_policy": "specbranch.policies",
+}
+__all__ = sorted(_HOME)
+
+OLDEST_TORCH = (2, 11)
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _refuse_old_torch() -> None:
+    """Says what is wrong in words, where the binary would say `undefined symbol`."""
+    torch = sys.modules.get("torch")
+    found = torch.__version__ if torch else _installed("torch")
+    numbers = found.split(".")[:2]
+    if all(part.isdigit() for part in numbers) and tuple(map(int, numbers)) < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise ImportError(
+            f"specbranch needs torch {oldest} or newer, but torch {found} is installed"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
+
+
+__version__ = _installed("specbranch")
+_refuse_old_torch()

