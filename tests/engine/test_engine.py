@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import copy
+import threading
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from specbranch.engine import Engine
+from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
+from specbranch.lanes.base import Lane
+from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
+from specbranch.sampling import SamplingParams
+from tests.engine import tiny
+
+PROMPT = [7, 3, 9, 30, 12, 40]
+
+
+@pytest.fixture
+def pair():
+    return tiny.pair(noise=0.15)
+
+
+@pytest.fixture
+def engine(pair):
+    return virtual_engine(pair, BestFirst())
+
+
+def virtual_engine(pair, policy, **options):
+    lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+    return Engine(pair, policy, lanes=lanes, **{"max_len": 256, **options})
+
+
+def test_streaming_yields_every_token_once(engine):
+    params = SamplingParams(temperature=1.0, max_new_tokens=50)
+    stream = engine.stream(PROMPT, params)
+    chunks = list(stream)
+    generation = engine.generate(PROMPT, params)
+    assert [token for chunk in chunks for token in chunk.token_ids] == generation.token_ids
+    assert "".join(chunk.text for chunk in chunks) == generation.text == stream.generation.text
+    assert len(chunks) == generation.stats.target_forwards < 50
+
+
+def test_a_text_prompt_is_encoded_with_the_pairs_tokenizer(engine):
+    generation = engine.generate("hello", SamplingParams(max_new_tokens=3))
+    assert generation.prompt_token_ids == engine.pair.tokenizer.encode("hello")
+    assert len(generation.token_ids) == 3
+
+
+def test_no_new_tokens_is_an_empty_generation(engine):
+    generation = engine.generate(PROMPT, SamplingParams(max_new_tokens=0))
+    assert (generation.token_ids, generation.text, generation.finish_reason) == ([], "", "length")
+
+
+def test_an_empty_prompt_is_refused(engine):
+    with pytest.raises(ValueError, match="prompt"):
+        engine.generate([])
+
+
+def test_what_does_not_fit_is_refused(pair):
+    engine = virtual_engine(pair, BestFirst(), max_len=32)
+    with pytest.raises(ValueError, match=r"fit 32 tokens, got 6 \+ 27"):
+        engine.generate(PROMPT, SamplingParams(max_new_tokens=27))
+    assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=26)).token_ids) == 26
+    beyond_the_model = virtual_engine(pair, BestFirst(), max_len=4096)
+    with pytest.raises(ValueError, match="fit 512 tokens"):
+        beyond_the_model.generate(PROMPT, SamplingParams(max_new_tokens=507))
+
+
+def test_a_second_request_at_the_same_time_is_refused(engine):
+    first = iter(engine.stream(PROMPT, SamplingParams(max_new_tokens=20)))
+    next(first)
+    with pytest.raises(RuntimeError, match="one request at a time"):
+        engine.generate(PROMPT)
+    first.close()
+    assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=5)).token_ids) == 5
+
+
+def test_other_threads_are_refused_too(engine):
+    stream = iter(engine.stream(PROMPT, SamplingParams(max_new_tokens=20)))
+    next(stream)
+    errors = []
+
+    def intrude() -> None:
+        try:
+            engine.generate(PROMPT)
+        except RuntimeError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=intrude)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    stream.close()
+
+
+class Failing:
+    """Makes a model's n-th forward raise, then behaves again."""
+
+    def __init__(self, model: torch.nn.Module, error: BaseException, after: int) -> None:
+        self.calls, self.after, self.error = 0, after, error
+        model.register_forward_pre_hook(self)
+
+    def __call__(self, module: torch.nn.Module, args: tuple) -> None:
+        self.calls += 1
+        if self.calls == self.after:
+            raise self.error
+
+
+@pytest.mark.parametrize("lane", ["draft", "target"])
+@pytest.mark.parametrize("kind", ["virtual", "threads"])
+def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(pair, lane, kind):
+    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT).token_ids
+    costs = CostModel.parse("virtual:c=4")
+    with ThreadLanes(1, 1) if kind == "threads" else VirtualLanes(costs) as lanes:
+        engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
+        Failing(getattr(pair, lane), MemoryError("out of memory"), after=4)
+        with pytest.raises(LaneError, match=f"{lane} lane, {lane}: MemoryError: out of memory"):
+            engine.generate(PROMPT)
+        assert engine.generate(PROMPT).token_ids == reference
+
+
+@pytest.mark.parametrize("lane", ["draft", "target"])
+def test_an_interrupt_passes_through_and_leaves_the_engine_usable(pair, lane):
+    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT).token_ids
+    with ThreadLanes(1, 1) as lanes:
+        engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
+        Failing(getattr(pair, lane), KeyboardInterrupt(), after=4)
+        with pytest.raises(KeyboardInterrupt):
+            engine.generate(PROMPT)
+        assert engine.generate(PROMPT).token_ids == reference
+
+
+@pytest.mark.parametrize("coupling", ["gumbel", "rejection"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_nan_logits_are_an_error_not_a_token(pair, temperature, coupling):
+    engine = virtual_engine(pair, BestFirst())
+    params = SamplingParams(temperature=temperature, coupling=coupling, max_new_tokens=20)
+    healthy = engine.generate(PROMPT, params).token_ids
+    weight = pair.target.lm_head.weight
+    saved = weight.detach().clone()
+    with torch.no_grad():
+        weight[3] = float("nan")
+    with pytest.raises(LaneError, match="target lane, verify: .*NaN"):
+        engine.generate(PROMPT, params)
+    with torch.no_grad():
+        weight.copy_(saved)
+    assert engine.generate(PROMPT, params).token_ids == healthy
+
+
+def test_nan_logits_of_the_draft_never_reach_the_text(pair):
+    engine = virtual_engine(pair, BestFirst())
+    healthy = engine.generate(PROMPT).token_ids
+    with torch.no_grad():
+        pair.draft.lm_head.weight.fill_(float("nan"))
+    assert engine.generate(PROMPT).token_ids == healthy
+
+
+def test_draft_and_target_overlap_on_threads():
+    slow = tiny.pair(noise=0.15)
+    with ThreadLanes(1, 1) as lanes:
+        engine = Engine(slow, SpecBranch(), lanes=lanes, max_len=256)
+        generation = engine.generate(PROMPT, SamplingParams(max_new_tokens=60))
+    assert generation.stats.overlap > 0
+    assert generation.trace.overlap("target", "draft") > 0
+
+
+def test_serial_policies_never_overlap():
+    with ThreadLanes(1, 1) as lanes:
+        engine = Engine(tiny.pair(), make_policy("sps"), lanes=lanes, max_len=256)
+        assert engine.generate(PROMPT, SamplingParams(max_new_tokens=30)).stats.overlap == 0
+
+
+class OpsOf(TorchDispatchMode):
+    """Collects the names of the ops that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class Watched(Lane):
+    """A lane that notes which ops each piece of work calls."""
+
+    def __init__(self, lane: Lane, seen: dict[str, list[set[str]]]) -> None:
+        self.lane, self.seen, self.name = lane, seen, lane.name
+
+    def submit(self, label, work, *, rows=0):
+        def watched():
+            with OpsOf() as ops:
+                try:
+                    return work()
+                finally:
+                    self.seen.setdefault(label, []).append(ops.names)
+
+        return self.lane.submit(label, watched, rows=rows)
+
+    def drain(self) -> None:
+        self.lane.drain()
+
+
+@pytest.mark.parametrize("method", POLICIES)
+def test_every_step_runs_on_our_ops(pair, method):
+    seen: dict[str, list[set[str]]] = {}
+    lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+    lanes.begin()
+    lanes.draft, lanes.target = Watched(lanes.draft, seen), Watched(lanes.target, seen)
+    lanes.begin = lambda: lanes.draft.lane.trace  # the spans of the wrapped lanes
+    engine = Engine(pair, make_policy(method), lanes=lanes, max_len=256)
+    engine.generate(PROMPT, SamplingParams(temperature=0.8, max_new_tokens=24))
+
+    def names(label: str) -> list[set[str]]:
+        return [{name.split(".")[1] for name in ops if "specbranch" in name} for ops in seen[label]]
+
+    attends = {"branch_attention", "append_kv_"}
+    assert all(attends <= ops for ops in names("target"))
+    assert all(ops == {"verify_tree"} for ops in names("verify"))
+    assert all(ops == {"compact_kv_"} for ops in names("commit"))
+    if method != "ar":
+        assert all(attends | {"draft_topk"} <= ops for ops in names("draft"))
+    decoding = [*seen["target"], *seen.get("draft", [])]
+    banned = ("scaled_dot_product", "softmax", "multinomial", "argmax", "topk.default")
+    for ops in decoding:
+        foreign = {name for name in ops if "specbranch" not in name}
+        assert not [name for name in foreign if any(word in name for word in banned)]
+
+
+def test_figures_of_a_perfect_draft(pair):
+    twin = copy.copy(pair)
+    object.__setattr__(twin, "draft", copy.deepcopy(pair.target))
+    engine = virtual_engine(twin, make_policy("sps", gamma=3))
+    stats = engine.generate(PROMPT, SamplingParams(max_new_tokens=40)).stats
+    assert stats.mean_accepted_length == pytest.approx(4, abs=0.2)
+    assert stats.acceptance_rate == 1
+    assert stats.rollback_rate == stats.branch_waste == 0
+    assert (stats.tokens, stats.cost_ratio) == (40, 4)
+    assert sum(stats.accepted_lengths) == 40
+
+
+def test_figures_of_a_useless_draft(pair):
+    stranger = copy.copy(pair)
+    object.__setattr__(stranger, "draft", tiny.model(seed=99))
+    engine = virtual_engine(stranger, make_policy("pearl", gamma=4))
+    stats = engine.generate(PROMPT, SamplingParams(max_new_tokens=40)).stats
+    assert stats.mean_accepted_length < 1.3
+    assert stats.rollback_rate > 0.8
+    assert stats.overlap > 0.9

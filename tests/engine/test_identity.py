@@ -1,0 +1,195 @@
+"""Whatever the policy, the draft and the timing: the text is the target's own, token for token."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from specbranch.engine import Engine
+from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.policies import (
+    PEARL,
+    AdaEDL,
+    Autoregressive,
+    BestFirst,
+    Policy,
+    SpecBranch,
+    SpeculativeSampling,
+)
+from specbranch.sampling import SamplingParams
+from tests.engine import tiny
+
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "sps": lambda: SpeculativeSampling(gamma=4),
+    "adaedl": lambda: AdaEDL(gamma=6),
+    "pearl": lambda: PEARL(gamma=4),
+    "specbranch": lambda: SpecBranch(k_max=4, gamma=5),
+    "specbranch-any-keep": lambda: SpecBranch(
+        k_max=4, gamma=4, keep=lambda tree, choice=random.Random(3): choice.randint(0, 2)
+    ),
+    "bestfirst": BestFirst,
+    "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),
+    "random-1": lambda: tiny.RandomPolicy(1),
+    "random-2": lambda: tiny.RandomPolicy(2),
+}
+FILTERS = {
+    "greedy": SamplingParams(),
+    "T=1": SamplingParams(temperature=1.0),
+    "T=0.7": SamplingParams(temperature=0.7),
+    "top-k, top-p": SamplingParams(temperature=1.0, top_k=20, top_p=0.9),
+    "min-p": SamplingParams(temperature=0.7, min_p=0.05),
+    "all": SamplingParams(temperature=0.7, top_k=30, top_p=0.95, min_p=0.02),
+}
+PROMPTS = [[5], [7, 3, 9, 30, 12, 40], list(range(10, 40))]
+NOISES = [0.05, 0.15]
+
+
+def params_of(filters: str, **changes: object) -> SamplingParams:
+    fields = {name: getattr(FILTERS[filters], name) for name in SamplingParams.__slots__}
+    return SamplingParams(**{**fields, "seed": 1234, "max_new_tokens": 40, **changes})
+
+
+class Runs:
+    """Engines over one pair, made once for each policy, on a virtual clock."""
+
+    def __init__(self, noise: float) -> None:
+        self.pair = tiny.pair(seed=int(noise * 100), noise=noise)
+        self.eager = copy.deepcopy(self.pair.target)
+        self._texts: dict[tuple, list[int]] = {}
+
+    def engine(self, policy: Policy, **options: object) -> Engine:
+        lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+        return Engine(self.pair, policy, lanes=lanes, max_len=256, **options)
+
+    def autoregressive(self, prompt: list[int], filters: str, **changes: object) -> list[int]:
+        key = (*prompt, filters, *changes.items())
+        if key not in self._texts:
+            params = params_of(filters, **changes)
+            engine = self.engine(Autoregressive())
+            self._texts[key] = engine.generate(prompt, params).token_ids
+        return self._texts[key]
+
+    def transformers_greedy(self, prompt: list[int], max_new_tokens: int) -> list[int]:
+        output = self.eager.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=tiny.EOS,
+        )
+        return output[0, len(prompt) :].tolist()
+
+
+@pytest.fixture(scope="module", params=NOISES, ids=lambda noise: f"noise={noise}")
+def runs(request):
+    return Runs(request.param)
+
+
+def test_autoregressive_is_transformers_greedy(runs):
+    for prompt in PROMPTS:
+        assert runs.autoregressive(prompt, "greedy") == runs.transformers_greedy(prompt, 40)
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_writes_what_the_target_alone_writes(runs, policy, filters):
+    engine = runs.engine(POLICIES[policy]())
+    for prompt in PROMPTS:
+        generation = engine.generate(prompt, params_of(filters))
+        assert generation.token_ids == runs.autoregressive(prompt, filters)
+        assert generation.finish_reason == "length"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_length_is_kept_exactly(runs, policy):
+    engine = runs.engine(POLICIES[policy]())
+    whole = runs.autoregressive(PROMPTS[1], "T=1")
+    for length in (1, 2, 3, 5, 8, 13):
+        generation = engine.generate(PROMPTS[1], params_of("T=1", max_new_tokens=length))
+        assert generation.token_ids == whole[:length]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_eos_inside_an_accepted_block_ends_there(runs, policy):
+    whole = runs.autoregressive(PROMPTS[1], "T=1")
+    engine = runs.engine(POLICIES[policy]())
+    for position in (0, 4, 11, 12, 25):
+        eos = whole[position]
+        engine.pair = replace_eos(runs.pair, eos)
+        generation = engine.generate(PROMPTS[1], params_of("T=1"))
+        assert generation.token_ids == whole[: whole.index(eos) + 1]
+        assert generation.finish_reason == "eos"
+        ignoring = engine.generate(PROMPTS[1], params_of("T=1", ignore_eos=True))
+        assert ignoring.token_ids == whole
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_stop_string_inside_an_accepted_block_ends_there(runs, policy):
+    whole = runs.autoregressive(PROMPTS[1], "T=0.7")
+    text = runs.pair.tokenizer.decode(whole)
+    engine = runs.engine(POLICIES[policy]())
+    for start in (0, 3, 10, 21):
+        stop = text[start : start + 2]
+        generation = engine.generate(PROMPTS[1], params_of("T=0.7", stop=(stop,)))
+        cut = text.index(stop)
+        assert generation.finish_reason == "stop"
+        assert generation.text == text[:cut]
+        assert generation.token_ids == whole[: cut + 2]
+
+
+@pytest.mark.parametrize("max_nodes", [3, 4, 7])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_tiny_block_still_makes_progress(runs, policy, max_nodes):
+    engine = runs.engine(POLICIES[policy](), max_nodes=max_nodes)
+    generation = engine.generate(PROMPTS[2], params_of("all"))
+    assert generation.token_ids == runs.autoregressive(PROMPTS[2], "all")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_threads_write_what_the_virtual_clock_writes(runs, policy):
+    with ThreadLanes(1, 1) as lanes:
+        engine = Engine(runs.pair, POLICIES[policy](), lanes=lanes, max_len=256)
+        for filters in ("greedy", "all"):
+            for _ in range(2):
+                generation = engine.generate(PROMPTS[1], params_of(filters))
+                assert generation.token_ids == runs.autoregressive(PROMPTS[1], filters)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rejection_coupling_is_greedy_at_temperature_zero(runs, policy):
+    engine = runs.engine(POLICIES[policy]())
+    generation = engine.generate(PROMPTS[1], params_of("greedy", coupling="rejection"))
+    assert generation.token_ids == runs.autoregressive(PROMPTS[1], "greedy")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rejection_coupling_is_reproducible_on_the_virtual_clock(runs, policy):
+    params = params_of("T=1", coupling="rejection")
+    first, second = (
+        runs.engine(POLICIES[policy]()).generate(PROMPTS[1], params).token_ids for _ in range(2)
+    )
+    assert first == second
+
+
+def test_another_seed_writes_another_text(runs):
+    texts = {tuple(runs.autoregressive(PROMPTS[0], "T=1", seed=seed)) for seed in range(5)}
+    assert len(texts) == 5
+
+
+def test_drafts_agree_enough_for_these_tests_to_bite(runs):
+    """Long accepted paths, hits and misses must all occur, or identity would prove little."""
+    engine = runs.engine(BestFirst())
+    stats = engine.generate(PROMPTS[1], params_of("T=1")).stats
+    assert stats.mean_accepted_length > 1.3
+    assert 0.2 < stats.hit_rate < 1
+    assert 0 < stats.branch_waste < 1
+
+
+def replace_eos(pair, token):
+    changed = copy.copy(pair)
+    object.__setattr__(changed, "eos_token_ids", frozenset({token}))
+    return changed
