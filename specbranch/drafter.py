@@ -67,7 +67,8 @@ class Drafter:
             node.slot = first_slot + row
             node.max_prob = rows.max_prob[row]
             node.entropy = rows.entropy[row]
-            self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
+            if rows.ids[row][0] >= 0:  # a bad row of logits has no guesses
+                self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
             if rows.laws is not None:
                 self._laws[node] = rows.laws[row]
 
