@@ -94,7 +94,7 @@ class OpCheck {
   template <class Number>
   void require(bool condition, std::string_view argument, std::string_view expected,
                Number got) const {
-    if (!condition) require(false, argument, expected, std::to_string(got));
+    if (!condition) fail(argument, expected, std::to_string(got));
   }
   [[noreturn]] void fail(std::string_view argument, std::string_view expected,
                          std::string_view got) const;
