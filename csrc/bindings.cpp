@@ -13,6 +13,15 @@ namespace py = pybind11;
 namespace specbranch {
 namespace {
 
+std::string compiled_cpu_capabilities() {
+  std::string names;
+  for (const CpuVariant& variant : compiled_cpu_variants()) {
+    if (!names.empty()) names += ' ';
+    names += name_of(variant.capability);
+  }
+  return names;
+}
+
 py::dict build_info() {
   py::dict info;
   info["version"] = SPECBRANCH_VERSION;
@@ -22,7 +31,7 @@ py::dict build_info() {
   info["cuda"] = SPECBRANCH_CUDA_VERSION;
   info["cuda_archs"] = SPECBRANCH_CUDA_ARCHS;
   info["cpu_capabilities"] = compiled_cpu_capabilities();
-  info["cpu_capability"] = std::string(name_of(cpu_kernels_capability()));
+  info["cpu_capability"] = std::string(name_of(cpu_variant().capability));
   return info;
 }
 

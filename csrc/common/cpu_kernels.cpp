@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 namespace specbranch {
 
@@ -20,25 +19,17 @@ extern const CpuKernels kernels;
 
 namespace {
 
-struct Variant {
-  CpuCapability capability;
-  const CpuKernels* kernels;
-};
-
-const std::vector<Variant>& compiled_variants() {
-  static const std::vector<Variant> variants = {
+constexpr CpuVariant kCompiledVariants[] = {
 #if defined(SPECBRANCH_WITH_CPU_DEFAULT)
-      {CpuCapability::kDefault, &default_::kernels},
+    {CpuCapability::kDefault, &default_::kernels},
 #endif
 #if defined(SPECBRANCH_WITH_CPU_AVX2)
-      {CpuCapability::kAvx2, &avx2::kernels},
+    {CpuCapability::kAvx2, &avx2::kernels},
 #endif
 #if defined(SPECBRANCH_WITH_CPU_AVX512)
-      {CpuCapability::kAvx512, &avx512::kernels},
+    {CpuCapability::kAvx512, &avx512::kernels},
 #endif
-  };
-  return variants;
-}
+};
 
 CpuCapability highest_wanted() {
   const char* variable = std::getenv("SPECBRANCH_CPU_CAPABILITY");
@@ -51,39 +42,29 @@ CpuCapability highest_wanted() {
   return std::min(*wanted, machine_cpu_capability());
 }
 
-const Variant& choose_variant() {
+const CpuVariant& choose_variant() {
   const CpuCapability highest = highest_wanted();
-  const Variant* chosen = nullptr;
-  for (const Variant& variant : compiled_variants()) {
+  const CpuVariant* chosen = nullptr;
+  for (const CpuVariant& variant : kCompiledVariants) {
     if (variant.capability <= highest) chosen = &variant;
   }
   if (chosen == nullptr) {
-    throw std::runtime_error("specbranch: the CPU kernels were built for " +
-                             compiled_cpu_capabilities() + ", but only " +
-                             std::string(name_of(highest)) +
-                             " may be used here; build with SPECBRANCH_CPU_DISPATCH=all");
+    throw std::runtime_error(
+        "specbranch: the CPU kernels need at least " +
+        std::string(name_of(kCompiledVariants[0].capability)) + ", but only " +
+        std::string(name_of(highest)) +
+        " may be used here; build with SPECBRANCH_CPU_DISPATCH=all for older processors");
   }
   return *chosen;
 }
 
-const Variant& chosen_variant() {
-  static const Variant& variant = choose_variant();
-  return variant;
-}
-
 }  // namespace
 
-const CpuKernels& cpu_kernels() { return *chosen_variant().kernels; }
+std::span<const CpuVariant> compiled_cpu_variants() { return kCompiledVariants; }
 
-CpuCapability cpu_kernels_capability() { return chosen_variant().capability; }
-
-std::string compiled_cpu_capabilities() {
-  std::string names;
-  for (const Variant& variant : compiled_variants()) {
-    if (!names.empty()) names += ' ';
-    names += name_of(variant.capability);
-  }
-  return names;
+const CpuVariant& cpu_variant() {
+  static const CpuVariant& variant = choose_variant();
+  return variant;
 }
 
 }  // namespace specbranch

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string>
+#include <span>
 
 #include "common/capability.h"
 
@@ -38,15 +38,19 @@ struct CpuKernels {
   void (*verify_tree)(const VerifyTreeParams&);
 };
 
-/// The best variant that is compiled in and that this processor runs, chosen at first use. The
-/// environment variable SPECBRANCH_CPU_CAPABILITY=default|avx2|avx512 lowers the choice.
+struct CpuVariant {
+  CpuCapability capability;
+  const CpuKernels* kernels;
+};
+
+/// What was compiled in, lowest capability first.
+std::span<const CpuVariant> compiled_cpu_variants();
+
+/// The best compiled variant that this processor runs, chosen at first use. The environment
+/// variable SPECBRANCH_CPU_CAPABILITY=default|avx2|avx512 lowers the choice.
 /// Throws std::runtime_error where no variant fits.
-const CpuKernels& cpu_kernels();
+const CpuVariant& cpu_variant();
 
-/// The capability of cpu_kernels().
-CpuCapability cpu_kernels_capability();
-
-/// The compiled variants, lowest first: "default avx2 avx512".
-std::string compiled_cpu_capabilities();
+inline const CpuKernels& cpu_kernels() { return *cpu_variant().kernels; }
 
 }  // namespace specbranch
