@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "kv_cache/layout.h"
+
+namespace specbranch {
+
+/// tree_mask: parents of a draft block -> the ancestors (and self) of each node as bits, its depth.
+/// Rows from n_nodes[b] on become 0.
+struct TreeMaskParams {
+  const std::int32_t* parents;  // [B, N]
+  const std::int32_t* n_nodes;  // [B]
+  std::int32_t* ancestor_mask;  // [B, N, W]
+  std::int32_t* depth;          // [B, N]
+  std::int64_t parents_stride;
+  std::int64_t mask_batch_stride;
+  std::int64_t mask_row_stride;
+  std::int64_t depth_stride;
+  std::int64_t batch_size;
+  std::int64_t max_nodes;
+  std::int64_t num_words;
+};
+
+/// Strides, in elements, of q or out [B, Q, Hq, D], D contiguous, or of lse [B, Q, Hq].
+struct RowStrides {
+  std::int64_t batch;
+  std::int64_t row;
+  std::int64_t head;
+};
+
+/// branch_attention: each row sees the committed context of its request and the nodes of its mask.
+struct BranchAttentionParams {
+  DType dtype;
+  const void* q;
+  const void* k_cache;
+  const void* v_cache;
+  RowStrides q_strides;
+  KvStrides k_strides;
+  KvStrides v_strides;
+  BlockTable block_table;
+  const std::int32_t* context_lens;   // [B]
+  const std::int32_t* n_nodes;        // [B]
+  const std::int32_t* ancestor_mask;  // [B, Q, W]
+  std::int64_t mask_batch_stride;
+  std::int64_t mask_row_stride;
+  std::int64_t batch_size;
+  std::int64_t num_rows;
+  std::int64_t num_qo_heads;
+  std::int64_t num_kv_heads;
+  std::int64_t head_dim;
+  std::int64_t max_positions;  // of one request: M * S
+  float scale;
+  float softcap;        // 0: none
+  std::int64_t window;  // 0: none
+
+  void* out = nullptr;
+  float* lse = nullptr;
+  RowStrides out_strides{};
+  RowStrides lse_strides{};
+  float* workspace = nullptr;  // as many floats as plan.h says
+};
+
+}  // namespace specbranch

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "attention/params.h"
+
+// How branch_attention divides its work. A request's keys are cut into tiles and chunks of tiles
+// by its own lengths alone, so its result has the same bits in any batch, on any number of threads.
+namespace specbranch {
+
+/// Keys that are scored at once: one bit each in a 64-bit visibility word.
+inline constexpr std::int64_t kTileKeys = 64;
+inline constexpr std::int64_t kMinChunkTiles = 4;
+inline constexpr std::int64_t kMaxChunks = 64;
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Chunks of a request. One without keys still has a chunk, which yields its empty result.
+constexpr std::int64_t num_chunks(std::int64_t num_tiles) {
+  return std::clamp<std::int64_t>(ceil_div(num_tiles, kMinChunkTiles), 1, kMaxChunks);
+}
+
+/// Workspace of one call, in floats: the queries as fp32 rows, then a partial result per chunk
+/// (unnormalised output rows, each row's score maximum, each row's sum of weights).
+struct WorkspaceLayout {
+  std::int64_t group_size;    // query heads of a KV head
+  std::int64_t rows;          // rows of a KV head: Q * group_size
+  std::int64_t padded_dim;    // D rounded up to whole vectors of any width
+  std::int64_t max_chunks;    // of one request
+  std::int64_t queries_size;  // floats of the query rows of one KV head
+  std::int64_t partial_size;  // floats of one partial result
+
+  explicit constexpr WorkspaceLayout(const BranchAttentionParams& p)
+      : group_size(p.num_qo_heads / p.num_kv_heads),
+        rows(p.num_rows * group_size),
+        padded_dim(ceil_div(p.head_dim, 16) * 16),
+        max_chunks(num_chunks(ceil_div(p.max_positions, kTileKeys) + 1)),
+        queries_size(rows * padded_dim),
+        partial_size(rows * (padded_dim + 2)) {}
+};
+
+/// Floats of scratch that one call needs: a function of shapes alone.
+constexpr std::int64_t branch_attention_workspace(const BranchAttentionParams& p) {
+  const WorkspaceLayout layout(p);
+  return p.batch_size * p.num_kv_heads *
+         (layout.queries_size + layout.max_chunks * layout.partial_size);
+}
+
+}  // namespace specbranch

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include "attention/plan.h"
+#include "common/vec.h"
+
+// Register-blocked products of one tile of keys with a panel of query rows.
+namespace specbranch::SPECBRANCH_CPU_NS {
+
+/// Query rows of a panel, and vectors side by side in its accumulators: rows * vectors
+/// accumulators, the vectors that they are multiplied with and a broadcast fill the register file.
+inline constexpr int kPanelRows = 6;
+#if defined(CPU_CAPABILITY_AVX2)
+inline constexpr int kPanelVecs = 2;
+#else
+inline constexpr int kPanelVecs = 4;
+#endif
+
+/// Calls f.template operator()<count>() for 1 <= count <= max_count: a loop count that the compiler
+/// unrolls, so that accumulators live in registers.
+template <int max_count, class F>
+void with_static_count(std::int64_t count, const F& f) {
+  if constexpr (max_count > 1) {
+    if (count < max_count) return with_static_count<max_count - 1>(count, f);
+  }
+  f.template operator()<max_count>();
+}
+
+/// Calls f.template operator()<num_vecs>(start) over `count` floats, whole vectors, in blocks of at
+/// most kPanelVecs vectors.
+template <class F>
+void for_each_vec_block(std::int64_t count, const F& f) {
+  constexpr std::int64_t kBlock = kPanelVecs * kLanes;
+  for (std::int64_t start = 0; start < count; start += kBlock) {
+    with_static_count<kPanelVecs>(std::min(kBlock, count - start) / kLanes,
+                                  [&]<int num_vecs>() { f.template operator()<num_vecs>(start); });
+  }
+}
+
+/// Keys of a tile, one pointer a row, as columns: transposed[d * kTileKeys + key]. `rows` repeats
+/// a valid pointer up to a multiple of kLanes.
+template <class T>
+void transpose_keys(const T* const* rows, std::int64_t count, std::int64_t head_dim,
+                    float* transposed) {
+  for (std::int64_t key = 0; key < count; key += kLanes) {
+    for (std::int64_t d = 0; d < head_dim; d += kLanes) {
+      const std::int64_t width = std::min<std::int64_t>(kLanes, head_dim - d);
+      Vec block[kLanes];
+      if (width == kLanes) {
+        for (int i = 0; i < kLanes; ++i) block[i] = load(rows[key + i] + d);
+      } else {
+        for (int i = 0; i < kLanes; ++i) block[i] = load(rows[key + i] + d, width);
+      }
+      transpose(block);
+      float* column = transposed + d * kTileKeys + key;
+      for (int i = 0; i < width; ++i) store(column + i * kTileKeys, block[i]);
+    }
+  }
+}
+
+/// scores[row * kTileKeys + key] = query row . key, for `num_rows` rows and `num_vecs` vectors of
+/// keys.
+template <int num_rows, int num_vecs>
+void score_block(const float* queries, std::int64_t query_stride, const float* transposed,
+                 std::int64_t head_dim, float* scores) {
+  Vec sums[num_rows][num_vecs];
+  for (int r = 0; r < num_rows; ++r) {
+    for (int v = 0; v < num_vecs; ++v) sums[r][v] = Vec(0.0f);
+  }
+  for (std::int64_t d = 0; d < head_dim; ++d) {
+    Vec keys[num_vecs];
+    for (int v = 0; v < num_vecs; ++v) keys[v] = load(transposed + d * kTileKeys + v * kLanes);
+    for (int r = 0; r < num_rows; ++r) {
+      const Vec query(queries[r * query_stride + d]);
+      for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(query, keys[v], sums[r][v]);
+    }
+  }
+  for (int r = 0; r < num_rows; ++r) {
+    for (int v = 0; v < num_vecs; ++v) store(scores + r * kTileKeys + v * kLanes, sums[r][v]);
+  }
+}
+
+/// Scores of a panel with `num_keys` keys of a tile, whole vectors.
+template <int num_rows>
+void score_panel(const float* queries, std::int64_t query_stride, const float* transposed,
+                 std::int64_t num_keys, std::int64_t head_dim, float* scores) {
+  for_each_vec_block(num_keys, [&]<int num_vecs>(std::int64_t key) {
+    score_block<num_rows, num_vecs>(queries, query_stride, transposed + key, head_dim,
+                                    scores + key);
+  });
+}
+
+/// out[row] = out[row] * rescale[row] + sum over keys of weights[row][key] * values[key], for
+/// `num_vecs` vectors of the head dimension.
+template <int num_rows, int num_vecs>
+void accumulate_block(const float* weights, const float* rescale, const float* const* values,
+                      std::int64_t offset, std::int64_t num_keys, float* out,
+                      std::int64_t out_stride) {
+  Vec sums[num_rows][num_vecs];
+  for (int r = 0; r < num_rows; ++r) {
+    for (int v = 0; v < num_vecs; ++v) {
+      sums[r][v] = load(out + r * out_stride + v * kLanes) * Vec(rescale[r]);
+    }
+  }
+  for (std::int64_t key = 0; key < num_keys; ++key) {
+    const float* row = values[key] + offset;
+    Vec value[num_vecs];
+    for (int v = 0; v < num_vecs; ++v) value[v] = load(row + v * kLanes);
+    for (int r = 0; r < num_rows; ++r) {
+      const Vec weight(weights[r * kTileKeys + key]);
+      for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(weight, value[v], sums[r][v]);
+    }
+  }
+  for (int r = 0; r < num_rows; ++r) {
+    for (int v = 0; v < num_vecs; ++v) store(out + r * out_stride + v * kLanes, sums[r][v]);
+  }
+}
+
+/// The whole head dimension of a panel: `dim` floats, whole vectors.
+template <int num_rows>
+void accumulate_panel(const float* weights, const float* rescale, const float* const* values,
+                      std::int64_t num_keys, std::int64_t dim, float* out,
+                      std::int64_t out_stride) {
+  for_each_vec_block(dim, [&]<int num_vecs>(std::int64_t d) {
+    accumulate_block<num_rows, num_vecs>(weights, rescale, values, d, num_keys, out + d,
+                                         out_stride);
+  });
+}
+
+/// One row over the keys whose bit is set. The others are not multiplied by a weight of 0: their
+/// values may be NaN.
+template <int num_vecs>
+void accumulate_visible_block(const float* weights, float rescale, const float* const* values,
+                              std::int64_t offset, std::uint64_t visible, float* out) {
+  Vec sums[num_vecs];
+  for (int v = 0; v < num_vecs; ++v) sums[v] = load(out + v * kLanes) * Vec(rescale);
+  for (std::uint64_t keys = visible; keys != 0; keys &= keys - 1) {
+    const int key = std::countr_zero(keys);
+    const float* row = values[key] + offset;
+    const Vec weight(weights[key]);
+    for (int v = 0; v < num_vecs; ++v) {
+      sums[v] = at::vec::fmadd(weight, load(row + v * kLanes), sums[v]);
+    }
+  }
+  for (int v = 0; v < num_vecs; ++v) store(out + v * kLanes, sums[v]);
+}
+
+inline void accumulate_visible(const float* weights, float rescale, const float* const* values,
+                               std::uint64_t visible, std::int64_t dim, float* out) {
+  for_each_vec_block(dim, [&]<int num_vecs>(std::int64_t d) {
+    accumulate_visible_block<num_vecs>(weights, rescale, values, d, visible, out + d);
+  });
+}
+
+}  // namespace specbranch::SPECBRANCH_CPU_NS

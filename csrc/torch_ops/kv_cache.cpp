@@ -1,0 +1,157 @@
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/cpu_kernels.h"
+#include "kv_cache/launch.h"
+#include "kv_cache/params.h"
+#include "torch_ops/cuda_stream.h"
+#include "torch_ops/paged_kv.h"
+#include "torch_ops/tensor_arg.h"
+
+namespace specbranch {
+namespace {
+
+void check_append(const OpCheck& op, const AppendKvParams& p) {
+  for (std::int64_t b = 0; b < p.batch_size; ++b) {
+    require_in_range(op, "n_tokens", p.n_tokens[b], 0, p.max_tokens, b);
+    require_in_range(op, "start", p.start[b], 0, op.size("M") * op.size("S"), b);
+    require_pages(op, p.block_table, b, p.start[b], std::int64_t{p.start[b]} + p.n_tokens[b]);
+  }
+}
+
+void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const Tensor& v_cache_,
+               const Tensor& block_table_, const Tensor& start_, const Tensor& n_tokens_) {
+  OpCheck op("append_kv_");
+  const TensorArg k = op.tensor("k", k_, kFloating, {"B", "T", "Hkv", "D"});
+  const TensorArg v = op.tensor("v", v_, {k.scalar_type()}, {"B", "T", "Hkv", "D"});
+  const TensorArg k_cache =
+      op.output("k_cache", k_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
+  const TensorArg v_cache =
+      op.output("v_cache", v_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
+  const TensorArg table = op.tensor("block_table", block_table_, {kInt32}, {"B", "M"});
+  const TensorArg start = op.tensor("start", start_, {kInt32}, {"B"});
+  const TensorArg n_tokens = op.tensor("n_tokens", n_tokens_, {kInt32}, {"B"});
+  const AppendKvParams params{
+      .k = k.data(),
+      .v = v.data(),
+      .k_cache = k_cache.data(),
+      .v_cache = v_cache.data(),
+      .k_strides = kv_strides(k),
+      .v_strides = kv_strides(v),
+      .k_cache_strides = kv_strides(k_cache),
+      .v_cache_strides = kv_strides(v_cache),
+      .block_table = block_table(table, op),
+      .start = start.data<const std::int32_t>(),
+      .n_tokens = n_tokens.data<const std::int32_t>(),
+      .batch_size = op.size("B"),
+      .max_tokens = op.size("T"),
+      .num_kv_heads = op.size("Hkv"),
+      .head_dim = op.size("D"),
+      .element_size = static_cast<std::int64_t>(size_of(k.dtype())),
+  };
+  if (k_.is_cpu()) {
+    check_append(op, params);
+    cpu_kernels().append_kv(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  const CudaLaunch launch(k_);
+  launch_append_kv(params, static_cast<CudaStream>(launch.stream()));
+#endif
+}
+
+/// The caches of all layers, as the first one is laid out.
+TensorArg check_layers(OpCheck& op, const std::string& argument, const std::vector<Tensor>& caches,
+                       DTypes dtypes, void** pointers) {
+  const Tensor& first = caches.front();
+  const TensorArg layout = op.output(argument, first, dtypes, {"P", "S", "Hkv", "D"});
+  const auto strides = first.strides();
+  for (std::size_t layer = 0; layer < caches.size(); ++layer) {
+    const Tensor& cache = caches[layer];
+    op.tensor(argument, cache, {layout.scalar_type()}, {"P", "S", "Hkv", "D"});
+    const auto own = cache.strides();
+    op.require(std::equal(own.begin(), own.end(), strides.begin()), argument,
+               "the strides of layer 0 in all layers", layer);
+    pointers[layer] = cache.mutable_data_ptr();
+  }
+  return layout;
+}
+
+void check_keep(const OpCheck& op, const CompactKvParams& p) {
+  for (std::int64_t b = 0; b < p.batch_size; ++b) {
+    const std::int64_t capacity = op.size("M") * op.size("S");
+    require_in_range(op, "keep_lens", p.keep_lens[b], 0, p.max_keep, b);
+    require_in_range(op, "context_lens", p.context_lens[b], 0, capacity, b);
+    const std::int32_t* keep = p.keep + b * p.keep_stride;
+    std::int64_t last = -1;
+    for (std::int64_t i = 0; i < p.keep_lens[b]; ++i) {
+      if (keep[i] <= last) {
+        op.fail(
+            "keep", "strictly increasing nodes",
+            std::to_string(keep[i]) + " at [" + std::to_string(b) + ", " + std::to_string(i) + "]");
+      }
+      last = keep[i];
+    }
+    require_pages(op, p.block_table, b, p.context_lens[b], p.context_lens[b] + last + 1);
+  }
+}
+
+void compact_kv(const std::vector<Tensor>& k_caches, const std::vector<Tensor>& v_caches,
+                const Tensor& block_table_, const Tensor& context_lens_, const Tensor& keep_,
+                const Tensor& keep_lens_) {
+  OpCheck op("compact_kv_");
+  const auto num_layers = static_cast<std::int64_t>(k_caches.size());
+  op.require(0 < num_layers && num_layers <= kMaxLayers, "k_caches",
+             "1 to " + std::to_string(kMaxLayers) + " layers", num_layers);
+  op.require(v_caches.size() == k_caches.size(), "v_caches",
+             "as many layers as k_caches, " + std::to_string(num_layers), v_caches.size());
+  CompactKvParams params;
+  const TensorArg k_layout = check_layers(op, "k_caches", k_caches, kFloating, params.k_caches);
+  const TensorArg v_layout =
+      check_layers(op, "v_caches", v_caches, {k_layout.scalar_type()}, params.v_caches);
+  const TensorArg table = op.tensor("block_table", block_table_, {kInt32}, {"B", "M"});
+  const TensorArg context_lens = op.tensor("context_lens", context_lens_, {kInt32}, {"B"});
+  const TensorArg keep = op.tensor("keep", keep_, {kInt32}, {"B", "J"});
+  const TensorArg keep_lens = op.tensor("keep_lens", keep_lens_, {kInt32}, {"B"});
+  params.k_strides = kv_strides(k_layout);
+  params.v_strides = kv_strides(v_layout);
+  params.block_table = block_table(table, op);
+  params.context_lens = context_lens.data<const std::int32_t>();
+  params.keep = keep.data<const std::int32_t>();
+  params.keep_lens = keep_lens.data<const std::int32_t>();
+  params.keep_stride = keep.stride(0);
+  params.num_layers = num_layers;
+  params.batch_size = op.size("B");
+  params.max_keep = op.size("J");
+  params.num_kv_heads = op.size("Hkv");
+  params.head_dim = op.size("D");
+  params.element_size = static_cast<std::int64_t>(size_of(k_layout.dtype()));
+  if (k_caches.front().is_cpu()) {
+    check_keep(op, params);
+    cpu_kernels().compact_kv(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  const CudaLaunch launch(k_caches.front());
+  launch_compact_kv(params, static_cast<CudaStream>(launch.stream()));
+#endif
+}
+
+}  // namespace
+}  // namespace specbranch
+
+STABLE_TORCH_LIBRARY_IMPL(specbranch, CPU, library) {
+  library.impl("append_kv_", TORCH_BOX(&specbranch::append_kv));
+  library.impl("compact_kv_", TORCH_BOX(&specbranch::compact_kv));
+}
+
+#if defined(SPECBRANCH_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(specbranch, CUDA, library) {
+  library.impl("append_kv_", TORCH_BOX(&specbranch::append_kv));
+  library.impl("compact_kv_", TORCH_BOX(&specbranch::compact_kv));
+}
+#endif
