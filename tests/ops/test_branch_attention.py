@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+
+from specbranch import ops, reference
+from tests.ops.cases import DTYPES, AttentionCase, attention_cases, int32
+
+# Accumulation is in fp32 for every dtype, so the result is the exact one rounded once to its dtype.
+ROUNDING = {torch.float32: 2e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}
+
+
+def assert_matches_reference(case: AttentionCase) -> None:
+    out, lse = ops.branch_attention(*case.arguments())
+    expected_out, expected_lse = reference.branch_attention(*case.arguments())
+    assert out.dtype == case.q.dtype
+    assert lse.dtype == torch.float32
+    torch.testing.assert_close(
+        out.double(),
+        expected_out,
+        rtol=ROUNDING[out.dtype],
+        atol=2e-4 if out.dtype != torch.float32 else 2e-5,
+    )
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=2e-5)
+
+
+@settings(max_examples=120)
+@given(case=attention_cases())
+def test_equals_reference_and_ignores_what_no_row_sees(case):
+    assert_matches_reference(case)
+
+
+def full_case(dtype: torch.dtype = torch.float32, **changes) -> AttentionCase:
+    """Two requests, a shared first page, a context of 5; below the root two branches."""
+    generator = torch.Generator().manual_seed(0)
+    k_cache, v_cache = torch.randn(2, 6, 4, 2, 16, generator=generator).to(dtype)
+    mask, _ = reference.tree_mask(int32([[-1, 0, 0, 1]] * 2), int32([4, 4]))
+    case = AttentionCase(
+        q=torch.randn(2, 4, 6, 16, generator=generator).to(dtype),
+        k_cache=k_cache,
+        v_cache=v_cache,
+        block_table=int32([[3, 1, 0], [3, 5, 2]]),
+        context_lens=int32([5, 5]),
+        n_nodes=int32([4, 4]),
+        ancestor_mask=mask,
+        scale=0.25,
+        softcap=0.0,
+        window=0,
+    )
+    return AttentionCase(**{**vars(case), **changes})
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_never_see_another_branch(dtype):
+    case = full_case(dtype)
+    clean, clean_lse = ops.branch_attention(*case.arguments())
+    # Node 2 (logical position 7) is a branch of its own: slot 3 of the second page.
+    for cache in (case.k_cache, case.v_cache):
+        cache[[1, 5], 3] = math.nan
+    out, lse = ops.branch_attention(*case.arguments())
+    others = [0, 1, 3]
+    torch.testing.assert_close(out[:, others], clean[:, others], rtol=0, atol=0)
+    torch.testing.assert_close(lse[:, others], clean_lse[:, others], rtol=0, atol=0)
+    assert out[:, 2].isnan().all()
+
+
+def test_infinite_values_of_invisible_slots_stay_out():
+    case = full_case()
+    case.k_cache[[1, 5], 3] = math.inf
+    case.v_cache[[1, 5], 3] = -math.inf
+    out, lse = ops.branch_attention(*case.arguments())
+    assert out[:, [0, 1, 3]].isfinite().all()
+    assert lse[:, [0, 1, 3]].isfinite().all()
+
+
+def test_rows_that_see_nothing_are_zero_with_lse_minus_infinity():
+    case = full_case(
+        context_lens=int32([0, 0]), n_nodes=int32([0, 4]), ancestor_mask=torch.zeros(2, 4, 1).int()
+    )
+    out, lse = ops.branch_attention(*case.arguments())
+    assert (out == 0).all()
+    assert (lse == -math.inf).all()
+
+
+def test_window_counts_positions_along_the_path_not_slots():
+    # Node 3 is the child of node 1: depths 0, 1, 1, 2. With a window of 2, node 3 sees {1, 3}.
+    case = full_case(window=2)
+    for cache in (case.k_cache, case.v_cache):
+        cache[3] = math.nan  # logical positions 0..3 of both requests
+    out, _ = ops.branch_attention(*case.arguments())
+    assert out.isfinite().all()
+    for cache in (case.k_cache, case.v_cache):
+        cache[[1, 5], 0] = math.nan  # logical position 4, which only the root's row still sees
+    out, _ = ops.branch_attention(*case.arguments())
+    assert out[:, 0].isnan().all()
+    assert out[:, 1:].isfinite().all()
+
+
+def test_a_chain_is_plain_causal_attention():
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = torch.randn(3, 1, 9, 4, 32, generator=generator)
+    mask, _ = reference.tree_mask(torch.arange(-1, 8, dtype=torch.int32)[None], int32([9]))
+    out, _ = ops.branch_attention(
+        q, k, v, int32([[0]]), int32([0]), int32([9]), mask, scale=32**-0.5
+    )
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(x.transpose(1, 2) for x in (q, k, v)), is_causal=True
+    ).transpose(1, 2)
+    torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("context", [1000, 5000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_long_contexts_keep_their_precision(context, dtype):
+    generator = torch.Generator().manual_seed(2)
+    nodes, page_size = 8, 64
+    n_pages = math.ceil((context + nodes) / page_size)
+    mask, _ = reference.tree_mask(int32([[-1, 0, 0, 0, 1, 2, 4, 4]]), int32([nodes]))
+    assert_matches_reference(
+        AttentionCase(
+            q=3 * torch.randn(1, nodes, 6, 64, generator=generator).to(dtype),
+            k_cache=torch.randn(n_pages, page_size, 2, 64, generator=generator).to(dtype),
+            v_cache=torch.randn(n_pages, page_size, 2, 64, generator=generator).to(dtype),
+            block_table=torch.randperm(n_pages, generator=generator, dtype=torch.int32)[None],
+            context_lens=int32([context]),
+            n_nodes=int32([nodes]),
+            ancestor_mask=mask,
+            scale=0.125,
+            softcap=0.0,
+            window=0,
+        )
+    )
+
+
+def test_large_scores_do_not_overflow():
+    case = full_case(scale=100.0)
+    assert_matches_reference(case)
+    assert_matches_reference(full_case(torch.float16, scale=30.0))

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import event, given, settings
+
+from specbranch import ops, reference
+from tests.ops.cases import int32
+from tests.ops.tree_cases import TreeCase, tree_cases
+
+RESULTS = ["path", "path_len", "next_token", "winner", "status"]
+
+
+def outcome(results: tuple[torch.Tensor, ...]) -> dict[str, list]:
+    assert all(r.dtype == torch.int32 for r in results)
+    return {name: r.tolist() for name, r in zip(RESULTS, results, strict=True)}
+
+
+def outcomes_within_rounding(case: TreeCase) -> list[dict[str, list]]:
+    """What the reference says of inputs that differ from the given ones by float32 rounding."""
+    generator = torch.Generator().manual_seed(0)
+
+    def jitter(values: torch.Tensor | None) -> torch.Tensor | None:
+        if values is None:
+            return None
+        noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+        return values.double() * (1 + 1e-6 * noise)
+
+    outcomes = []
+    for _ in range(40):
+        near = TreeCase(*case.arguments())
+        near.target_logits, near.draft_probs = jitter(case.target_logits), jitter(case.draft_probs)
+        near.top_p = torch.where(case.top_p < 1, jitter(case.top_p), case.top_p.double())
+        near.min_p = jitter(case.min_p)
+        outcomes.append(outcome(reference.verify_tree(*near.arguments())))
+    return outcomes
+
+
+def assert_matches_reference(case: TreeCase) -> dict[str, list]:
+    found = outcome(ops.verify_tree(*case.arguments()))
+    if found != outcome(reference.verify_tree(*case.arguments())):
+        event("a decision within rounding")
+        for b in range(len(case.n_nodes)):
+            alone = case.request(b)
+            assert outcome(ops.verify_tree(*alone.arguments())) in outcomes_within_rounding(alone)
+    return found
+
+
+@settings(max_examples=400)
+@given(case=tree_cases())
+def test_gumbel_equals_reference(case):
+    found = assert_matches_reference(case.gumbel())
+    event(f"deepest walk {max(found['path_len'])}")
+
+
+@settings(max_examples=400)
+@given(case=tree_cases())
+def test_rejection_equals_reference(case):
+    found = assert_matches_reference(case)
+    event(f"deepest walk {max(found['path_len'])}")
+
+
+@settings(max_examples=100)
+@given(case=tree_cases())
+def test_requests_do_not_know_each_other(case):
+    together = ops.verify_tree(*case.arguments())
+    for b in range(len(case.n_nodes)):
+        alone = ops.verify_tree(*case.request(b).arguments())
+        assert outcome(alone) == outcome(tuple(r[b : b + 1] for r in together))
+
+
+def greedy_tree(**changes) -> TreeCase:
+    r"""Root 0 with children 1 (token 5) and 2 (token 6); 3 (token 7) below 1; 0, 1 and 2 have rows.
+
+    Greedy: the root says 5, node 1 says 7, node 2 says 0.
+    """
+    logits = torch.zeros(1, 3, 8)
+    logits[0, 0, 5] = logits[0, 1, 7] = logits[0, 2, 0] = 1
+    case = TreeCase(
+        candidates=int32([[3, 5, 6, 7]]),
+        parents=int32([[-1, 0, 0, 1]]),
+        n_nodes=int32([4]),
+        n_rows=int32([3]),
+        target_logits=logits,
+        temperature=torch.zeros(1),
+        top_k=int32([0]),
+        top_p=torch.ones(1),
+        min_p=torch.zeros(1),
+        seed=torch.zeros(1, dtype=torch.int64),
+        position=int32([10]),
+    )
+    return TreeCase(**{**vars(case), **changes})
+
+
+def test_a_hit_ends_at_the_unsubmitted_child():
+    assert outcome(ops.verify_tree(*greedy_tree().arguments())) == {
+        "path": [[0, 1, -1, -1]],
+        "path_len": [2],
+        "next_token": [7],
+        "winner": [3],
+        "status": [0],
+    }
+
+
+def test_a_miss_commits_its_token_all_the_same():
+    case = greedy_tree(n_nodes=int32([3]))  # node 3 is gone
+    assert outcome(ops.verify_tree(*case.arguments())) == {
+        "path": [[0, 1, -1, -1]],
+        "path_len": [2],
+        "next_token": [7],
+        "winner": [-1],
+        "status": [0],
+    }
+
+
+def test_a_lone_root_is_plain_decoding():
+    case = greedy_tree(n_nodes=int32([1]), n_rows=int32([1]))
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [5], [-1])
+
+
+def test_an_idle_request_has_no_token():
+    found = outcome(ops.verify_tree(*greedy_tree(n_nodes=int32([0])).arguments()))
+    assert found == {
+        "path": [[-1] * 4],
+        "path_len": [0],
+        "next_token": [-1],
+        "winner": [-1],
+        "status": [0],
+    }
+
+
+def test_temperature_zero_treats_drawn_children_as_matched():
+    # At temperature 0 the draw counts for nothing: node 2 is drawn first, yet the argmax decides.
+    case = greedy_tree(
+        draft_probs=torch.full((1, 3, 8), 0.125),
+        draw=torch.tensor([[0, 2, 1, 1]], dtype=torch.uint8),
+    )
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert (found["path"], found["next_token"], found["winner"]) == ([[0, 1, -1, -1]], [7], [3])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("rejection", [False, True])
+@pytest.mark.parametrize("temperature", [0.0, 1e-3])
+def test_bad_logits_are_a_status_where_the_walk_meets_them(bad, rejection, temperature):
+    extra = (
+        {"draft_probs": torch.full((1, 3, 8), 0.125), "draw": torch.zeros(1, 4, dtype=torch.uint8)}
+        if rejection
+        else {}
+    )
+    case = greedy_tree(temperature=torch.tensor([temperature]), **extra)
+    clean = outcome(ops.verify_tree(*case.arguments()))
+    assert clean["status"] == [0]
+
+    case.target_logits[0, 2, 3] = bad  # not on the path
+    assert outcome(ops.verify_tree(*case.arguments())) == clean
+    case.target_logits[0, 1, 3] = bad  # on the path
+    assert outcome(ops.verify_tree(*case.arguments())) == {
+        "path": [[-1] * 4],
+        "path_len": [0],
+        "next_token": [-1],
+        "winner": [-1],
+        "status": [reference.verify.STATUS_BAD_LOGITS],
+    }
+    case.target_logits[0, 1] = -math.inf
+    assert outcome(ops.verify_tree(*case.arguments()))["status"] == [1]
+
+
+def test_a_failed_request_leaves_the_others_alone():
+    good, bad = greedy_tree(), greedy_tree(target_logits=torch.full((1, 3, 8), math.nan))
+    both = [
+        torch.cat(pair) for pair in zip(good.arguments()[:11], bad.arguments()[:11], strict=True)
+    ]
+    found = outcome(ops.verify_tree(*both))
+    assert found["status"] == [0, 1]
+    assert found["path"][0] == [0, 1, -1, -1]
+    assert found["next_token"] == [7, -1]
+
+
+@pytest.mark.parametrize("depth", [1, 40, 100])
+def test_long_chains_are_accepted_whole(depth):
+    tokens = torch.arange(depth, dtype=torch.int32) % 7
+    logits = torch.full((1, depth, 8), -9.0)
+    for node in range(depth - 1):
+        logits[0, node, tokens[node + 1]] = 9
+    logits[0, depth - 1, 7] = 9
+    case = greedy_tree(
+        candidates=tokens[None],
+        parents=torch.arange(-1, depth - 1, dtype=torch.int32)[None],
+        n_nodes=int32([depth]),
+        n_rows=int32([depth]),
+        target_logits=logits,
+    )
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert found["path"] == [list(range(depth))]
+    assert (found["path_len"], found["next_token"], found["winner"]) == ([depth], [7], [-1])
