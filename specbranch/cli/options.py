@@ -1,0 +1,113 @@
+"""The options that commands share, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from specbranch.sampling import SamplingParams
+
+
+def _option(group: str, help_text: str, *, names: Sequence[str] = ()) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=group)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which models, and where they run."""
+
+    target: Annotated[
+        str, _option("Models", "Hub id, local folder, .gguf file or builtin:smollm2.")
+    ] = "builtin:smollm2"
+    draft: Annotated[
+        str, _option("Models", "Like --target, or self:int4 / self:int8: the target, quantised.")
+    ] = "self:int4"
+    device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
+    dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOptions:
+    """What the models' lanes are."""
+
+    draft_threads: Annotated[
+        int | None, _option("Lanes", "Cores of the draft; by default what suits the method.")
+    ] = None
+    target_threads: Annotated[
+        int | None, _option("Lanes", "Cores of the target; by default what suits the method.")
+    ] = None
+    clock: Annotated[
+        str,
+        _option(
+            "Lanes",
+            "wall, or a cost model for real tokens in simulated time: virtual:c=10 (a target "
+            "forward costs 10 draft steps) or virtual:FILE (JSON of seconds by rows).",
+        ),
+    ] = "wall"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """The law of the output and its length."""
+
+    max_new_tokens: Annotated[int, _option("Sampling", "Tokens to generate, at most.")] = 128
+    temperature: Annotated[float, _option("Sampling", "0 is greedy.")] = 0.0
+    top_k: Annotated[int, _option("Sampling", "Likeliest tokens to keep; 0 is off.")] = 0
+    top_p: Annotated[float, _option("Sampling", "Probability mass to keep; 1 is off.")] = 1.0
+    min_p: Annotated[
+        float, _option("Sampling", "Least probability, as a share of the likeliest's; 0 is off.")
+    ] = 0.0
+    seed: Annotated[int, _option("Sampling", "One seed, one text.")] = 0
+    coupling: Annotated[
+        str,
+        _option(
+            "Sampling",
+            "gumbel: the text is that of plain sampling with the same seed; "
+            "rejection: classical speculative sampling, equal in law.",
+        ),
+    ] = "gumbel"
+    stop: Annotated[
+        list[str] | None, _option("Sampling", "End before this string; may be repeated.")
+    ] = None
+    ignore_eos: Annotated[bool, _option("Sampling", "Go on after an end-of-sequence token.")] = (
+        False
+    )
+
+    def params(self) -> SamplingParams:
+        """The request's parameters. Raises ValueError for a value out of range."""
+        from specbranch.sampling import SamplingParams
+
+        options = asdict(self)
+        return SamplingParams(**options | {"stop": tuple(self.stop or ())})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """Parameters of the drafting methods; None leaves the method's own default."""
+
+    gamma: Annotated[
+        int | None,
+        _option("Drafting", "Tokens of a chain, at most (all but ar and bestfirst)."),
+    ] = None
+    k_max: Annotated[int | None, _option("Drafting", "Branches, at most (specbranch).")] = None
+    epsilon: Annotated[
+        float | None, _option("Drafting", "Confidence below which to branch (specbranch).")
+    ] = None
+    threshold: Annotated[
+        float | None, _option("Drafting", "First entropy bound to stop at (adaedl).")
+    ] = None
+    rows_draft: Annotated[
+        int | None, _option("Drafting", "Nodes of a draft step, at most (bestfirst).")
+    ] = None
+    rows_target: Annotated[
+        int | None, _option("Drafting", "Rows of a target forward, at most (bestfirst).")
+    ] = None
+    fan: Annotated[int | None, _option("Drafting", "Children of a node (bestfirst).")] = None
+
+    def given(self) -> dict[str, int | float]:
+        """The parameters that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

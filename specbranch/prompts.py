@@ -1,0 +1,68 @@
+"""Prompt files: JSON lines with `prompt` or `turns`, and perhaps a `category`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """One line of a prompt file."""
+
+    prompt: str
+    category: str | None = None
+
+
+def read_prompts(path: str | Path, limit: int | None = None) -> list[PromptRecord]:
+    """The first `limit` prompts of a file, all by default.
+
+    A line is an object with `prompt`, a string, or `turns`, a list of strings of which the first
+    is the prompt (later turns answer a model's replies), and optionally `category`, a string.
+    Blank lines are skipped. Raises ValueError with the line's number for any other line, and for
+    a file without prompts; OSError if the file cannot be read.
+    """
+    records: list[PromptRecord] = []
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if len(records) == limit:
+                break
+            if line.strip():
+                records.append(_parse(line, f"{path}, line {number}"))
+    if not records:
+        raise ValueError(f"{path}: expected at least one prompt, got none")
+    return records
+
+
+def _parse(line: str, where: str) -> PromptRecord:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{where}: expected a JSON object, got {line.strip()!r}: {error}"
+        ) from None
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where}: expected a JSON object, got {line.strip()!r}")
+    category = fields.get("category")
+    if category is not None and not isinstance(category, str):
+        raise ValueError(f"{where}: category: expected a string, got {category!r}")
+    return PromptRecord(_prompt_of(fields, where), category)
+
+
+def _prompt_of(fields: dict[str, Any], where: str) -> str:
+    if "prompt" in fields:
+        name, prompt = "prompt", fields["prompt"]
+    elif "turns" in fields:
+        turns = fields["turns"]
+        if not isinstance(turns, list) or not turns:
+            raise ValueError(f"{where}: turns: expected a list of strings, got {turns!r}")
+        name, prompt = "turns", turns[0]
+    else:
+        raise ValueError(
+            f"{where}: expected `prompt` or `turns`, got {', '.join(fields) or 'no key'}"
+        )
+    if not isinstance(prompt, str) or not prompt:
+        raise ValueError(f"{where}: {name}: expected a non-empty string, got {prompt!r}")
+    return prompt

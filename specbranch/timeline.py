@@ -1,0 +1,163 @@
+"""Pictures of a trace: the lanes over time, what each does, and what every round commits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from rich.text import Text
+
+from specbranch.trace import Span, Trace
+
+LANES = ("draft", "target")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a kind of work looks. Neighbours alternate between two shades, so that steps show."""
+
+    name: str
+    shades: tuple[str, str]  # in a picture
+    color: str  # on a terminal
+    glyphs: str  # on a terminal, one for each shade: legible without colours too
+
+
+STYLES = {
+    "draft": Style("draft step", ("#2a9fd6", "#7cc8ee"), "cyan", "█▓"),
+    "target": Style("target forward", ("#c2478f", "#e08abb"), "magenta", "█▓"),
+    "prefill": Style("prefill", ("#8a8f98", "#8a8f98"), "bright_black", "░░"),
+    "verify": Style("verify", ("#f2b134", "#f2b134"), "bright_yellow", "┃┃"),
+    "commit": Style("commit", ("#4caf50", "#4caf50"), "green", "││"),
+}
+INSTANT = ("commit", "verify")  # too short to win a cell by duration: they win it by rank
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """When a round's verdict fell, and how many tokens it committed."""
+
+    end: float
+    tokens: int
+
+
+def rounds(trace: Trace, accepted_lengths: Sequence[int]) -> list[Round]:
+    """The rounds of a request; accepted_lengths: tokens committed by each, as Stats has them."""
+    verdicts = [span.end for span in trace.spans if span.label == "verify"]
+    return [Round(end, tokens) for end, tokens in zip(verdicts, accepted_lengths, strict=False)]
+
+
+def steady_window(trace: Trace, seconds: float) -> tuple[float, float]:
+    """A window of so many seconds around the middle of the request, the prefill left out."""
+    start = max((span.end for span in trace.spans if span.label == "prefill"), default=0.0)
+    end = max((span.end for span in trace.spans), default=0.0)
+    first = max(start, (start + end - seconds) / 2)
+    return first, min(first + seconds, end)
+
+
+def save_timeline(
+    trace: Trace,
+    accepted_lengths: Sequence[int],
+    path: str | Path,
+    window: tuple[float, float] | None = None,
+) -> None:
+    """Draw lanes as rows and spans as bars, with a line at each round's end.
+
+    window: (from, to) in seconds, the whole request by default. The format follows the suffix.
+    """
+    start, end = window or (0.0, max((span.end for span in trace.spans), default=1.0))
+    figure = Figure(figsize=(12, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    for row, lane in enumerate(LANES):
+        for span, style, shade in _styled(trace, lane):
+            if span.end > start and span.start < end:
+                width, color = span.end - span.start, style.shades[shade]
+                axes.barh(row, width, left=span.start, height=0.7, color=color)
+    for done in rounds(trace, accepted_lengths):
+        if start <= done.end <= end:
+            axes.vlines(done.end, -0.45, 1.4, color="0.35", linewidth=0.6, linestyle=":")
+            axes.text(done.end, 1.45, f"+{done.tokens}", ha="center", va="top", fontsize=8)
+    axes.set_xlim(start, end)
+    axes.set_ylim(1.75, -0.5)
+    axes.set_yticks(range(len(LANES)), LANES)
+    axes.set_xlabel("seconds since the request began; +n: tokens that a round commits")
+    axes.spines[["top", "right"]].set_visible(False)
+    present = {span.label for span in trace.spans}
+    legend = [
+        Patch(color=style.shades[0], label=style.name)
+        for label, style in STYLES.items()
+        if label in present
+    ]
+    figure.legend(handles=legend, loc="outside upper center", ncols=len(legend), frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def draw_lanes(
+    trace: Trace, accepted_lengths: Sequence[int], window: tuple[float, float], width: int
+) -> Text:
+    """The same for a terminal: a row of `width` cells for each lane, draft above target, then what
+    the rounds commit, then the seconds."""
+    start, end = window
+    cell_s = (end - start) / width
+    text = Text(no_wrap=True)
+    for lane in LANES:
+        text.append(f"{lane:>7} ")
+        for glyph, color in _cells(trace, lane, start, cell_s, width):
+            text.append(glyph, style=color)
+        text.append("\n")
+    committed = [
+        (done.end, f"+{done.tokens}")
+        for done in rounds(trace, accepted_lengths)
+        if start <= done.end < end
+    ]
+    text.append(f"{'commits':>7} {_placed(committed, start, cell_s, width)}\n", style="bold")
+    times = [start + fifth * (end - start) / 5 for fifth in range(5)]
+    ticks = [(time, f"|{time:.2f}s") for time in times]
+    text.append(f"{'':>7} {_placed(ticks, start, cell_s, width)}\n", style="dim")
+    text.append(f"{'':>7} ")
+    for style in (STYLES[label] for label in ("draft", "target", "verify", "commit")):
+        text.append(style.glyphs, style=style.color).append(f" {style.name}   ")
+    return text
+
+
+def _styled(trace: Trace, lane: str) -> list[tuple[Span, Style, int]]:
+    """The lane's spans, in order, each with its style and which of the two shades it takes."""
+    seen: Counter[str] = Counter()
+    styled = []
+    for span in sorted((s for s in trace.spans if s.lane == lane), key=lambda s: s.start):
+        styled.append((span, STYLES[span.label], seen[span.label] % 2))
+        seen[span.label] += 1
+    return styled
+
+
+def _cells(
+    trace: Trace, lane: str, start: float, cell_s: float, width: int
+) -> list[tuple[str, str]]:
+    """Glyph and colour of each cell: the work that took most of it, or an instant one within it."""
+    best = [(0.5 * cell_s, " ", "")] * width
+    for span, style, shade in _styled(trace, lane):
+        if span.end <= start or span.start >= start + width * cell_s:
+            continue
+        first = max(0, int((span.start - start) / cell_s))
+        last = min(width - 1, int((span.end - start) / cell_s))
+        for cell in range(first, last + 1):
+            left = start + cell * cell_s
+            weight = min(span.end, left + cell_s) - max(span.start, left)
+            if span.label in INSTANT:
+                weight = cell_s * (2 + INSTANT.index(span.label))
+            if weight > best[cell][0]:
+                best[cell] = (weight, style.glyphs[shade], style.color)
+    return [(glyph, color) for _, glyph, color in best]
+
+
+def _placed(labels: Sequence[tuple[float, str]], start: float, cell_s: float, width: int) -> str:
+    """Labels written at their times; one that would run into another, or out, is left out."""
+    line = ""
+    for time, label in labels:
+        column = int((time - start) / cell_s)
+        if (column > len(line) or not line) and column + len(label) <= width:
+            line = line.ljust(column) + label
+    return line

@@ -1,0 +1,53 @@
+"""Pictures of a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from specbranch.timeline import Round, draw_lanes, rounds, save_timeline, steady_window
+from specbranch.trace import Span, Trace
+
+TRACE = Trace(
+    [
+        Span("target", "prefill", 0.0, 1.0),
+        Span("draft", "draft", 1.0, 2.0, 1),
+        Span("draft", "draft", 2.0, 3.0, 1),
+        Span("target", "target", 1.0, 4.9, 3),
+        Span("target", "verify", 4.9, 4.91),
+        Span("draft", "draft", 5.0, 6.0, 1),
+        Span("target", "target", 5.0, 8.9, 3),
+        Span("target", "verify", 8.9, 8.91),
+    ]
+)
+
+
+def test_rounds_end_with_their_verdict() -> None:
+    assert rounds(TRACE, [3, 1]) == [Round(4.91, 3), Round(8.91, 1)]
+
+
+def test_steady_window_lies_after_the_prefill() -> None:
+    first, last = steady_window(TRACE, 4.0)
+    assert last - first == 4.0
+    assert first >= 1.0
+    assert steady_window(TRACE, 100.0) == (1.0, 8.91)
+    assert steady_window(Trace(), 1.0) == (0.0, 0.0)
+
+
+def test_lanes_on_screen_are_busy_where_the_spans_are() -> None:
+    text = draw_lanes(TRACE, [3, 1], (0.0, 10.0), 20)  # half a second a cell
+    draft, target, commits, ticks, legend = text.plain.split("\n")
+    assert draft == "  draft " + " " * 2 + "██▓▓" + " " * 4 + "██" + " " * 8
+    assert target == " target " + "░░" + "█" * 7 + "┃" + "▓" * 7 + "┃" + " " * 2
+    assert commits == "commits " + " " * 9 + "+3" + " " * 6 + "+1"
+    assert ticks.split() == ["|0.00s", "|4.00s"]
+    assert "draft step" in legend
+    assert "target forward" in legend
+
+
+def test_timeline_formats(tmp_path: Path) -> None:
+    save_timeline(TRACE, [3, 1], tmp_path / "a.png")
+    save_timeline(TRACE, [3, 1], tmp_path / "b.svg", window=(4.0, 6.0))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    svg = (tmp_path / "b.svg").read_text()
+    assert "<svg" in svg
+    save_timeline(Trace(), [], tmp_path / "empty.png")
