@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+#include "sampling/params.h"
+
+namespace specbranch {
+
+enum class VerifyStatus : std::int32_t { kOk = 0, kBadLogits = 1 };
+
+/// verify_tree: the way of the target through the submitted tree of each request.
+struct VerifyTreeParams {
+  const std::int32_t* candidates;  // [B, N] token of each node
+  const std::int32_t* parents;     // [B, N]
+  const std::int32_t* n_nodes;     // [B] 0: an idle request
+  const std::int32_t* n_rows;      // [B] submitted nodes, which come first
+  const void* target_logits;       // [B, rows, V]
+  DType logits_dtype;
+  Filters filters;               // [B]
+  const std::int64_t* seed;      // [B]
+  const std::int32_t* position;  // [B] of the token after the root
+  const float* draft_probs;      // [B, rows, V] or null: gumbel coupling
+  const std::uint8_t* draw;      // [B, N] order in which a child was drawn, 0: matched
+
+  std::int32_t* path;        // [B, N] accepted nodes, root first, then -1
+  std::int32_t* path_len;    // [B]
+  std::int32_t* next_token;  // [B]
+  std::int32_t* winner;      // [B] child that carries next_token, or -1
+  std::int32_t* status;      // [B] VerifyStatus
+
+  std::int64_t candidates_stride;
+  std::int64_t parents_stride;
+  std::int64_t logits_batch_stride;
+  std::int64_t logits_row_stride;
+  std::int64_t probs_batch_stride;
+  std::int64_t probs_row_stride;
+  std::int64_t draw_stride;
+  std::int64_t path_stride;
+  std::int64_t batch_size;
+  std::int64_t max_nodes;
+  std::int64_t vocab_size;
+};
+
+}  // namespace specbranch
