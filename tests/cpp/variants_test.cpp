@@ -70,33 +70,31 @@ struct AttentionCase {
   std::vector<float> attend(const CpuKernels& kernels) const {
     const std::vector<std::int32_t> ancestors = mask(kernels);
     std::vector<float> result(kRows * kHeads * (kDim + 1));
-    BranchAttentionParams params{.dtype = DType::kFloat32,
-                                 .q = q.data(),
-                                 .k_cache = k.data(),
-                                 .v_cache = v.data(),
-                                 .out = result.data(),
-                                 .lse = result.data() + kRows * kHeads * kDim,
-                                 .q_strides = {kRows * kHeads * kDim, kHeads * kDim, kDim},
-                                 .out_strides = {kRows * kHeads * kDim, kHeads * kDim, kDim},
-                                 .lse_strides = {kRows * kHeads, kHeads, 1},
-                                 .k_strides = {kPageSize * kKvHeads * kDim, kKvHeads * kDim, kDim},
-                                 .v_strides = {kPageSize * kKvHeads * kDim, kKvHeads * kDim, kDim},
-                                 .block_table = {pages.data(), kPages, kPageSize},
-                                 .context_lens = context_lens.data(),
-                                 .n_nodes = n_nodes.data(),
-                                 .ancestor_mask = ancestors.data(),
-                                 .mask_batch_stride = kRows,
-                                 .mask_row_stride = 1,
-                                 .batch_size = 1,
-                                 .num_rows = kRows,
-                                 .num_qo_heads = kHeads,
-                                 .num_kv_heads = kKvHeads,
-                                 .head_dim = kDim,
-                                 .max_positions = kPages * kPageSize,
-                                 .scale = 0.25f,
-                                 .softcap = 0.0f,
-                                 .window = 0,
-                                 .workspace = nullptr};
+    BranchAttentionParams params{};
+    params.dtype = DType::kFloat32;
+    params.q = q.data();
+    params.k_cache = k.data();
+    params.v_cache = v.data();
+    params.q_strides = {kRows * kHeads * kDim, kHeads * kDim, kDim};
+    params.k_strides = {kPageSize * kKvHeads * kDim, kKvHeads * kDim, kDim};
+    params.v_strides = params.k_strides;
+    params.block_table = {pages.data(), kPages, kPageSize};
+    params.context_lens = context_lens.data();
+    params.n_nodes = n_nodes.data();
+    params.ancestor_mask = ancestors.data();
+    params.mask_batch_stride = kRows;
+    params.mask_row_stride = 1;
+    params.batch_size = 1;
+    params.num_rows = kRows;
+    params.num_qo_heads = kHeads;
+    params.num_kv_heads = kKvHeads;
+    params.head_dim = kDim;
+    params.max_positions = kPages * kPageSize;
+    params.scale = 0.25f;
+    params.out = result.data();
+    params.lse = result.data() + kRows * kHeads * kDim;
+    params.out_strides = params.q_strides;
+    params.lse_strides = {kRows * kHeads, kHeads, 1};
     std::vector<float> workspace(branch_attention_workspace(params));
     params.workspace = workspace.data();
     kernels.branch_attention(params);
