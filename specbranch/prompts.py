@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+EXAMPLE_PROMPTS = (
+    "Explain in a few sentences how a processor predicts branches, and why that pays.",
+    "Write a Python function that returns the n-th Fibonacci number, and say how fast it is.",
+    "Tom has 3 boxes of 12 pencils and gives away 7 pencils. How many are left? Think in steps.",
+    "Summarise the story of Little Red Riding Hood for a child of five.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptRecord:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -50,8 +51,11 @@ def rounds(trace: Trace, accepted_lengths: Sequence[int]) -> list[Round]:
     return [Round(end, tokens) for end, tokens in zip(verdicts, accepted_lengths, strict=False)]
 
 
-def steady_window(trace: Trace, seconds: float) -> tuple[float, float]:
-    """A window of so many seconds around the middle of the request, the prefill left out."""
+def steady_window(trace: Trace, forwards: int) -> tuple[float, float]:
+    """A window about as long as so many target forwards, in the middle of the request, the prefill
+    left out."""
+    times = [span.end - span.start for span in trace.spans if span.label == "target"]
+    seconds = forwards * fmean(times) if times else 0.0
     start = max((span.end for span in trace.spans if span.label == "prefill"), default=0.0)
     end = max((span.end for span in trace.spans), default=0.0)
     first = max(start, (start + end - seconds) / 2)

@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.policies import POLICIES
+from specbranch.prompts import EXAMPLE_PROMPTS
 
-DEFAULT_PROMPT = "Explain in a few sentences how a processor predicts branches, and why that pays."
-ALL_METHODS = "ar,sps,adaedl,pearl,specbranch,bestfirst"
+DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
+ALL_METHODS = ",".join(POLICIES)
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
 Method = Annotated[str, typer.Option(help=f"One of {ALL_METHODS}.")]

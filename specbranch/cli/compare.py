@@ -18,15 +18,8 @@ from specbranch.cli.report import comparison_table, machine_line
 from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
-from specbranch.prompts import read_prompts
+from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 from specbranch.sampling import SamplingParams
-
-BUILTIN_PROMPTS = (
-    "Explain in a few sentences how a processor predicts branches, and why that pays.",
-    "Write a Python function that returns the n-th Fibonacci number, and say how fast it is.",
-    "Tom has 3 boxes of 12 pencils and gives away 7 pencils. How many are left? Think in steps.",
-    "Summarise the story of Little Red Riding Hood for a child of five.",
-)
 
 
 def compare_methods(
@@ -42,7 +35,7 @@ def compare_methods(
     """Run the command."""
     params = sampling.params()
     names = with_baseline(parse_methods(methods))
-    texts = BUILTIN_PROMPTS[:limit]
+    texts = EXAMPLE_PROMPTS[:limit]
     if prompts is not None:
         texts = tuple(record.prompt for record in read_prompts(prompts, limit))
     session = open_session(names, models, lanes, policies)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.text import Text
 
 from specbranch.cli.comparison import beside, open_engine, warm_up, with_baseline
 from specbranch.cli.generate import stream_to
@@ -20,7 +19,7 @@ from specbranch.cli.summary import summarise
 from specbranch.sampling import SamplingParams
 from specbranch.timeline import draw_lanes, save_timeline, steady_window
 
-WINDOW_S = 1.0
+SHOWN_FORWARDS, DRAWN_FORWARDS = 10, 30  # target forwards on screen, and in the picture
 FRAME_WIDTH = 4 + 8  # the panel's border and padding, the lanes' names
 
 
@@ -39,11 +38,11 @@ def show_demo(
     session = open_session(methods, models, lanes, PolicyOptions())
     console.print(prompt, style="italic", markup=False, highlight=False)
     runs = _stream_each(console, session, methods, prompt, params)
-    console.print(Panel(_picture(console, runs[-1]), title=_title(runs[-1]), expand=False))
+    console.print(_picture(runs[-1], console.width - FRAME_WIDTH))
     console.print(comparison_table(summarise(runs)))
     console.print(machine_line(runs[0].env), style="dim", highlight=False)
     _save(runs[-1], folder)
-    console.print(f"The whole request: {folder}/timeline.png; for Perfetto: {folder}/trace.json")
+    console.print(f"A longer stretch: {folder}/timeline.png; for Perfetto: {folder}/trace.json")
     console.print(_verdict(runs[-1]), style="bold")
 
 
@@ -66,20 +65,17 @@ def _stream_each(
     return runs
 
 
-def _picture(console: Console, run: Run) -> Text:
+def _picture(run: Run, width: int) -> Panel:
     trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
-    window = steady_window(trace, WINDOW_S)
-    return draw_lanes(trace, committed, window, console.width - FRAME_WIDTH)
-
-
-def _title(run: Run) -> str:
-    return f"{run.method}: one second of both lanes"
+    start, end = steady_window(trace, SHOWN_FORWARDS)
+    lanes = draw_lanes(trace, committed, (start, end), width)
+    return Panel(lanes, title=f"{run.method}: {end - start:.2f} s of both lanes", expand=False)
 
 
 def _save(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
-    save_timeline(trace, committed, folder / "timeline.png", steady_window(trace, 3 * WINDOW_S))
+    save_timeline(trace, committed, folder / "timeline.png", steady_window(trace, DRAWN_FORWARDS))
     trace.save(folder / "trace.json")
 
 
