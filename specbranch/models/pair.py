@@ -1,0 +1,189 @@
+"""A target model, a draft model and the tokenizer that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from specbranch.models.builtin import builtin_folder, load_gguf
+from specbranch.models.prepack import pack_linears
+from specbranch.models.quantize import quantized_draft
+from specbranch.models.support import kv_shape
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """Two models that speak the same token ids.
+
+    Attributes:
+        target: the model whose text is produced.
+        draft: the model that guesses it. A quantised draft computes in a dtype of its own.
+        tokenizer: of both.
+        target_name, draft_name: as given to ``load_pair``.
+        eos_token_ids: tokens that end a text.
+    """
+
+    target: PreTrainedModel
+    draft: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    target_name: str
+    draft_name: str
+    eos_token_ids: frozenset[int]
+
+    @property
+    def device(self) -> torch.device:
+        """Of both models."""
+        return self.target.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the target; a quantised draft computes in bfloat16."""
+        return self.target.dtype
+
+    def encode(self, prompt: str | Sequence[dict[str, Any]] | Sequence[int]) -> list[int]:
+        """Token ids of a prompt.
+
+        A string becomes one user message if the tokenizer has a chat template, else it is encoded
+        as it is; a list of messages needs a template; a list of ids is taken as it is. An empty
+        prompt is the tokenizer's BOS token alone.
+
+        Raises:
+            ValueError: an empty prompt without a BOS token, or messages without a chat template.
+        """
+        if not prompt:
+            if self.tokenizer.bos_token_id is None:
+                raise ValueError("prompt: expected at least one token, got none (and no BOS token)")
+            return [self.tokenizer.bos_token_id]
+        if isinstance(prompt, str):
+            if not self.tokenizer.chat_template:
+                return list(self.tokenizer(prompt)["input_ids"])
+            return self._encode_messages([{"role": "user", "content": prompt}])
+        if isinstance(prompt[0], dict):
+            return self._encode_messages(prompt)
+        return [int(token) for token in prompt]
+
+    def _encode_messages(self, messages: Sequence[Any]) -> list[int]:
+        if not self.tokenizer.chat_template:
+            raise ValueError("prompt: got messages, but the tokenizer has no chat template")
+        encoded = self.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        return list(encoded["input_ids"])
+
+
+def load_pair(
+    target: str = "builtin:smollm2",
+    draft: str = "self:int4",
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+) -> ModelPair:
+    """Loads both models and checks that they can work together.
+
+    Args:
+        target: a hub id, a local folder, a ``.gguf`` file, or ``builtin:smollm2``.
+        draft: the same, or ``self:int4`` / ``self:int8``, the target's own weights quantised
+            (on cpu only).
+        device: ``cpu`` or ``cuda[:n]``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; a quantised draft computes in bfloat16.
+
+    Raises:
+        ValueError: a model that cannot be found or run, tokenizers that differ, a device that this
+            machine or this torch lacks, or an unknown dtype.
+    """
+    on_device = _check_device(device)
+    in_dtype = _check_dtype(dtype)
+    target_model, tokenizer = _load("target", target, on_device, in_dtype)
+    if draft.startswith("self:"):
+        draft_model = quantized_draft(target_model, draft.removeprefix("self:"))
+    else:
+        draft_model, draft_tokenizer = _load("draft", draft, on_device, in_dtype)
+        _check_same_vocabulary(tokenizer, draft_tokenizer)
+    if on_device.type == "cpu":
+        pack_linears(target_model)
+        pack_linears(draft_model)
+    return ModelPair(
+        target=target_model,
+        draft=draft_model,
+        tokenizer=tokenizer,
+        target_name=target,
+        draft_name=draft,
+        eos_token_ids=_eos_token_ids(target_model, tokenizer),
+    )
+
+
+def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """As the model's generation config lists them, which is where ``generate`` ends a text."""
+    config = model.generation_config
+    eos = tokenizer.eos_token_id if config is None else config.eos_token_id
+    if eos is None:
+        return frozenset()
+    return frozenset([eos] if isinstance(eos, int) else eos)
+
+
+def _check_device(device: str | torch.device) -> torch.device:
+    checked = torch.device(device)
+    if checked.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected cpu or cuda, got {checked}")
+    if checked.type == "cuda" and not torch.backends.cuda.is_built():
+        raise ValueError(f"device: {checked} needs a CUDA build of torch, got {torch.__version__}")
+    if checked.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: {checked} needs a GPU, and torch finds none")
+    return checked
+
+
+def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    checked = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if checked not in DTYPES.values():
+        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype}")
+    return checked
+
+
+def _load(
+    role: str, name: str, device: torch.device, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads one model, checks that we can run it, and loads its tokenizer."""
+    try:
+        if name.endswith(".gguf"):
+            path = Path(name)
+            model = load_gguf(path, dtype)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        else:
+            source: str | Path = name
+            if name.startswith("builtin:"):
+                source = builtin_folder(name.removeprefix("builtin:"))
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        raise ValueError(f"{role}: cannot load {name!r}: {error}") from error
+    kv_shape(model)
+    return model.to(device).eval(), tokenizer
+
+
+def _check_same_vocabulary(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> None:
+    """Token by token; the models' heads may still be padded to different sizes."""
+    ours, theirs = target.get_vocab(), draft.get_vocab()
+    if ours == theirs:
+        return
+    token = next(iter(sorted(set(ours.items()) ^ set(theirs.items()))))[0]
+    raise ValueError(
+        f"draft: expected the target's tokenizer ({len(ours)} tokens), got another "
+        f"({len(theirs)} tokens): {token!r} is {ours.get(token)} in the target's and "
+        f"{theirs.get(token)} in the draft's"
+    )
