@@ -6,16 +6,22 @@ execute_process(
 set(PYBIND11_FINDPYTHON ON)
 find_package(pybind11 CONFIG REQUIRED)
 
-pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/register.cpp ${torch_op_sources}
-                    ${kernel_objects})
+pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/register.cpp
+                    csrc/torch_ops/attention.cpp csrc/torch_ops/cuda_stream.cpp
+                    csrc/torch_ops/kv_cache.cpp csrc/torch_ops/sampling.cpp
+                    csrc/torch_ops/tensor_arg.cpp csrc/torch_ops/verify.cpp ${kernel_objects})
 target_include_directories(_C PRIVATE csrc ${SPECBRANCH_CONFIG_DIR})
-target_link_libraries(_C PRIVATE torch_cpu ${CMAKE_DL_LIBS})
+# libtorch_cpu exports some of the C++ runtime's symbols too: the runtime's own come first.
+target_link_libraries(_C PRIVATE stdc++ torch_cpu ${CMAKE_DL_LIBS})
 # One binary for every torch from 2.11 on: only that version's stable ABI is in reach.
 target_compile_definitions(_C PRIVATE TORCH_TARGET_VERSION=0x020b000000000000)
-target_link_options(_C PRIVATE -Wl,--as-needed -Wl,-s)
+target_link_options(_C PRIVATE -Wl,--as-needed -Wl,-s
+                    -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/exports.map)
+set_property(TARGET _C APPEND PROPERTY LINK_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/exports.map)
 if(SPECBRANCH_WITH_CUDA)
   target_compile_definitions(_C PRIVATE SPECBRANCH_WITH_CUDA)
 endif()
 set_target_properties(_C PROPERTIES INSTALL_RPATH "${SPECBRANCH_RPATH}"
                                     BUILD_WITH_INSTALL_RPATH ON)
 install(TARGETS _C LIBRARY DESTINATION .)
+install(CODE "message(STATUS \"${SPECBRANCH_SUMMARY}\")")  # once more, at the end

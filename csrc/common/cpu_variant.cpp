@@ -3,14 +3,14 @@
 
 namespace specbranch::SPECBRANCH_CPU_NS {
 
-[[gnu::weak]] void tree_mask(const TreeMaskParams&);
-[[gnu::weak]] void append_kv(const AppendKvParams&);
-[[gnu::weak]] void branch_attention(const BranchAttentionParams&);
-[[gnu::weak]] void compact_kv(const CompactKvParams&);
-[[gnu::weak]] void sampling_probs(const SamplingProbsParams&);
-[[gnu::weak]] void sample(const SampleParams&);
-[[gnu::weak]] void draft_topk(const DraftTopkParams&);
-[[gnu::weak]] void verify_tree(const VerifyTreeParams&);
+void tree_mask(const TreeMaskParams&);
+void append_kv(const AppendKvParams&);
+void branch_attention(const BranchAttentionParams&);
+void compact_kv(const CompactKvParams&);
+void sampling_probs(const SamplingProbsParams&);
+void sample(const SampleParams&);
+void draft_topk(const DraftTopkParams&);
+void verify_tree(const VerifyTreeParams&);
 
 extern const CpuKernels kernels;
 const CpuKernels kernels = {

@@ -1,0 +1,108 @@
+"""What importing does, and what it says where it cannot work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def succeeds(code: str, **environment: str) -> str:
+    process = run(code, **environment)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
+def test_the_module_alone_brings_ops_and_fakes() -> None:
+    succeeds(
+        """
+import specbranch._C as C
+import torch
+assert C.branch_attention is torch.ops.specbranch.branch_attention
+parents = torch.empty(2, 40, dtype=torch.int32, device="meta")
+mask, depth = C.tree_mask(parents, torch.empty(2, dtype=torch.int32, device="meta"))
+assert mask.shape == (2, 40, 2) and depth.shape == (2, 40)
+"""
+    )
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    assert succeeds("import specbranch, sys; print('torch' in sys.modules)") == "False"
+
+
+def test_public_names_are_there() -> None:
+    succeeds("import specbranch\nfor name in specbranch.__all__: getattr(specbranch, name)")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    process = run("import specbranch; specbranch.nonsense")
+    assert "AttributeError: module 'specbranch' has no attribute 'nonsense'" in process.stderr
+
+
+@pytest.mark.parametrize("old", ["2.10.1+cpu", "1.13.0"])
+def test_a_torch_that_is_too_old_is_named_in_one_line(old: str) -> None:
+    process = run(
+        f"""
+import sys, types
+sys.modules["torch"] = types.SimpleNamespace(__version__="{old}")
+import specbranch._C
+"""
+    )
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
+        f"ImportError: specbranch needs torch 2.11 or newer, but torch {old} is installed"
+    )
+
+
+@pytest.mark.parametrize("new", ["2.11.0", "2.14.1+cu130", "3.0.0a0+git1234", "unknown"])
+def test_other_versions_of_torch_pass(new: str) -> None:
+    succeeds(
+        f"""
+import sys, types
+sys.modules["torch"] = types.SimpleNamespace(__version__="{new}")
+import specbranch
+"""
+    )
+
+
+@pytest.fixture
+def libcuda_that_tells(tmp_path: Path) -> Path:
+    """A folder with a libcuda.so.1 that leaves a file `loaded` beside itself when it is loaded."""
+    compiler = shutil.which("cc")
+    assert compiler, "a C compiler is needed to build the stand-in for libcuda"
+    source = tmp_path / "libcuda.c"
+    source.write_text(
+        f"""
+#include <stdio.h>
+__attribute__((constructor)) static void tell(void) {{
+  fclose(fopen("{tmp_path}/loaded", "w"));
+}}
+"""
+    )
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library], check=True)
+    return tmp_path
+
+
+def test_importing_creates_no_cuda_context(libcuda_that_tells: Path) -> None:
+    search = {"LD_LIBRARY_PATH": str(libcuda_that_tells)}
+    code = "import specbranch.ops, torch; assert not torch.cuda.is_initialized()"
+    succeeds(code, **search)
+    assert not (libcuda_that_tells / "loaded").exists()
+
+    succeeds("import ctypes; ctypes.CDLL('libcuda.so.1')", **search)
+    assert (libcuda_that_tells / "loaded").exists()
