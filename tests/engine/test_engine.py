@@ -15,6 +15,7 @@ from specbranch.sampling import SamplingParams
 from tests.engine import tiny
 
 PROMPT = [7, 3, 9, 30, 12, 40]
+GREEDY = SamplingParams(max_new_tokens=24)
 
 
 @pytest.fixture
@@ -111,25 +112,25 @@ class Failing:
 @pytest.mark.parametrize("lane", ["draft", "target"])
 @pytest.mark.parametrize("kind", ["virtual", "threads"])
 def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(pair, lane, kind):
-    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT).token_ids
+    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT, GREEDY).token_ids
     costs = CostModel.parse("virtual:c=4")
     with ThreadLanes(1, 1) if kind == "threads" else VirtualLanes(costs) as lanes:
         engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
         Failing(getattr(pair, lane), MemoryError("out of memory"), after=4)
         with pytest.raises(LaneError, match=f"{lane} lane, {lane}: MemoryError: out of memory"):
-            engine.generate(PROMPT)
-        assert engine.generate(PROMPT).token_ids == reference
+            engine.generate(PROMPT, GREEDY)
+        assert engine.generate(PROMPT, GREEDY).token_ids == reference
 
 
 @pytest.mark.parametrize("lane", ["draft", "target"])
 def test_an_interrupt_passes_through_and_leaves_the_engine_usable(pair, lane):
-    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT).token_ids
+    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT, GREEDY).token_ids
     with ThreadLanes(1, 1) as lanes:
         engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
         Failing(getattr(pair, lane), KeyboardInterrupt(), after=4)
         with pytest.raises(KeyboardInterrupt):
-            engine.generate(PROMPT)
-        assert engine.generate(PROMPT).token_ids == reference
+            engine.generate(PROMPT, GREEDY)
+        assert engine.generate(PROMPT, GREEDY).token_ids == reference
 
 
 @pytest.mark.parametrize("coupling", ["gumbel", "rejection"])
@@ -151,10 +152,10 @@ def test_nan_logits_are_an_error_not_a_token(pair, temperature, coupling):
 
 def test_nan_logits_of_the_draft_never_reach_the_text(pair):
     engine = virtual_engine(pair, BestFirst())
-    healthy = engine.generate(PROMPT).token_ids
+    healthy = engine.generate(PROMPT, GREEDY).token_ids
     with torch.no_grad():
         pair.draft.lm_head.weight.fill_(float("nan"))
-    assert engine.generate(PROMPT).token_ids == healthy
+    assert engine.generate(PROMPT, GREEDY).token_ids == healthy
 
 
 def test_draft_and_target_overlap_on_threads():
@@ -167,9 +168,8 @@ def test_draft_and_target_overlap_on_threads():
 
 
 def test_serial_policies_never_overlap():
-    with ThreadLanes(1, 1) as lanes:
-        engine = Engine(tiny.pair(), make_policy("sps"), lanes=lanes, max_len=256)
-        assert engine.generate(PROMPT, SamplingParams(max_new_tokens=30)).stats.overlap == 0
+    engine = virtual_engine(tiny.pair(), make_policy("sps"))
+    assert engine.generate(PROMPT, SamplingParams(max_new_tokens=30)).stats.overlap == 0
 
 
 class OpsOf(TorchDispatchMode):

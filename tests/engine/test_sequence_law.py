@@ -17,7 +17,7 @@ from specbranch.sampling import SamplingParams
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES
 
-VOCAB, LENGTH, RUNS = 5, 3, 1500
+VOCAB, LENGTH, RUNS = 5, 3, 1000
 PROMPT = [2, 4]
 # Each test rejects a true law with this probability; a dozen tests make a false alarm once in 800.
 SIGNIFICANCE = 1e-4
