@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -75,13 +75,13 @@ class ModelPair:
                 return list(self.tokenizer(prompt)["input_ids"])
             return self._encode_messages([{"role": "user", "content": prompt}])
         if isinstance(prompt[0], dict):
-            return self._encode_messages(prompt)
-        return [int(token) for token in prompt]
+            return self._encode_messages(cast("Sequence[dict[str, Any]]", prompt))
+        return [int(token) for token in cast("Sequence[int]", prompt)]
 
-    def _encode_messages(self, messages: Sequence[Any]) -> list[int]:
+    def _encode_messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         if not self.tokenizer.chat_template:
             raise ValueError("prompt: got messages, but the tokenizer has no chat template")
-        encoded = self.tokenizer.apply_chat_template(
+        encoded: Any = self.tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
         )
         return list(encoded["input_ids"])
@@ -150,7 +150,7 @@ def _check_device(device: str | torch.device) -> torch.device:
 
 def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
     checked = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if checked not in DTYPES.values():
+    if checked is None or checked not in DTYPES.values():
         raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype}")
     return checked
 
@@ -159,6 +159,7 @@ def _load(
     role: str, name: str, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads one model, checks that we can run it, and loads its tokenizer."""
+    model: Any  # from_pretrained and to() are not typed as what they return
     try:
         if name.endswith(".gguf"):
             path = Path(name)

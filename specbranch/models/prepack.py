@@ -39,7 +39,9 @@ class PackedLinear(nn.Module):
         return self._multiply(F.pad(x, (0, 0, 0, _MIN_ROWS - n_rows)))[..., :n_rows, :]
 
     def _multiply(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
+        packed, bias = self._packed, self._bias
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        return out
 
 
 def can_pack(dtype: torch.dtype) -> bool:
@@ -49,7 +51,7 @@ def can_pack(dtype: torch.dtype) -> bool:
     if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
     if dtype is torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return dtype is torch.float32
 
 

@@ -40,10 +40,11 @@ class Int4Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x bf16 ``[..., in_features]``; returns bf16 ``[..., out_features]``."""
-        out = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x.reshape(-1, self.in_features), self._packed, GROUP_SIZE, self._scale_and_zero
-        ).view(*x.shape[:-1], self.out_features)
-        return out if self._bias is None else out + self._bias
+        rows = x.reshape(-1, self.in_features)
+        out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            rows, self._packed, GROUP_SIZE, self._scale_and_zero
+        )
+        return _with_bias(out, self._bias).view(*x.shape[:-1], self.out_features)
 
 
 class Int8Linear(nn.Module):
@@ -61,10 +62,13 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x bf16 ``[..., in_features]``; returns bf16 ``[..., out_features]``."""
-        out = torch._weight_int8pack_mm(
-            x.reshape(-1, self.in_features), self._levels, self._scale
-        ).view(*x.shape[:-1], self.out_features)
-        return out if self._bias is None else out + self._bias
+        rows = x.reshape(-1, self.in_features)
+        out = torch._weight_int8pack_mm(rows, self._levels, self._scale)
+        return _with_bias(out, self._bias).view(*x.shape[:-1], self.out_features)
+
+
+def _with_bias(out: Tensor, bias: Tensor | None) -> Tensor:
+    return out if bias is None else out + bias
 
 
 class _BorrowedEmbedding(nn.Module):
@@ -109,7 +113,8 @@ def quantized_draft(target: PreTrainedModel, kind: str) -> PreTrainedModel:
         raise ValueError(f"draft: self:{kind} needs torch's oneDNN with bfloat16 on this CPU")
     # deepcopy takes what it finds in the memo instead of copying, so no weight is copied in vain.
     memo: dict[int, object] = {}
-    head, embedding = target.get_output_embeddings(), target.get_input_embeddings()
+    head: nn.Linear = target.get_output_embeddings()
+    embedding = target.get_input_embeddings()
     for module in target.modules():
         if module is head:
             memo[id(module)] = PackedLinear(head, _DTYPE)

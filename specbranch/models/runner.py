@@ -70,7 +70,7 @@ class ModelRunner:
         block: parent slot of each node present, -1 for the root.
         cache: the paged pool.
         max_len, max_nodes: how many committed tokens and how many nodes fit.
-        max_positions: the model's own limit of positions, None if it states none.
+        max_positions: the model's own limit of positions; what the cache holds if it has none.
         vocab_size: columns of the logits.
         device, dtype: of the logits.
     """
@@ -98,8 +98,10 @@ class ModelRunner:
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
         self.vocab_size: int = head.out_features
-        self.max_positions: int | None = getattr(
-            model.config.get_text_config(decoder=True), "max_position_embeddings", None
+        self.max_positions: int = getattr(
+            model.config.get_text_config(decoder=True),
+            "max_position_embeddings",
+            max_len + max_nodes,
         )
         self.max_len = max_len
         self.max_nodes = max_nodes
@@ -116,9 +118,8 @@ class ModelRunner:
         model.set_attn_implementation(ATTENTION_NAME)
         self._inputs = _HostInputs(max_nodes, self.device)
         mask_words = -(-max_nodes // 32)
-        int32 = {"dtype": torch.int32, "device": self.device}
-        self._ancestor_mask = torch.zeros(1, max_nodes, mask_words, **int32)
-        self._depth = torch.zeros(1, max_nodes, **int32)
+        self._depth = self._inputs.nodes.new_zeros(1, max_nodes)
+        self._ancestor_mask = self._inputs.nodes.new_zeros(1, max_nodes, mask_words)
         self._pass = BlockPass(
             self.cache,
             context_lens=self._inputs.context_lens,
@@ -195,8 +196,9 @@ class ModelRunner:
             use_cache=True,
             logits_to_keep=logits_rows or 0,
         )
+        logits: Tensor = output.logits[0]
         self.block = block
-        return output.logits[0]
+        return logits
 
     @torch.inference_mode()
     def commit(self, keep: Sequence[int], n_context: int) -> None:
