@@ -56,6 +56,13 @@ SPECBRANCH_HOST_DEVICE_INLINE Scaled split(float v) {
   return {__builtin_bit_cast(float, mantissa), static_cast<float>(exponent)};
 }
 
+/// condition ? a : b without control flow, which would keep a loop from being vectorised.
+SPECBRANCH_HOST_DEVICE_INLINE float select(bool condition, float a, float b) {
+  const std::uint32_t mask = condition ? 0xFFFFFFFFu : 0u;
+  return __builtin_bit_cast(float, (__builtin_bit_cast(std::uint32_t, a) & mask) |
+                                       (__builtin_bit_cast(std::uint32_t, b) & ~mask));
+}
+
 }  // namespace gumbel_detail
 
 /// Standard exponential noise E of a random word; about u where that is small.
@@ -63,7 +70,7 @@ SPECBRANCH_HOST_DEVICE_INLINE float exponential_noise(std::uint32_t x) {
   using namespace gumbel_detail;
   const float u = unit_interval(x);
   const Scaled rest = split(unit_interval(~x));  // 1 - u; its exponent is 0 where u < 1/4
-  const float t = u < 0.25f ? -u : rest.mantissa - 1.0f;
+  const float t = select(u < 0.25f, -u, rest.mantissa - 1.0f);
   return -fmaf(rest.exponent, kLog2, log1p_near_zero(t));
 }
 
@@ -83,10 +90,10 @@ SPECBRANCH_HOST_DEVICE_INLINE float gumbel_bound(std::uint32_t x) {
 }
 
 /// The score of a token under noise word x: its logit, relative to `origin` and over the
-/// temperature, plus Gumbel noise. The token of the highest score is a draw from softmax(logits / T);
-/// the k highest are k draws without replacement (Vieira 2014; Kool et al. 2019).
-SPECBRANCH_HOST_DEVICE_INLINE float perturbed_score(float logit, float origin, float inverse_temperature,
-                                             float noise) {
+/// temperature, plus Gumbel noise. The token of the highest score is a draw from softmax(logits /
+/// T); the k highest are k draws without replacement (Vieira 2014; Kool et al. 2019).
+SPECBRANCH_HOST_DEVICE_INLINE float perturbed_score(float logit, float origin,
+                                                    float inverse_temperature, float noise) {
   return fmaf(logit - origin, inverse_temperature, noise);
 }
 

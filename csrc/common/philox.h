@@ -7,7 +7,6 @@
 
 #include "common/host_device.h"
 
-
 namespace specbranch {
 
 /// Uses of noise that must be independent of each other draw from different streams.
@@ -26,8 +25,8 @@ SPECBRANCH_HOST_DEVICE_INLINE PhiloxKey philox_key(std::int64_t seed) {
   return {static_cast<std::uint32_t>(bits), static_cast<std::uint32_t>(bits >> 32)};
 }
 
-/// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC 2011):
-/// four random words for each counter.
+/// Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC
+/// 2011): four random words for each counter.
 SPECBRANCH_HOST_DEVICE_INLINE PhiloxWords philox(PhiloxWords counter, PhiloxKey key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * counter.w0;
@@ -81,8 +80,7 @@ inline std::int64_t mix(std::int64_t seed, std::int64_t n) {
     throw std::invalid_argument("mix: n: expected 0 <= n < 2^32, got " + std::to_string(n));
   }
   const auto stream = static_cast<std::uint32_t>(NoiseStream::kMix);
-  const PhiloxWords words =
-      philox({static_cast<std::uint32_t>(n), 0, stream, 0}, philox_key(seed));
+  const PhiloxWords words = philox({static_cast<std::uint32_t>(n), 0, stream, 0}, philox_key(seed));
   return static_cast<std::int64_t>(words.w0 | std::uint64_t{words.w1} << 32);
 }
 

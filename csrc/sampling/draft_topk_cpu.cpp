@@ -10,13 +10,13 @@
 namespace specbranch::SPECBRANCH_CPU_NS {
 namespace {
 
-/// What a token outside the draft's own filter loses under the gumbel coupling, where it may still
-/// be the target's choice.
+/// What a token outside the draft's own filter loses in score under the gumbel coupling, where it
+/// may still be the target's choice.
 constexpr float kSoftPenalty = 2.0f;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-/// Of a law before its filters.
+/// Of a law without filters.
 struct Confidence {
   float max_prob, entropy;
 };
@@ -64,12 +64,11 @@ void rank_logits(const RowBuffer& row, const Law& law, float max_prob, std::int6
   for (std::int64_t first = 0; first < row.size(); first += kTile) {
     offer_tile(row.data() + first, first, best);
   }
-  guesses.write(best.tokens(), [&](const Scored& token) {
-    return std::exp(token.score - law.max) * max_prob;
-  });
+  guesses.write(best.tokens(),
+                [&](const Scored& token) { return std::exp(token.score - law.max) * max_prob; });
 }
 
-/// Gumbel coupling: the best perturbed scores, softly filtered; estimates are their softmax.
+/// Gumbel coupling: the best perturbed scores; estimates are their softmax.
 template <class WordsOfTile>
 void rank_scores(const RowBuffer& row, const Law& law, const WordsOfTile& words_of_tile,
                  std::int64_t k, Guesses& guesses) {
@@ -80,7 +79,7 @@ void rank_scores(const RowBuffer& row, const Law& law, const WordsOfTile& words_
   for (std::int64_t first = 0; first < row.size(); first += kTile) {
     words_of_tile(first, words);
     for (std::int64_t i = 0; i < kTile; ++i) noise[i] = gumbel_noise(words[i]);
-    score_tile(row, first, law, kSoftPenalty, noise, scores);
+    score_tile(row, first, law, noise, scores);
     Vec weights(0.0f);
     for (std::int64_t i = 0; i < kTile; i += kLanes) {
       weights = weights + exp_nonpositive(Vec::loadu(scores + i) - Vec(kMaxGumbel));
@@ -93,7 +92,7 @@ void rank_scores(const RowBuffer& row, const Law& law, const WordsOfTile& words_
   });
 }
 
-/// Rejection coupling: draws without replacement from the filtered law; estimates are its own.
+/// Rejection coupling: draws without replacement from the law; estimates are its own.
 template <class WordsOfTile>
 void rank_draws(const RowBuffer& row, const Law& law, const WordsOfTile& words_of_tile,
                 const RowBuffer& weights, std::int64_t k, Guesses& guesses) {
@@ -123,7 +122,7 @@ void draft_row(const DraftTopkParams& p, std::int64_t r, const RowBuffer& row,
   if (!has_law(max)) return;
 
   const Filter filter = p.filters[r];
-  const Law law = find_law(row, max, filter, weights);
+  const Law law = law_of(max, filter.temperature);
   const Confidence confidence = find_confidence(row, law);
   p.max_prob[r] = confidence.max_prob;
   p.entropy[r] = confidence.entropy;
@@ -131,6 +130,9 @@ void draft_row(const DraftTopkParams& p, std::int64_t r, const RowBuffer& row,
     rank_logits(row, law, confidence.max_prob, p.k, guesses);
     return;
   }
+  const bool is_soft = p.coupling == Coupling::kGumbel;
+  penalise(row, find_cutoff(row, law, filter, weights),
+           is_soft ? kSoftPenalty * filter.temperature : kInfinity);
   const NoiseSource noise{philox_key(p.seed[r]), static_cast<std::uint32_t>(p.position[r]),
                           NoiseStream::kGumbel};
   if (p.token_ids == nullptr) {

@@ -22,39 +22,38 @@ struct Cutoff {
   bool keeps(float x, std::int32_t id) const {
     return (x > logit) | ((x == logit) & (id <= last_id));
   }
-  /// Lanes of the tokens i ... i + kLanes - 1 that are kept, all bits set.
-  Vec keeps(const Vec& x, std::int64_t i) const {
-    const Vec id = Vec::arange(static_cast<float>(i), 1.0f);  // exact below 2^24
-    return (x > Vec(logit)) | ((x == Vec(logit)) & (id <= Vec(static_cast<float>(last_id))));
-  }
 };
 
-/// Whether `a` keeps no more than `b`.
-inline bool is_tighter(const Cutoff& a, const Cutoff& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.last_id < b.last_id);
+/// The one that keeps less.
+inline Cutoff tighter(const Cutoff& a, const Cutoff& b) {
+  return b.keeps(a.logit, a.last_id) ? a : b;
 }
 
-/// P(x) is proportional to exp((logit(x) - max) * inverse_temperature) over the kept tokens.
+/// P(token) is proportional to exp((logit - max) * inverse_temperature).
 struct Law {
   float max;
-  std::int32_t argmax;  // the lowest of the best tokens, always kept
   float inverse_temperature;
-  Cutoff cutoff;
 };
 
 /// A row with a NaN, or whose maximum is not finite, has no law.
 inline bool has_law(float max) { return std::isfinite(max); }
 
-/// (logit - max) * inverse_temperature of the tokens i ... i + kLanes - 1: at most 0.
-inline Vec log_weights(const RowBuffer& row, const Law& law, std::int64_t i) {
-  return (Vec::loadu(row.data() + i) - Vec(law.max)) * Vec(law.inverse_temperature);
+/// Temperature 0, where only the argmax counts, leaves the logits as they are.
+inline Law law_of(float max, float temperature) {
+  // Finite also for a denormal temperature: 0 times it must stay 0.
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  return {max, temperature == 0.0f ? 1.0f : std::min(1.0f / temperature, kLargest)};
 }
 
-/// Writes exp(log weight) of the kept tokens, 0 for the others; returns the sum.
+/// (logit - max) * inverse_temperature of the tokens i ... i + kLanes - 1: at most 0.
+inline Vec log_weights(const RowBuffer& row, const Law& law, std::int64_t i) {
+  return (load(row.data() + i) - Vec(law.max)) * Vec(law.inverse_temperature);
+}
+
+/// Writes exp(log weight) of every token; returns the sum.
 inline double fill_weights(const RowBuffer& row, const Law& law, const RowBuffer& weights) {
   const auto [total] = sum_row(row, [&](std::int64_t i) {
-    const Vec kept = law.cutoff.keeps(Vec::loadu(row.data() + i), i);
-    const Vec weight = exp_nonpositive(log_weights(row, law, i)) & kept;
+    const Vec weight = exp_nonpositive(log_weights(row, law, i));
     weight.store(weights.data() + i);
     return std::array{weight};
   });
@@ -70,7 +69,7 @@ struct Above {
 template <class Weight>
 Above sum_above(const RowBuffer& row, const Weight& weight, float logit) {
   const auto [total, count] = sum_row(row, [&](std::int64_t i) {
-    const Vec above = Vec::loadu(row.data() + i) > Vec(logit);
+    const Vec above = load(row.data() + i) > Vec(logit);
     return std::array{weight(i) & above, Vec(1.0f) & above};
   });
   return {total, count};
@@ -142,13 +141,11 @@ inline std::vector<Cutoff> sorted_tokens(const RowBuffer& row, const Bracket& br
   return tokens;
 }
 
-/// The first token, in the order of falling logits, with which the weights reach `limit`.
-/// weight(i): a Vec of the tokens from i on; weight_of(id): of one token.
+/// The first token, in the order of falling logits, with which the weights reach `limit`, given a
+/// bracket around it. weight(i): a Vec of the tokens from i on; weight_of(id): of one token.
 template <class Weight, class WeightOf>
 Cutoff find_crossing(const RowBuffer& row, const Weight& weight, const WeightOf& weight_of,
-                     float max, double limit) {
-  Bracket bracket{-kInfinity, max, sum_above(row, weight, -kInfinity), {0.0, 0.0}};
-  if (bracket.above_low.weight < limit) return {};
+                     double limit, Bracket bracket) {
   narrow(row, weight, limit, bracket);
   const std::vector<Cutoff> tokens = sorted_tokens(row, bracket);
   double reached = bracket.above_high.weight;
@@ -159,54 +156,70 @@ Cutoff find_crossing(const RowBuffer& row, const Weight& weight, const WeightOf&
 }
 
 inline Cutoff top_k_cutoff(const RowBuffer& row, float max, std::int32_t top_k) {
-  return find_crossing(
-      row, [](std::int64_t) { return Vec(1.0f); }, [](std::int32_t) { return 1.0; }, max, top_k);
+  const auto one = [](std::int64_t) { return Vec(1.0f); };
+  const Above all = sum_above(row, one, -kInfinity);
+  if (all.count <= top_k) return {};
+  return find_crossing(row, one, [](std::int32_t) { return 1.0; }, top_k,
+                       {-kInfinity, max, all, {0.0, 0.0}});
 }
 
-/// top_p of what law.cutoff keeps. The token that crosses is kept.
-inline Cutoff top_p_cutoff(const RowBuffer& row, const Law& law, float top_p,
+/// top_p of what `kept` keeps, renormalised. The token that crosses is kept.
+inline Cutoff top_p_cutoff(const RowBuffer& row, const Law& law, const Cutoff& kept, float top_p,
                            const RowBuffer& weights) {
-  const double total = fill_weights(row, law, weights);
-  return find_crossing(
-      row, [&](std::int64_t i) { return Vec::loadu(weights.data() + i); },
-      [&](std::int32_t id) { return weights.data()[id]; }, law.max, top_p * total);
+  fill_weights(row, law, weights);
+  float* w = weights.data();
+  for (std::int32_t i = 0; i < row.size(); ++i) w[i] = kept.keeps(row.data()[i], i) ? w[i] : 0.0f;
+  const auto weight = [&](std::int64_t i) { return load(w + i); };
+  const float below = std::nextafter(kept.logit, -kInfinity);
+  const Above all = sum_above(row, weight, below);
+  return find_crossing(row, weight, [&](std::int32_t id) { return w[id]; }, top_p * all.weight,
+                       {below, law.max, all, {0.0, 0.0}});
 }
 
-/// Keeps exp((logit - max) / temperature) >= min_p, ties included.
+/// Keeps the tokens with exp(log weight) >= min_p.
 inline Cutoff min_p_cutoff(const RowBuffer& row, const Law& law, float min_p) {
   const double exact = std::log(static_cast<double>(min_p));
   auto least = static_cast<float>(exact);
   if (least < exact) least = std::nextafter(least, kInfinity);
   Vec lowest(law.max);
   for (std::int64_t i = 0; i < row.size(); i += kLanes) {
-    const Vec smaller = at::vec::minimum(lowest, Vec::loadu(row.data() + i));
+    const Vec smaller = at::vec::minimum(lowest, load(row.data() + i));
     lowest = Vec::blendv(lowest, smaller, log_weights(row, law, i) >= Vec(least));
   }
   return {-max_or_nan(lowest.neg()), std::numeric_limits<std::int32_t>::max()};
 }
 
-/// The one definition of the filtered law. `max` is the row's, and finite; `weights` is scratch of
-/// the row's size. Temperature 0 is the law whose only token is the argmax.
-inline Law find_law(const RowBuffer& row, float max, const Filter& filter, const RowBuffer& weights) {
-  Law law{max, static_cast<std::int32_t>(find_first(row, max)), 1.0f, {}};
+/// What the filter keeps. `weights` is scratch.
+inline Cutoff find_cutoff(const RowBuffer& row, const Law& law, const Filter& filter,
+                          const RowBuffer& weights) {
   if (filter.temperature == 0.0f) {
-    law.cutoff = {max, law.argmax};
-    return law;
+    return {law.max, static_cast<std::int32_t>(find_first(row, law.max))};
   }
-  // Finite also for a denormal temperature: 0 times it must stay 0.
-  law.inverse_temperature =
-      std::min(1.0f / filter.temperature, std::numeric_limits<float>::max());
-  if (filter.top_k > 0 && filter.top_k < row.size()) {
-    law.cutoff = top_k_cutoff(row, max, filter.top_k);
-  }
+  Cutoff cutoff;
+  if (filter.top_k > 0) cutoff = top_k_cutoff(row, law.max, filter.top_k);
   if (filter.top_p < 1.0f) {
-    const Cutoff cutoff = top_p_cutoff(row, law, filter.top_p, weights);
-    if (is_tighter(cutoff, law.cutoff)) law.cutoff = cutoff;
+    cutoff = tighter(cutoff, top_p_cutoff(row, law, cutoff, filter.top_p, weights));
   }
-  if (filter.min_p > 0.0f) {
-    const Cutoff cutoff = min_p_cutoff(row, law, filter.min_p);
-    if (is_tighter(cutoff, law.cutoff)) law.cutoff = cutoff;
+  if (filter.min_p > 0.0f) cutoff = tighter(cutoff, min_p_cutoff(row, law, filter.min_p));
+  return cutoff;
+}
+
+/// Lowers the logits of the tokens that are not kept: by infinity, to exclude them.
+inline void penalise(const RowBuffer& row, const Cutoff& cutoff, float penalty) {
+  if (cutoff.logit == -kInfinity) return;
+  float* x = row.data();
+  for (std::int32_t i = 0; i < row.size(); ++i) {
+    const float lowered = x[i] - penalty;
+    x[i] = cutoff.keeps(x[i], i) ? x[i] : lowered;
   }
+}
+
+/// The one definition of the filtered law: tokens that are not kept get logit -inf. `max` is the
+/// row's, and finite; `weights` is scratch.
+inline Law filter_row(const RowBuffer& row, float max, const Filter& filter,
+                      const RowBuffer& weights) {
+  const Law law = law_of(max, filter.temperature);
+  penalise(row, find_cutoff(row, law, filter, weights), kInfinity);
   return law;
 }
 

@@ -75,8 +75,8 @@ float load_row(const T* logits, std::int64_t vocab_size, const RowBuffer& row) {
 }
 
 /// The same for row `index` of logits of any dtype.
-inline float load_row(const void* logits, DType dtype, std::int64_t offset,
-                      std::int64_t vocab_size, const RowBuffer& row) {
+inline float load_row(const void* logits, DType dtype, std::int64_t offset, std::int64_t vocab_size,
+                      const RowBuffer& row) {
   float largest = 0.0f;
   dispatch_dtype(dtype, [&](auto type) {
     largest = load_row(static_cast<const decltype(type)*>(logits) + offset, vocab_size, row);

@@ -12,7 +12,7 @@ void sample(const SampleParams& p) {
       if (!has_law(max)) continue;
       const NoiseSource noise{philox_key(p.seed[r]), static_cast<std::uint32_t>(p.position[r]),
                               NoiseStream::kGumbel};
-      p.ids[r] = draw_token(row, find_law(row, max, p.filters[r], weights), noise);
+      p.ids[r] = draw_token(row, filter_row(row, max, p.filters[r], weights), noise);
     }
   });
 }

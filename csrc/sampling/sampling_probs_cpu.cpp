@@ -17,7 +17,7 @@ void sampling_probs(const SamplingProbsParams& p) {
         std::fill(probs, probs + vocab_size, std::numeric_limits<float>::quiet_NaN());
         continue;
       }
-      const Law law = find_law(row, max, p.filters[r], weights);
+      const Law law = filter_row(row, max, p.filters[r], weights);
       const auto scale = static_cast<float>(1.0 / fill_weights(row, law, weights));
       for (std::int64_t i = 0; i < vocab_size; ++i) probs[i] = weights.data()[i] * scale;
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "sampling/filter.h"
@@ -9,9 +10,6 @@
 
 // The search for the tokens of highest perturbed score.
 namespace specbranch::SPECBRANCH_CPU_NS {
-
-/// What a token outside the filter loses in score where it must not be chosen.
-inline constexpr float kExcluded = kInfinity;
 
 struct Scored {
   float score;
@@ -42,28 +40,27 @@ class BestK {
  public:
   explicit BestK(std::int64_t k) : k_(static_cast<std::size_t>(k)) { best_.reserve(k_ + 1); }
 
-  /// Lower scores change nothing.
-  float threshold() const { return best_.size() < k_ ? -kInfinity : best_.back().score; }
+  /// Lower scores change nothing, and -inf never does.
+  float threshold() const { return best_.size() < k_ ? kLowest : best_.back().score; }
   void offer(const Scored& token) {
-    if (token.score == -kInfinity || (best_.size() == k_ && !is_better(token, best_.back()))) return;
+    if (token.score < threshold()) return;
     best_.insert(std::upper_bound(best_.begin(), best_.end(), token, is_better), token);
     if (best_.size() > k_) best_.pop_back();
   }
   const std::vector<Scored>& tokens() const { return best_; }
 
  private:
+  static constexpr float kLowest = std::numeric_limits<float>::lowest();
   std::size_t k_;
   std::vector<Scored> best_;
 };
 
-/// A tile of scores, given its noise. Tokens outside the filter lose `penalty`.
-inline void score_tile(const RowBuffer& row, std::int64_t first, const Law& law, float penalty,
-                       const float* noise, float* scores) {
+/// A tile of scores, given its noise.
+inline void score_tile(const RowBuffer& row, std::int64_t first, const Law& law, const float* noise,
+                       float* scores) {
   const float* x = row.data() + first;
-  const auto first_id = static_cast<std::int32_t>(first);
-  for (std::int32_t i = 0; i < kTile; ++i) {
-    const float score = perturbed_score(x[i], law.max, law.inverse_temperature, noise[i]);
-    scores[i] = law.cutoff.keeps(x[i], first_id + i) ? score : score - penalty;
+  for (std::int64_t i = 0; i < kTile; ++i) {
+    scores[i] = perturbed_score(x[i], law.max, law.inverse_temperature, noise[i]);
   }
 }
 
@@ -81,7 +78,7 @@ void offer_tile(const float* scores, std::int64_t first, Collector& collector) {
   }
 }
 
-/// Offers the perturbed scores of the kept tokens to `collector`, but for tiles whose scores cannot
+/// Offers the perturbed scores of the row to `collector`, but for tiles whose scores cannot
 /// reach its threshold: scores rise with the noise, so upper bounds of the noise tell, first the
 /// bound of all noise (no words needed), then that of each word (no logarithms needed).
 template <class WordsOfTile, class Collector>
@@ -91,24 +88,25 @@ void scan_scores(const RowBuffer& row, const Law& law, const WordsOfTile& words_
   alignas(64) float noise[kTile], scores[kTile];
   for (std::int64_t first = 0; first < row.size(); first += kTile) {
     std::fill(noise, noise + kTile, kMaxGumbel);
-    score_tile(row, first, law, kExcluded, noise, scores);
+    score_tile(row, first, law, noise, scores);
     if (!any_reaches(scores, collector.threshold())) continue;
     words_of_tile(first, words);
     for (std::int64_t i = 0; i < kTile; ++i) noise[i] = gumbel_bound(words[i]);
-    score_tile(row, first, law, kExcluded, noise, scores);
+    score_tile(row, first, law, noise, scores);
     if (!any_reaches(scores, collector.threshold())) continue;
     for (std::int64_t i = 0; i < kTile; ++i) noise[i] = gumbel_noise(words[i]);
-    score_tile(row, first, law, kExcluded, noise, scores);
+    score_tile(row, first, law, noise, scores);
     offer_tile(scores, first, collector);
   }
 }
 
-/// One draw from a row's law: its token of highest perturbed score.
+/// One draw from a filtered row: its token of highest perturbed score.
 inline std::int32_t draw_token(const RowBuffer& row, const Law& law, const NoiseSource& noise) {
   // The argmax has a score near the best, so that most tiles are skipped from the start.
-  const float start = perturbed_score(law.max, law.max, law.inverse_temperature,
-                                      gumbel_noise(noise.word(law.argmax)));
-  Best best({start, law.argmax});
+  const auto argmax = static_cast<std::int32_t>(find_first(row, law.max));
+  const float start =
+      perturbed_score(law.max, law.max, law.inverse_temperature, gumbel_noise(noise.word(argmax)));
+  Best best({start, argmax});
   scan_scores(row, law, ColumnNoise{noise}, best);
   return best.id();
 }

@@ -48,8 +48,7 @@ VerifyTreeParams check_inputs(OpCheck& op, const VerifyInputs& in) {
   params.n_rows = op.tensor("n_rows", in.n_rows, {kInt32}, {"B"}).data<std::int32_t>();
   const TensorArg logits =
       op.tensor("target_logits", in.target_logits, kFloating, {"B", "rows", "V"});
-  op.require(op.size("V") > 0, "target_logits", "a vocabulary of at least one token",
-             op.size("V"));
+  op.require(op.size("V") > 0, "target_logits", "a vocabulary of at least one token", op.size("V"));
   params.target_logits = logits.data();
   params.logits_dtype = logits.dtype();
   params.logits_batch_stride = logits.stride(0);
@@ -64,8 +63,7 @@ VerifyTreeParams check_inputs(OpCheck& op, const VerifyInputs& in) {
 }
 
 void check_draft(OpCheck& op, const VerifyInputs& in, VerifyTreeParams& params) {
-  const auto probs =
-      op.optional("draft_probs", in.draft_probs, {kFloat32}, {"B", "rows", "V"});
+  const auto probs = op.optional("draft_probs", in.draft_probs, {kFloat32}, {"B", "rows", "V"});
   const auto draw = op.optional("draw", in.draw, {kUInt8}, {"B", "N"});
   if (probs && !draw) op.fail("draw", "the order of the draws from draft_probs", "None");
   if (draw && !probs) op.fail("draw", "None without draft_probs", "a tensor");
@@ -82,8 +80,7 @@ void check_outputs(OpCheck& op, const VerifyOutputs& out, VerifyTreeParams& para
   params.path = path.data<std::int32_t>();
   params.path_stride = path.stride(0);
   params.path_len = op.output("path_len", out.path_len, {kInt32}, {"B"}).data<std::int32_t>();
-  params.next_token =
-      op.output("next_token", out.next_token, {kInt32}, {"B"}).data<std::int32_t>();
+  params.next_token = op.output("next_token", out.next_token, {kInt32}, {"B"}).data<std::int32_t>();
   params.winner = op.output("winner", out.winner, {kInt32}, {"B"}).data<std::int32_t>();
   params.status = op.output("status", out.status, {kInt32}, {"B"}).data<std::int32_t>();
 }
@@ -140,8 +137,16 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
                      const std::optional<Tensor>& draft_probs, const std::optional<Tensor>& draw,
                      const Tensor& path, const Tensor& path_len, const Tensor& next_token,
                      const Tensor& winner, const Tensor& status) {
-  verify_tree_into({candidates, parents, n_nodes, n_rows, target_logits,
-                    {temperature, top_k, top_p, min_p}, seed, position, draft_probs, draw},
+  verify_tree_into({candidates,
+                    parents,
+                    n_nodes,
+                    n_rows,
+                    target_logits,
+                    {temperature, top_k, top_p, min_p},
+                    seed,
+                    position,
+                    draft_probs,
+                    draw},
                    {path, path_len, next_token, winner, status});
 }
 

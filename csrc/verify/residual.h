@@ -1,6 +1,7 @@
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 #include "sampling/scores.h"
@@ -8,75 +9,74 @@
 namespace specbranch::SPECBRANCH_CPU_NS {
 
 /// What rejection sampling leaves of the target's law P while children drawn from Q without
-/// replacement are tested (Leviathan et al. 2023, Chen et al. 2023, recursively over siblings).
-/// A child is accepted with probability min(1, P / Q); a rejected one turns P into norm(max(P - Q, 0))
-/// and takes its token out of Q.
+/// replacement are tested, in the order of their draws (Leviathan et al. 2023 and Chen et al. 2023,
+/// recursively over siblings): a child passes with probability min(1, P / Q); one that fails turns
+/// P into norm(max(P - Q, 0)) and takes its token out of Q.
+///
+/// Both laws are kept as weights and a scale, so that normalising costs no pass over the row.
 class Residual {
  public:
-  /// P = weights / total, normalised in place. Q [vocab_size] is copied into `scratch` once needed.
-  Residual(const RowBuffer& weights, double total, const RowBuffer& scratch,
-           const float* draft_probs, std::int64_t vocab_size)
-      : p_(weights), q_(scratch), draft_probs_(draft_probs), vocab_size_(vocab_size) {
-    scale(p_, 1.0 / total);
+  /// P = weights / total. The weights change; `scratch` holds Q once a child has failed.
+  Residual(const RowBuffer& weights, double total, const float* draft_probs,
+           std::int64_t vocab_size, const RowBuffer& scratch)
+      : p_(weights),
+        p_scale_(static_cast<float>(1.0 / total)),
+        q_(draft_probs),
+        vocab_size_(vocab_size),
+        scratch_(scratch) {}
+
+  /// u in [0, 1). Strict, so that a token without mass in P never passes.
+  bool passes(std::int32_t token, float u) const {
+    return u * (q_[token] * q_scale_) < p_.data()[token] * p_scale_;
   }
 
-  /// Strict, so that a token without mass in P never passes. u in [0, 1).
-  bool accepts(std::int32_t token, float u) const {
-    const float q = in_place_ ? q_.data()[token] : draft_probs_[token];
-    return u * q < p_.data()[token];
-  }
-
-  /// After a rejection. False if Q has no mass left: no further child can be tested.
+  /// After `token` has failed. False if Q has no mass left: then no other child can be tested.
   bool remove(std::int32_t token) {
-    if (!in_place_) copy_draft_law();
-    subtract();
-    q_.data()[token] = 0.0f;
-    const auto [left] = sum_row(q_, [&](std::int64_t i) { return std::array{load(q_.data() + i)}; });
-    if (left <= 0.0) return false;
-    scale(q_, 1.0 / left);
-    return true;
+    if (q_ != scratch_.data()) copy_draft_law();
+    subtract_draft_law();
+    scratch_.data()[token] = 0.0f;
+    const auto [left] =
+        sum_row(scratch_, [&](std::int64_t i) { return std::array{load(scratch_.data() + i)}; });
+    q_scale_ = static_cast<float>(1.0 / left);
+    return left > 0.0;
   }
 
-  /// A token of what is left of P. Ends the use of this object: P becomes log P.
+  /// A token of what is left of P, whose weights are lost.
   std::int32_t draw(const NoiseSource& noise) {
     for (std::int64_t i = 0; i < p_.size(); i += kLanes) {
       load(p_.data() + i).log().store(p_.data() + i);
     }
     Best best;
-    scan_scores(p_, Law{0.0f, 0, 1.0f, {}}, ColumnNoise{noise}, best);
+    scan_scores(p_, Law{.max = 0.0f, .inverse_temperature = 1.0f}, ColumnNoise{noise}, best);
     return best.id();
   }
 
  private:
-  static void scale(const RowBuffer& row, double factor) {
-    const auto rounded = static_cast<float>(factor);
-    for (std::int64_t i = 0; i < row.size(); ++i) row.data()[i] *= rounded;
-  }
-
   void copy_draft_law() {
-    std::copy_n(draft_probs_, vocab_size_, q_.data());
-    std::fill(q_.data() + vocab_size_, q_.data() + q_.size(), 0.0f);
-    in_place_ = true;
+    std::copy_n(q_, vocab_size_, scratch_.data());
+    std::fill(scratch_.data() + vocab_size_, scratch_.data() + scratch_.size(), 0.0f);
+    q_ = scratch_.data();
   }
 
   /// P <- norm(max(P - Q, 0)); where that has no mass, P stays what it was.
-  void subtract() {
+  void subtract_draft_law() {
     const auto difference = [&](std::int64_t i) {
-      return at::vec::clamp_min(load(p_.data() + i) - load(q_.data() + i), Vec(0.0f));
+      const Vec p = load(p_.data() + i) * Vec(p_scale_);
+      const Vec q = load(scratch_.data() + i) * Vec(q_scale_);
+      return at::vec::clamp_min(p - q, Vec(0.0f));
     };
     const auto [mass] = sum_row(p_, [&](std::int64_t i) { return std::array{difference(i)}; });
     if (!(mass > 0.0)) return;
-    const Vec factor(static_cast<float>(1.0 / mass));
-    for (std::int64_t i = 0; i < p_.size(); i += kLanes) {
-      (difference(i) * factor).store(p_.data() + i);
-    }
+    for (std::int64_t i = 0; i < p_.size(); i += kLanes) difference(i).store(p_.data() + i);
+    p_scale_ = static_cast<float>(1.0 / mass);
   }
 
   const RowBuffer& p_;
-  const RowBuffer& q_;
-  const float* draft_probs_;
+  float p_scale_;
+  const float* q_;
+  float q_scale_ = 1.0f;
   std::int64_t vocab_size_;
-  bool in_place_ = false;
+  const RowBuffer& scratch_;
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS

@@ -27,11 +27,11 @@ class Walk {
     std::int32_t* path = p_.path + b_ * p_.path_stride;
     std::int32_t length = 0;
     for (std::int32_t node = 0;;) {
-      const float max = load_row(p_.target_logits, p_.logits_dtype, logits_offset(node),
-                                 p_.vocab_size, row_);
+      const float max =
+          load_row(p_.target_logits, p_.logits_dtype, logits_offset(node), p_.vocab_size, row_);
       if (!has_law(max)) return write_empty(VerifyStatus::kBadLogits);
       path[length] = node;
-      const Law law = find_law(row_, max, filter_, weights_);
+      const Law law = filter_row(row_, max, filter_, weights_);
       const Decision decision = decide(node, law, length);
       ++length;
       if (decision.child < 0 || decision.child >= p_.n_rows[b_]) {
@@ -67,11 +67,11 @@ class Walk {
       token = draw_token(row_, law, residual_noise);
     } else {
       const double total = fill_weights(row_, law, weights_);
-      Residual residual(weights_, total, row_, draft_law(node), p_.vocab_size);
+      Residual residual(weights_, total, draft_law(node), p_.vocab_size, row_);
       const NoiseSource accept = noise(NoiseStream::kAccept, depth);
       for (const std::int32_t child : children) {
         const std::int32_t candidate = candidates()[child];
-        if (residual.accepts(candidate, accept.uniform(static_cast<std::uint32_t>(candidate)))) {
+        if (residual.passes(candidate, accept.uniform(static_cast<std::uint32_t>(candidate)))) {
           return {candidate, child};
         }
         if (!residual.remove(candidate)) break;
