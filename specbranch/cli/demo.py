@@ -43,7 +43,7 @@ def show_demo(
     console.print(machine_line(runs[0].env), style="dim", highlight=False)
     _save(runs[-1], folder)
     console.print(f"A longer stretch: {folder}/timeline.png; for Perfetto: {folder}/trace.json")
-    console.print(_verdict(runs[-1]), style="bold")
+    console.print(_verdict(runs[-1]), style="bold green" if runs[-1].identical else "bold red")
 
 
 def _stream_each(
@@ -60,7 +60,7 @@ def _stream_each(
         with open_engine(session, method, max_len) as engine:
             warm_up(engine, prompt, params)
             run = stream_to(console, session, engine, prompt, params)
-        console.print(summary_line(run), style="dim", highlight=False)
+        console.print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
         runs.append(beside(session, run, runs[0] if runs else run, params))
     return runs
 

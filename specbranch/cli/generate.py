@@ -52,7 +52,7 @@ def generate_once(
     max_len = len(session.pair.encode(prompt)) + params.max_new_tokens
     with session.engine(method, max_len) as engine:
         run = stream_to(Console(), session, engine, prompt, params)
-    Console(stderr=True).print(summary_line(run), style="dim", highlight=False)
+    Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
     outputs.write(run)
 
 

@@ -15,7 +15,7 @@ def open_session(
     methods: Sequence[str], models: ModelOptions, lanes: LaneOptions, policies: PolicyOptions
 ) -> Session:
     """`Session.open`, with a spinner on standard error instead of the libraries' own bars."""
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     loading = f"loading target {models.target} and draft {models.draft}"
     with Console(stderr=True).status(loading):
         return Session.open(methods, models, lanes, policies)

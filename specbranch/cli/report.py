@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.markup import escape
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from specbranch.cli.runs import Run
@@ -14,7 +14,7 @@ Figures = Mapping[str, Any]
 Summary = Mapping[str, Figures]
 
 PERCENTAGES = {
-    "acceptance": "acceptance_rate",
+    "accepted": "acceptance_rate",
     "hit rate": "hit_rate",
     "rollback": "rollback_rate",
     "branch waste": "branch_waste",
@@ -28,36 +28,54 @@ def summary_line(run: Run) -> str:
     time = f"{stats.wall_s:.2f} s"
     if run.host_s is not None:
         time = f"{stats.wall_s:.2f} s of {run.env['clock']} ({run.host_s:.2f} s real)"
+    drafting = f"accepted {stats.acceptance_rate:.0%}, overlap {stats.overlap:.0%}, "
+    if not stats.draft_forwards:
+        drafting = ""
     return (
         f"{run.method}: {stats.tokens} tokens in {time}, {stats.tokens_per_s:.1f} tok/s, "
-        f"{stats.mean_accepted_length:.2f} tokens per target forward, "
-        f"acceptance {stats.acceptance_rate:.0%}, overlap {stats.overlap:.0%}, "
+        f"{stats.mean_accepted_length:.2f} a target forward, {drafting}"
         f"ended by {generation.finish_reason}"
     )
 
 
 def comparison_rows(summary: Summary) -> list[list[str]]:
-    """The table's cells, the header first."""
-    real = any("host_s" in figures for figures in summary.values())
-    header = ["method", "tok/s", "speedup", "M", *PERCENTAGES, "c", "identical to ar"]
-    rows = [[method, *_cells(figures)] for method, figures in summary.items()]
-    if real:
-        header.append("real s")
-        for row, figures in zip(rows, summary.values(), strict=True):
-            row.append(f"{figures['host_s']:.1f}")
+    """The table's cells, the header first. Real seconds stand in the place of c where the clock is
+    virtual, which says what c is."""
+    virtual = any("host_s" in figures for figures in summary.values())
+    last = "real s" if virtual else "c"
+    header = ["method", "tok/s", "speedup", "M", *PERCENTAGES, last, "same as ar"]
+    rows = [
+        [
+            method,
+            *_cells(figures),
+            f"{figures['host_s']:.1f}" if virtual else _ratio(figures["cost_ratio"]),
+            _identical(figures),
+        ]
+        for method, figures in summary.items()
+    ]
     return [header, *rows]
 
 
 def comparison_table(summary: Summary) -> Table:
-    """The table for a terminal."""
+    """The table for a terminal, 80 columns wide or more."""
     header, *rows = comparison_rows(summary)
-    table = Table(header_style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for column in header:
-        left = column in ("method", "identical to ar")
-        table.add_column(column, justify="left" if left else "right", no_wrap=column == "method")
+        table.add_column(column, justify="right", no_wrap=column == "method")
+    table.columns[0].justify = "left"
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
+
+
+def divergence_lines(summary: Summary) -> list[str]:
+    """A line for each text that parts from the baseline's."""
+    return [
+        f"{method}, prompt {each['prompt']}: parts from ar at token {each['position']}, "
+        f"where ar's margin was {margin_text(each['ar_margin'])}"
+        for method, figures in summary.items()
+        for each in figures["divergences"]
+    ]
 
 
 def machine_line(env: Mapping[str, Any]) -> str:
@@ -69,12 +87,6 @@ def machine_line(env: Mapping[str, Any]) -> str:
     )
 
 
-def divergence_text(divergence: Mapping[str, Any]) -> str:
-    """Where a text parts from the baseline's, and how nearly the baseline went that way."""
-    margin = margin_text(divergence["ar_margin"])
-    return f"prompt {divergence['prompt']} at token {divergence['position']}, margin {margin}"
-
-
 def margin_text(margin: float | None) -> str:
     """A margin in few digits."""
     return "none" if margin is None else f"{margin:.1g}"
@@ -83,19 +95,17 @@ def margin_text(margin: float | None) -> str:
 def _cells(figures: Figures) -> list[str]:
     drafted = figures["draft_forwards"] > 0
     return [
-        f"{figures['tokens_per_s']:.3g}",
+        f"{figures['tokens_per_s']:.1f}",
         "-" if figures["speedup"] is None else f"{figures['speedup']:.2f}x",
         f"{figures['mean_accepted_length']:.2f}",
         *(f"{figures[key]:.0%}" if drafted else "-" for key in PERCENTAGES.values()),
-        f"{figures['cost_ratio']:.1f}" if drafted else "-",
-        _identical(figures),
     ]
 
 
+def _ratio(cost_ratio: float) -> str:
+    return f"{cost_ratio:.1f}" if cost_ratio else "-"
+
+
 def _identical(figures: Figures) -> str:
-    if figures["identical_to_ar"] is None:
-        return "equal in law"
-    if figures["identical_to_ar"]:
-        return "yes"
-    first = divergence_text(figures["divergences"][0])
-    return f"no, {figures['identical_runs']} of {figures['runs']}; {first}"
+    answers = {None: "in law", True: "yes", False: "no"}
+    return answers[figures["identical_to_ar"]]

@@ -61,7 +61,7 @@ def test_virtual_clock(invoke: Invoke, tmp_path: Path) -> None:
     assert sps["wall_s"] == 10 * sps["target_forwards"] + sps["draft_forwards"]
     assert sps["speedup"] == pytest.approx(ar["wall_s"] / sps["wall_s"])
     assert ar["host_s"] > 0
-    assert "real s" in report["stdout"]
+    assert f"{ar['host_s']:.1f}" in report["stdout"]
 
 
 def test_an_option_goes_to_the_methods_that_know_it(invoke: Invoke, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_rejection_sampled_texts_are_not_compared(invoke: Invoke, tmp_path: Path
     options = ("--methods", "sps", "--temperature", "1", "--coupling", "rejection", "--limit", "1")
     report = compare(invoke, tmp_path, *options)
     assert {run["identical_to_ar"] for run in report["runs"]} == {None}
-    assert "equal in law" in report["stdout"]
+    assert "in law" in report["stdout"]
 
 
 def test_a_bad_prompt_line_is_named(invoke: Invoke, prompt_file: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_forced_divergence_is_found_with_its_margin(
     assert run["identical_to_ar"] is False
     assert run["first_divergence"]["position"] == 4
     assert run["first_divergence"]["ar_margin"] > 0
-    assert "no, 0 of 1" in report["stdout"]
+    assert "sps, prompt 0: parts from ar at token 4" in report["stdout"]
 
 
 def test_summary_divides_sums(session: Session) -> None:

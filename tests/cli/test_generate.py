@@ -150,8 +150,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 def test_cuda_without_a_gpu_is_a_clear_error(invoke: Invoke) -> None:
     result = invoke("generate", "--device", "cuda")
     assert result.exit_code == 2
-    assert "error: device: expected" in result.stderr
-    assert "cuda" in result.stderr
+    assert "error: device: cuda needs" in result.stderr
 
 
 def test_ctrl_c_exits_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
