@@ -25,14 +25,16 @@ class Stream(IntEnum):
 
 
 def philox(
-    seed: int, c0: npt.ArrayLike, c1: npt.ArrayLike, c2: npt.ArrayLike, c3: npt.ArrayLike
+    seed: npt.ArrayLike, c0: npt.ArrayLike, c1: npt.ArrayLike, c2: npt.ArrayLike, c3: npt.ArrayLike
 ) -> tuple[Words, Words, Words, Words]:
     """Philox4x32-10 (Salmon et al., SC 2011): the four 32-bit words of each counter, as uint64.
 
-    The key is `seed` as (low word, high word); the counter's words are broadcast together.
+    The key is `seed` as (low word, high word); key and counter are broadcast together.
     """
-    x0, x1, x2, x3 = np.broadcast_arrays(*(np.asarray(c, np.uint64) for c in (c0, c1, c2, c3)))
-    k0, k1 = np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) & 0xFFFFFFFF)
+    key, x0, x1, x2, x3 = np.broadcast_arrays(
+        *(np.asarray(x).astype(np.uint64) for x in (seed, c0, c1, c2, c3))
+    )
+    k0, k1 = key & _LOW_32, key >> _SHIFT_32
     for _ in range(10):
         product0, product1 = x0 * np.uint64(0xD2511F53), x2 * np.uint64(0xCD9E8D57)
         x0, x1, x2, x3 = (

@@ -58,9 +58,12 @@ def test_candidates_change_how_far_the_walk_goes_but_not_its_tokens(case):
 
 @given(case=tree_cases())
 def test_a_lone_root_is_sample(case):
-    case = replace(
-        case.gumbel(), n_nodes=torch.ones_like(case.n_nodes), n_rows=torch.ones_like(case.n_rows)
-    )
+    one = torch.ones_like(case.n_nodes)
+    roots = {
+        "candidates": torch.zeros_like(case.parents),
+        "parents": -torch.ones_like(case.parents),
+    }
+    case = replace(case.gumbel(), n_nodes=one, n_rows=one, **roots)
     case.target_logits = case.target_logits.nan_to_num(0.0, neginf=-50.0)
     _, _, next_token, _, _ = ops.verify_tree(*case.arguments())
     tokens = ops.sample(case.target_logits[:, 0], *case.arguments()[5:11])

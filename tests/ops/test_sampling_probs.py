@@ -11,6 +11,9 @@ from specbranch.reference.sampling import rows_of
 from tests.ops.cases import DTYPES, int32, sampling_cases
 from tests.ops.near_ties import is_clear_cut
 
+SMALLEST = 2 * torch.finfo(torch.float32).tiny
+"""Probabilities below may be flushed to zero."""
+
 
 @settings(max_examples=400)
 @given(case=sampling_cases(max_vocab=3000))
@@ -20,8 +23,9 @@ def test_equals_reference(case):
     assert probs.dtype == torch.float32
     for r, params in enumerate(rows_of(*case.filters())):
         if is_clear_cut(case.logits[r], params):
-            assert torch.equal(probs[r] > 0, expected[r].float() > 0)
-            torch.testing.assert_close(probs[r].double(), expected[r], rtol=5e-5, atol=1e-12)
+            assert (probs[r][expected[r] == 0] == 0).all()
+            assert (probs[r][expected[r] > SMALLEST] > 0).all()
+            torch.testing.assert_close(probs[r].double(), expected[r], rtol=5e-5, atol=SMALLEST)
         else:  # a token on the filter's very edge: in or out, and nothing else may change
             event("a filter's edge within rounding")
             assert abs(int((probs[r] > 0).sum()) - int((expected[r] > 0).sum())) <= 4

@@ -62,9 +62,13 @@ class TreeCase:
 
 
 def grow_tree(
-    n_nodes: int, n_rows: int, vocab: int, generator: torch.Generator
+    n_nodes: int, n_rows: int, drafts: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """candidates, parents [n_nodes]: parents are submitted, siblings carry distinct tokens."""
+    """candidates, parents [n_nodes]: parents are submitted, siblings carry distinct tokens.
+
+    Among a node's children there are about as many from its draft law (drafts [rows, V]) as others.
+    """
+    rows, vocab = drafts.shape
     candidates, parents = torch.zeros(2, n_nodes, dtype=torch.int32)
     parents[0] = -1
     free = {}
@@ -73,19 +77,27 @@ def grow_tree(
             options = [p for p in range(min(node, n_rows)) if free[p]]
             parent = options[int(torch.randint(0, len(options), (), generator=generator))]
             parents[node], candidates[node] = parent, free[parent].pop()
-        free[node] = torch.randperm(vocab, generator=generator).tolist()
+        if node < rows:
+            luck = torch.rand(vocab, generator=generator)
+            free[node] = torch.where(drafts[node] > 0, luck, luck / 2).argsort().tolist()
     return candidates, parents
 
 
-def random_draws(parents: Tensor, generator: torch.Generator) -> Tensor:
-    """draw [n_nodes]: a random few of each node's children are numbered in random order."""
+def random_draws(
+    candidates: Tensor, parents: Tensor, drafts: Tensor, generator: torch.Generator
+) -> Tensor:
+    """draw [n_nodes]: of each node's children that may have been drawn, a few are numbered.
+
+    A token with a chance below 1e-4 counts as never drawn: what follows from such a draw is decided
+    by probabilities that float32 does not resolve.
+    """
     draw = torch.zeros(len(parents), dtype=torch.uint8)
-    for parent in set(parents.tolist()):
+    for parent in set(parents[1:].tolist()):
         children = (parents == parent).nonzero().flatten()
+        children = children[drafts[parent, candidates[children].long()] > 1e-4]
         children = children[torch.randperm(len(children), generator=generator)]
         drawn = children[: int(torch.randint(0, len(children) + 1, (), generator=generator))]
         draw[drawn] = torch.arange(1, len(drawn) + 1, dtype=torch.uint8)
-    draw[0] = 0
     return draw
 
 
@@ -113,9 +125,9 @@ def tree_cases(draw: st.DrawFn, vocabs: tuple[int, ...] = (2, 3, 5, 9, 200)) -> 
         if nodes > 0:
             n_rows[b] = torch.randint(1, min(nodes, rows) + 1, (), generator=generator)
             nodes = min(nodes, int(n_rows[b]) * vocab + 1)
-            tokens, tree = grow_tree(nodes, int(n_rows[b]), vocab, generator)
+            tokens, tree = grow_tree(nodes, int(n_rows[b]), drafts[b], generator)
             candidates[b, :nodes], parents[b, :nodes] = tokens, tree
-            draws[b, :nodes] = random_draws(tree, generator)
+            draws[b, :nodes] = random_draws(tokens, tree, drafts[b], generator)
             requests[b] = nodes
         logits[b, n_rows[b] :] = math.nan
         drafts[b, n_rows[b] :] = math.nan
