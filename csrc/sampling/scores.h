@@ -85,10 +85,10 @@ template <class WordsOfTile, class Collector>
 void scan_scores(const RowBuffer& row, const Law& law, const WordsOfTile& words_of_tile,
                  Collector& collector) {
   alignas(64) std::uint32_t words[kTile];
-  alignas(64) float noise[kTile], scores[kTile];
+  alignas(64) float most_noise[kTile], noise[kTile], scores[kTile];
+  std::fill(most_noise, most_noise + kTile, kMaxGumbel);
   for (std::int64_t first = 0; first < row.size(); first += kTile) {
-    std::fill(noise, noise + kTile, kMaxGumbel);
-    score_tile(row, first, law, noise, scores);
+    score_tile(row, first, law, most_noise, scores);
     if (!any_reaches(scores, collector.threshold())) continue;
     words_of_tile(first, words);
     for (std::int64_t i = 0; i < kTile; ++i) noise[i] = gumbel_bound(words[i]);

@@ -110,7 +110,8 @@ class Walk {
     return p_.draft_probs + b_ * p_.probs_batch_stride + node * p_.probs_row_stride;
   }
   NoiseSource noise(NoiseStream stream, std::int32_t depth) const {
-    return {philox_key(p_.seed[b_]), static_cast<std::uint32_t>(p_.position[b_] + depth), stream};
+    const auto root_position = static_cast<std::uint32_t>(p_.position[b_]);
+    return {philox_key(p_.seed[b_]), root_position + static_cast<std::uint32_t>(depth), stream};
   }
 
   const VerifyTreeParams& p_;
