@@ -85,6 +85,14 @@ def test_rows_that_see_nothing_are_zero_with_lse_minus_infinity():
     assert (lse == -math.inf).all()
 
 
+def test_nodes_beyond_the_block_are_not_seen():
+    case = full_case()
+    expected = ops.branch_attention(*case.arguments())
+    case.ancestor_mask = case.ancestor_mask | (0b1111 << 4)
+    for actual, wanted in zip(ops.branch_attention(*case.arguments()), expected, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=0, atol=0)
+
+
 def test_window_counts_positions_along_the_path_not_slots():
     # Node 3 is the child of node 1: depths 0, 1, 1, 2. With a window of 2, node 3 sees {1, 3}.
     case = full_case(window=2)

@@ -1,0 +1,155 @@
+"""A valid call of every op: its arguments by name, in the order of its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from specbranch import reference
+from tests.ops.cases import int32
+
+Arguments = dict[str, Any]
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def tree_mask() -> Arguments:
+    return {"parents": int32([[-1, 0, 0, 1], [-1, 0, 1, 2]]), "n_nodes": int32([4, 3])}
+
+
+def append_kv_() -> Arguments:
+    k, v = torch.randn(2, 2, 3, 2, 16, generator=_generator())
+    k_cache, v_cache = torch.randn(2, 5, 4, 2, 16, generator=_generator())
+    return {
+        "k": k,
+        "v": v,
+        "k_cache": k_cache,
+        "v_cache": v_cache,
+        "block_table": int32([[3, 1], [0, 4]]),
+        "start": int32([2, 5]),
+        "n_tokens": int32([3, 2]),
+    }
+
+
+def branch_attention() -> Arguments:
+    k_cache, v_cache = torch.randn(2, 6, 4, 2, 16, generator=_generator())
+    return {
+        "q": torch.randn(2, 4, 6, 16, generator=_generator()),
+        "k_cache": k_cache,
+        "v_cache": v_cache,
+        "block_table": int32([[3, 1, 0], [3, 5, 2]]),
+        "context_lens": int32([5, 6]),
+        "n_nodes": int32([4, 3]),
+        "ancestor_mask": reference.tree_mask(**tree_mask())[0],
+        "scale": 0.25,
+        "softcap": 0.0,
+        "window": 0,
+    }
+
+
+def compact_kv_() -> Arguments:
+    caches = torch.randn(4, 6, 4, 2, 16, generator=_generator()).unbind()
+    return {
+        "k_caches": list(caches[:2]),
+        "v_caches": list(caches[2:]),
+        "block_table": int32([[3, 1, 0], [4, 5, 2]]),
+        "context_lens": int32([3, 5]),
+        "keep": int32([[0, 2, 5], [1, 4, 0]]),
+        "keep_lens": int32([3, 2]),
+    }
+
+
+def _filters() -> Arguments:
+    return {
+        "temperature": torch.tensor([0.7, 1.0]),
+        "top_k": int32([5, 0]),
+        "top_p": torch.tensor([0.9, 1.0]),
+        "min_p": torch.tensor([0.0, 0.05]),
+    }
+
+
+def _draws() -> Arguments:
+    return {**_filters(), "seed": torch.tensor([3, -4]), "position": int32([7, 8])}
+
+
+def _logits() -> Arguments:
+    return {"logits": torch.randn(2, 50, generator=_generator())}
+
+
+def sampling_probs() -> Arguments:
+    return {**_logits(), **_filters()}
+
+
+def sample() -> Arguments:
+    return {**_logits(), **_draws()}
+
+
+def draft_topk() -> Arguments:
+    token_ids = torch.arange(50, dtype=torch.int32) * 3
+    return {**_logits(), "k": 4, **_draws(), "coupling": "gumbel", "token_ids": token_ids}
+
+
+def verify_tree() -> Arguments:
+    logits = torch.randn(2, 3, 9, generator=_generator())
+    return {
+        "candidates": int32([[0, 1, 2, 3], [4, 5, 6, 7]]),
+        "parents": int32([[-1, 0, 0, 1], [-1, 0, 1, 2]]),
+        "n_nodes": int32([4, 3]),
+        "n_rows": int32([3, 2]),
+        "target_logits": logits,
+        **_draws(),
+        "draft_probs": logits.roll(1, -1).softmax(-1),
+        "draw": torch.tensor([[0, 1, 0, 1], [0, 1, 1, 0]], dtype=torch.uint8),
+    }
+
+
+FUNCTIONAL: dict[str, Callable[[], Arguments]] = {
+    op.__name__: op
+    for op in (tree_mask, branch_attention, sampling_probs, sample, draft_topk, verify_tree)
+}
+IN_PLACE: dict[str, Callable[[], Arguments]] = {op.__name__: op for op in (append_kv_, compact_kv_)}
+
+
+def _int32(*sizes: int) -> torch.Tensor:
+    return torch.full(sizes, -77, dtype=torch.int32)
+
+
+def _float32(*sizes: int) -> torch.Tensor:
+    return torch.full(sizes, -77.0)
+
+
+OUTPUTS: dict[str, Callable[[], Arguments]] = {
+    "tree_mask": lambda: {"ancestor_mask": _int32(2, 4, 1), "depth": _int32(2, 4)},
+    "branch_attention": lambda: {"out": _float32(2, 4, 6, 16), "lse": _float32(2, 4, 6)},
+    "sampling_probs": lambda: {"probs": _float32(2, 50)},
+    "sample": lambda: {"ids": _int32(2)},
+    "draft_topk": lambda: {
+        "ids": _int32(2, 4),
+        "estimates": _float32(2, 4),
+        "max_prob": _float32(2),
+        "entropy": _float32(2),
+    },
+    "verify_tree": lambda: {
+        "path": _int32(2, 4),
+        "path_len": _int32(2),
+        "next_token": _int32(2),
+        "winner": _int32(2),
+        "status": _int32(2),
+    },
+}
+
+
+def _with_outputs(name: str) -> Callable[[], Arguments]:
+    return lambda: {**FUNCTIONAL[name](), **OUTPUTS[name]()}
+
+
+CALLS: dict[str, Callable[[], Arguments]] = {
+    **FUNCTIONAL,
+    **IN_PLACE,
+    **{f"{name}_out": _with_outputs(name) for name in FUNCTIONAL},
+}
+"""Every op, with fresh arguments at each call."""

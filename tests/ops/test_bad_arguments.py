@@ -1,0 +1,256 @@
+"""Every bad argument is a ValueError that names it, and an op that refuses has written nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ops.calls import CALLS, Arguments
+from tests.ops.cases import int32
+
+
+def tensors_of(arguments: Arguments) -> list[Tensor]:
+    return [t for t in torch.utils._pytree.tree_leaves(arguments) if isinstance(t, Tensor)]
+
+
+def assert_refused(name: str, arguments: Arguments, culprit: str) -> None:
+    before = [t.clone() for t in tensors_of(arguments)]
+    op_name = name.removesuffix("_out")
+    message = rf"^{re.escape(op_name)}: {re.escape(culprit)}: expected .+, got .+"
+    with pytest.raises(ValueError, match=message):
+        getattr(torch.ops.specbranch, name)(**arguments)
+    for tensor, value in zip(tensors_of(arguments), before, strict=True):
+        torch.testing.assert_close(tensor, value, rtol=0, atol=0, equal_nan=True)
+
+
+TENSORS = [
+    (name, argument)
+    for name, call in CALLS.items()
+    for argument, value in call().items()
+    if isinstance(value, Tensor)
+]
+LISTS = [("compact_kv_", "k_caches"), ("compact_kv_", "v_caches")]
+FIRST_OF_THEIR_SIZE = {
+    *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
+    *(("append_kv_", "k"), ("append_kv_", "k_cache")),
+    *((name, argument) for name in CALLS for argument in ("q", "logits", "candidates")),
+    *((name, "k_cache") for name in ("branch_attention", "branch_attention_out")),
+    ("compact_kv_", "block_table"),
+}
+"""Arguments whose leading size is not settled by an earlier one."""
+
+
+def change(arguments: Arguments, argument: str, edit: Callable[[Tensor], Tensor]) -> Arguments:
+    value = arguments[argument]
+    edited = [value[0], *map(edit, value[1:])] if isinstance(value, list) else edit(value)
+    return {**arguments, argument: edited}
+
+
+@pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int16])
+def test_dtype(name, argument, dtype):
+    assert_refused(name, change(CALLS[name](), argument, lambda t: t.to(dtype)), argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
+def test_rank(name, argument):
+    assert_refused(name, change(CALLS[name](), argument, lambda t: t[None]), argument)
+    assert_refused(name, change(CALLS[name](), argument, lambda t: t[0]), argument)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [case for case in TENSORS + LISTS if case not in FIRST_OF_THEIR_SIZE]
+)
+def test_leading_size(name, argument):
+    longer = change(CALLS[name](), argument, lambda t: torch.cat([t, t[-1:]]))
+    assert_refused(name, longer, argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
+def test_stride_of_the_last_dimension(name, argument):
+    def spread(t: Tensor) -> Tensor:
+        return t.repeat_interleave(2, dim=-1)[..., ::2]
+
+    arguments = CALLS[name]()
+    if argument == "ancestor_mask":  # its last dimension is one word: the stride means nothing
+        return
+    assert_refused(name, change(arguments, argument, spread), argument)
+
+
+OUTPUTS = [
+    (name, a.name)
+    for name in CALLS
+    for a in getattr(torch.ops.specbranch, name).default._schema.arguments
+    if a.alias_info is not None and a.alias_info.is_write
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), OUTPUTS)
+def test_outputs_may_not_overlap_themselves(name, argument):
+    def overlap(t: Tensor) -> Tensor:
+        return t[:1].expand_as(t) if t.dim() > 1 else t[:1].expand(t.shape)
+
+    if name != "compact_kv_":
+        assert_refused(name, change(CALLS[name](), argument, overlap), argument)
+        return
+    arguments = CALLS[name]()
+    arguments[argument] = [overlap(t) for t in arguments[argument]]
+    assert_refused(name, arguments, argument)
+
+
+def half(t: Tensor) -> Tensor:
+    return t.half()
+
+
+def entry(*index: int, value: float) -> Callable[[Tensor], Tensor]:
+    def edit(t: Tensor) -> Tensor:
+        changed = t.clone()
+        changed[index] = value
+        return changed
+
+    edit.__name__ = f"{list(index)}={value}"
+    return edit
+
+
+def the_value(value: object) -> Callable[[object], object]:
+    def edit(_: object) -> object:
+        return value
+
+    edit.__name__ = str(value)
+    return edit
+
+
+FILTER_VALUES = [
+    ("temperature", entry(1, value=-0.5)),
+    ("temperature", entry(0, value=math.nan)),
+    ("temperature", entry(0, value=math.inf)),
+    ("top_k", entry(1, value=-1)),
+    ("top_p", entry(1, value=0.0)),
+    ("top_p", entry(1, value=1.5)),
+    ("top_p", entry(0, value=math.nan)),
+    ("min_p", entry(0, value=-0.1)),
+    ("min_p", entry(1, value=1.1)),
+    ("min_p", entry(0, value=math.nan)),
+]
+TREE_VALUES = [
+    ("n_nodes", entry(0, value=5)),
+    ("n_nodes", entry(1, value=-1)),
+    ("parents", entry(0, 2, value=2)),
+    ("parents", entry(1, 1, value=3)),
+    ("parents", entry(0, 1, value=-2)),
+]
+VALUES = {
+    "tree_mask": TREE_VALUES,
+    "append_kv_": [
+        ("v", half),
+        ("k_cache", half),
+        ("v_cache", half),
+        ("start", entry(0, value=-1)),
+        ("n_tokens", entry(0, value=4)),
+        ("n_tokens", entry(0, value=-1)),
+        ("block_table", entry(0, 1, value=5)),
+        ("block_table", entry(1, 1, value=-1)),
+        ("block_table", lambda t: t[:, :1]),
+    ],
+    "branch_attention": [
+        ("k_cache", half),
+        ("v_cache", half),
+        ("q", lambda t: t[..., :5, :]),
+        ("context_lens", entry(0, value=-1)),
+        ("n_nodes", entry(0, value=-1)),
+        ("n_nodes", entry(0, value=33)),
+        ("block_table", entry(0, 1, value=6)),
+        ("block_table", entry(1, 2, value=-1)),
+        ("block_table", lambda t: t[:, :2]),
+        ("softcap", the_value(-1.0)),
+        ("window", the_value(-1)),
+    ],
+    "compact_kv_": [
+        ("k_caches", the_value([])),
+        ("v_caches", lambda caches: caches[:1]),
+        ("k_caches", lambda caches: [caches[0], caches[1].half()]),
+        ("v_caches", lambda caches: [c.half() for c in caches]),
+        (
+            "v_caches",
+            lambda caches: [caches[0], caches[1].transpose(0, 1).contiguous().transpose(0, 1)],
+        ),
+        ("context_lens", entry(0, value=-1)),
+        ("keep_lens", entry(0, value=4)),
+        ("keep_lens", entry(0, value=-1)),
+        ("keep", entry(0, 1, value=0)),
+        ("keep", entry(0, 0, value=-1)),
+        ("block_table", entry(0, 1, value=6)),
+        ("block_table", lambda t: t[:, :1]),
+    ],
+    "sampling_probs": FILTER_VALUES,
+    "sample": FILTER_VALUES,
+    "draft_topk": [
+        *FILTER_VALUES,
+        ("k", the_value(0)),
+        ("k", the_value(-3)),
+        ("coupling", the_value("typical")),
+        ("token_ids", entry(3, value=-1)),
+    ],
+    "verify_tree": [
+        *FILTER_VALUES,
+        *TREE_VALUES,
+        ("parents", entry(0, 0, value=0)),
+        ("parents", entry(0, 1, value=-1)),
+        ("n_rows", entry(0, value=0)),
+        ("n_rows", entry(0, value=4)),
+        ("n_rows", entry(1, value=-1)),
+        ("candidates", entry(0, 2, value=9)),
+        ("candidates", entry(0, 2, value=-1)),
+        ("draft_probs", lambda t: t[:, :, :8]),
+        ("draw", the_value(None)),
+    ],
+}
+CASES = [
+    pytest.param(name, argument, edit, id=f"{name}-{argument}-{edit.__name__}")
+    for op in VALUES
+    for name in (op, f"{op}_out")
+    if name in CALLS
+    for argument, edit in VALUES[op]
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "edit"), CASES)
+def test_values(name, argument, edit):
+    arguments = CALLS[name]()
+    assert_refused(name, {**arguments, argument: edit(arguments[argument])}, argument)
+
+
+def test_a_head_dim_that_no_kernel_has():
+    for head_dim in (12, 264):
+        arguments = CALLS["branch_attention"]()
+        for argument in ("q", "k_cache", "v_cache"):
+            arguments[argument] = arguments[argument].new_zeros(
+                *arguments[argument].shape[:-1], head_dim
+            )
+        assert_refused("branch_attention", arguments, "q")
+
+
+def test_draws_without_their_law():
+    assert_refused("verify_tree", {**CALLS["verify_tree"](), "draft_probs": None}, "draw")
+
+
+def test_a_workspace_that_is_too_small():
+    arguments = {**CALLS["branch_attention_out"](), "workspace": torch.zeros(1)}
+    # A workspace is needed where the context is worth splitting.
+    arguments["k_cache"], arguments["v_cache"] = torch.zeros(2, 1, 100_000, 2, 16)
+    arguments["block_table"] = int32([[0], [0]])
+    arguments["context_lens"] = int32([90_000, 90_000])
+    assert_refused("branch_attention_out", arguments, "workspace")
+
+
+def test_the_message_says_what_was_wanted_and_what_came():
+    arguments = CALLS["branch_attention"]()
+    arguments["block_table"] = arguments["block_table"].long()
+    message = "branch_attention: block_table: expected int32 [B=2, M], got int64 [2, 3]"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        torch.ops.specbranch.branch_attention(**arguments)
