@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +58,10 @@ def attention_case(
 
     def expanded(x: torch.Tensor) -> torch.Tensor:
         """[branches, Hq, context + 1, D]: every branch with a context of its own"""
-        own = [torch.cat([x[:, :, :context], x[:, :, context + b : context + b + 1]], 2)
-               for b in range(branches)]
+        own = [
+            torch.cat([x[:, :, :context], x[:, :, context + b : context + b + 1]], 2)
+            for b in range(branches)
+        ]
         return torch.cat(own).repeat_interleave(group, 1).contiguous()
 
     k_expanded, v_expanded = expanded(k), expanded(v)
@@ -256,16 +259,15 @@ def report(results: list[dict]) -> Table:
     return table
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", help="write the results as JSON")
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    options = parser.parse_args(arguments)
     results = [measure(case) for case in cases()]
     Console().print(report(results))
     if options.out:
         record = {"build": build_info(), "threads": torch.get_num_threads(), "results": results}
-        with open(options.out, "w") as file:
-            json.dump(record, file, indent=1)
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
