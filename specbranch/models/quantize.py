@@ -111,20 +111,20 @@ def quantized_draft(target: PreTrainedModel, kind: str) -> PreTrainedModel:
         raise ValueError(f"draft: self:{kind} runs on cpu only, got a target on {target.device}")
     if not can_pack(_DTYPE):
         raise ValueError(f"draft: self:{kind} needs torch's oneDNN with bfloat16 on this CPU")
-    # deepcopy takes what it finds in the memo instead of copying, so no weight is copied in vain.
-    memo: dict[int, object] = {}
     head: nn.Linear = target.get_output_embeddings()
     embedding = target.get_input_embeddings()
-    for module in target.modules():
-        if module is head:
-            memo[id(module)] = PackedLinear(head, _DTYPE)
-        elif module is embedding:
-            memo[id(module)] = _BorrowedEmbedding(embedding)
-        elif type(module) is nn.Linear:
-            memo[id(module)] = _QUANTIZERS[kind](module)
-    shared = {id(parameter) for module in (head, embedding) for parameter in module.parameters()}
+    replaced: dict[nn.Module, nn.Module] = {
+        module: _QUANTIZERS[kind](module)
+        for module in target.modules()
+        if type(module) is nn.Linear and module is not head
+    }
+    replaced[head] = PackedLinear(head, _DTYPE)
+    replaced[embedding] = _BorrowedEmbedding(embedding)
+    gone = {id(parameter) for module in replaced for parameter in module.parameters()}
+    # deepcopy takes what it finds in the memo instead of copying, so no weight is copied in vain.
+    memo: dict[int, object] = {id(module): new for module, new in replaced.items()}
     for parameter in target.parameters():
-        if id(parameter) not in shared and parameter.dim() < 2:
+        if id(parameter) not in gone:
             copied = parameter.detach().to(_DTYPE, copy=True)
             memo[id(parameter)] = nn.Parameter(copied, requires_grad=False)
     return copy.deepcopy(target, memo)

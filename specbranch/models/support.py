@@ -23,8 +23,8 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
 
     Raises:
         ValueError: the model is no decoder whose attention we can replace: it has its own attention
-            code, layers other than full or sliding attention, heads of unequal K and V size or
-            of unequal number across layers, or a head_dim that the ops do not take.
+            code, layers other than full or sliding attention, sinks, heads of unequal K and V size,
+            heads of unequal number across layers, or a head_dim that the ops do not take.
     """
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
@@ -43,6 +43,8 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
         raise ValueError(f"model: expected a KV cache of its own in every layer, got {name}")
     if getattr(config, "v_head_dim", None):
         raise ValueError(f"model: expected keys and values of one head_dim, got {name}")
+    if any(parameter.endswith(".sinks") for parameter, _ in model.named_parameters()):
+        raise ValueError(f"model: expected attention without sinks, got {name}")
     num_heads = config.num_attention_heads
     num_kv_heads = getattr(config, "num_key_value_heads", None) or num_heads
     if not isinstance(num_heads, int) or not isinstance(num_kv_heads, int):
