@@ -151,13 +151,13 @@ class ChunkAttention {
     const std::int64_t whole = round_up_to_lanes(tile.count);
     score_panel<num_rows>(queries_ + first * layout_.padded_dim, layout_.padded_dim, keys_buffer_,
                           whole, p_.head_dim, weights_);
-    float rescale[num_rows];
     for (int r = 0; r < num_rows; ++r) {
       float* scores = weights_ + r * kTileKeys;
       if (p_.softcap > 0) cap_scores(scores, whole, p_.softcap);
       hide_scores(scores, whole, visible[r]);
-      rescale[r] = update_row(scores, whole, partial_.states[first + r]);
     }
+    float rescale[num_rows];
+    update_softmax<num_rows>(weights_, whole, partial_.states + first, rescale);
 
     float* out = partial_.out + first * layout_.padded_dim;
     const std::int64_t dim = round_up_to_lanes(p_.head_dim);

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -30,25 +30,46 @@ inline void hide_scores(float* scores, std::int64_t count, std::uint64_t visible
   }
 }
 
-/// Adds `count` scores (whole vectors) to a row's softmax: they become weights in place, and the
-/// result is the factor by which the row's earlier weights shrink.
-inline float update_row(float* scores, std::int64_t count, RowState& state) {
-  Vec max_scores(kMinusInfinity);
+inline float max_score(const float* scores, std::int64_t count) {
+  Vec result(kMinusInfinity);
   for (std::int64_t key = 0; key < count; key += kLanes) {
-    max_scores = at::vec::maximum(max_scores, load(scores + key));
+    result = at::vec::maximum(result, load(scores + key));
   }
-  const float new_max = std::max(state.max, max(max_scores));
-  const float base = new_max == kMinusInfinity ? 0.0f : new_max;  // nothing visible so far
+  return max(result);
+}
 
-  Vec weight_sums(0.0f);
+/// Scores become weights exp(score - base). Returns their sum.
+inline float weigh_scores(float* scores, std::int64_t count, float base) {
+  Vec total(0.0f);
   for (std::int64_t key = 0; key < count; key += kLanes) {
     const Vec weights = exp_nonpositive(load(scores + key) - Vec(base));
     store(scores + key, weights);
-    weight_sums = weight_sums + weights;
+    total = total + weights;
   }
-  const float rescale = std::exp(state.max - base);
-  state = {new_max, state.sum * rescale + sum(weight_sums)};
-  return rescale;
+  return sum(total);
+}
+
+/// Adds `count` scores (whole vectors) of each row of a panel to the rows' softmax. The scores
+/// become weights in place; rescale[row] is what the row's earlier weights shrink by.
+template <int num_rows>
+void update_softmax(float* scores, std::int64_t count, RowState* states, float* rescale) {
+  constexpr std::int64_t kPadded = round_up_to_lanes(num_rows);
+  float bases[num_rows];
+  alignas(64) float shrinkage[kPadded] = {};
+  for (int r = 0; r < num_rows; ++r) {
+    const float new_max = std::max(states[r].max, max_score(scores + r * kTileKeys, count));
+    bases[r] = new_max == kMinusInfinity ? 0.0f : new_max;  // nothing visible so far
+    shrinkage[r] = states[r].max - bases[r];
+    states[r].max = new_max;
+  }
+  for (std::int64_t r = 0; r < kPadded; r += kLanes) {
+    store(shrinkage + r, exp_nonpositive(load(shrinkage + r)));
+  }
+  for (int r = 0; r < num_rows; ++r) {
+    rescale[r] = shrinkage[r];
+    states[r].sum =
+        states[r].sum * rescale[r] + weigh_scores(scores + r * kTileKeys, count, bases[r]);
+  }
 }
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS

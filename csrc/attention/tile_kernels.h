@@ -7,7 +7,8 @@
 #include "attention/plan.h"
 #include "common/vec.h"
 
-// Register-blocked products of one tile of keys with a panel of query rows.
+// Register-blocked products of one tile of keys with a panel of query rows. Loops over the rows and
+// vectors of a block must be unrolled early, or their accumulators live on the stack.
 namespace specbranch::SPECBRANCH_CPU_NS {
 
 /// Query rows of a panel, and vectors side by side in its accumulators: rows * vectors
@@ -48,7 +49,7 @@ void transpose_keys(const T* const* rows, std::int64_t count, std::int64_t head_
   for (std::int64_t key = 0; key < count; key += kLanes) {
     for (std::int64_t d = 0; d < head_dim; d += kLanes) {
       const std::int64_t width = std::min<std::int64_t>(kLanes, head_dim - d);
-      Vec block[kLanes];
+      VecSquare block;
       if (width == kLanes) {
         for (int i = 0; i < kLanes; ++i) block[i] = load(rows[key + i] + d);
       } else {
@@ -67,18 +68,25 @@ template <int num_rows, int num_vecs>
 void score_block(const float* queries, std::int64_t query_stride, const float* transposed,
                  std::int64_t head_dim, float* scores) {
   Vec sums[num_rows][num_vecs];
+#pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) sums[r][v] = Vec(0.0f);
   }
   for (std::int64_t d = 0; d < head_dim; ++d) {
     Vec keys[num_vecs];
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) keys[v] = load(transposed + d * kTileKeys + v * kLanes);
+#pragma GCC unroll 8
     for (int r = 0; r < num_rows; ++r) {
       const Vec query(queries[r * query_stride + d]);
+#pragma GCC unroll 8
       for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(query, keys[v], sums[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) store(scores + r * kTileKeys + v * kLanes, sums[r][v]);
   }
 }
@@ -100,7 +108,9 @@ void accumulate_block(const float* weights, const float* rescale, const float* c
                       std::int64_t offset, std::int64_t num_keys, float* out,
                       std::int64_t out_stride) {
   Vec sums[num_rows][num_vecs];
+#pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) {
       sums[r][v] = load(out + r * out_stride + v * kLanes) * Vec(rescale[r]);
     }
@@ -108,13 +118,18 @@ void accumulate_block(const float* weights, const float* rescale, const float* c
   for (std::int64_t key = 0; key < num_keys; ++key) {
     const float* row = values[key] + offset;
     Vec value[num_vecs];
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) value[v] = load(row + v * kLanes);
+#pragma GCC unroll 8
     for (int r = 0; r < num_rows; ++r) {
       const Vec weight(weights[r * kTileKeys + key]);
+#pragma GCC unroll 8
       for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(weight, value[v], sums[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) store(out + r * out_stride + v * kLanes, sums[r][v]);
   }
 }
@@ -136,15 +151,18 @@ template <int num_vecs>
 void accumulate_visible_block(const float* weights, float rescale, const float* const* values,
                               std::int64_t offset, std::uint64_t visible, float* out) {
   Vec sums[num_vecs];
+#pragma GCC unroll 8
   for (int v = 0; v < num_vecs; ++v) sums[v] = load(out + v * kLanes) * Vec(rescale);
   for (std::uint64_t keys = visible; keys != 0; keys &= keys - 1) {
     const int key = std::countr_zero(keys);
     const float* row = values[key] + offset;
     const Vec weight(weights[key]);
+#pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) {
       sums[v] = at::vec::fmadd(weight, load(row + v * kLanes), sums[v]);
     }
   }
+#pragma GCC unroll 8
   for (int v = 0; v < num_vecs; ++v) store(out + v * kLanes, sums[v]);
 }
 

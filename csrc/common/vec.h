@@ -100,16 +100,24 @@ inline Vec exp_nonpositive(const Vec& x) {
   return Vec::blendv(scaled, Vec(0.0f), x < smallest);
 }
 
-/// rows[i][j] becomes rows[j][i]: log2(lanes) rounds of a perfect shuffle.
-inline void transpose(Vec (&rows)[kLanes]) {
+/// kLanes vectors side by side.
+using VecSquare = at::vec::VectorizedN<float, kLanes>;
+
+/// rows[i][j] becomes rows[j][i].
+inline void transpose(VecSquare& rows) {
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+  at::vec::transpose_block(rows);
+#else
+  // log2(lanes) rounds of a perfect shuffle
   for (int round = 1; round < kLanes; round *= 2) {
-    Vec shuffled[kLanes];
+    VecSquare shuffled;
     for (int i = 0; i < kLanes / 2; ++i) {
       std::tie(shuffled[2 * i], shuffled[2 * i + 1]) =
           at::vec::interleave2(rows[i], rows[i + kLanes / 2]);
     }
-    for (int i = 0; i < kLanes; ++i) rows[i] = shuffled[i];
+    rows = shuffled;
   }
+#endif
 }
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS
