@@ -37,7 +37,8 @@ py::dict build_info() {
 
 py::tuple philox_words(std::int64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
                        std::uint32_t c3) {
-  return py::cast(philox4x32_10(seed, c0, c1, c2, c3));
+  const auto words = philox4x32_10(seed, c0, c1, c2, c3);
+  return py::make_tuple(words[0], words[1], words[2], words[3]);
 }
 
 void carry_ops(py::module_& module) {
