@@ -17,7 +17,9 @@ from specbranch.tree import Node
 class DraftRows(NamedTuple):
     """What one draft step says about each of its n rows."""
 
-    ids: list[list[int]]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
+    ids: list[
+        list[int]
+    ]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
     estimates: list[list[float]]  # [n, k] chance that each is right
     max_prob: list[float]  # [n] of the draft's law
     entropy: list[float]  # [n] of the draft's law, in nats

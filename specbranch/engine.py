@@ -130,9 +130,7 @@ class Engine:
                 f"got {len(prompt)} + {params.max_new_tokens}"
             )
 
-    def _run(
-        self, prompt: list[int], params: SamplingParams
-    ) -> Generator[Chunk, None, Generation]:
+    def _run(self, prompt: list[int], params: SamplingParams) -> Generator[Chunk, None, Generation]:
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("the engine is busy: it runs one request at a time")
         try:

@@ -54,9 +54,7 @@ class Verifier:
             "target", lambda: self._runner.forward(tokens, parents), rows=len(rows)
         )
 
-    def verify(
-        self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None
-    ) -> Walk:
+    def verify(self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None) -> Walk:
         """Walk down from the root as the target decides.
 
         rows: the submitted nodes. logits: [n, V] of them. laws: [1, n, V] their children were drawn
@@ -70,13 +68,9 @@ class Verifier:
         keep = [index[node] for node in path]
         return self._lane.submit("commit", lambda: self._runner.commit(keep, len(keep)))
 
-    def _walk(
-        self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None
-    ) -> Walk:
+    def _walk(self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None) -> Walk:
         submitted = set(rows)
-        unsubmitted = (
-            child for node in rows for child in node.children if child not in submitted
-        )
+        unsubmitted = (child for node in rows for child in node.children if child not in submitted)
         nodes = [*rows, *unsubmitted]
         index = {node: i for i, node in enumerate(nodes)}
         parents = [index[node.parent] if node.parent else -1 for node in nodes]
@@ -101,9 +95,7 @@ class Verifier:
             )
         accepted = path[0, : int(path_len)].tolist()
         won = int(winner)
-        return Walk(
-            [nodes[i] for i in accepted], int(next_token), nodes[won] if won >= 0 else None
-        )
+        return Walk([nodes[i] for i in accepted], int(next_token), nodes[won] if won >= 0 else None)
 
     def _int(self, value: int) -> torch.Tensor:
         return torch.tensor([value], dtype=torch.int32, device=self._runner.device)

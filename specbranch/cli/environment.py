@@ -15,7 +15,7 @@ from specbranch.cli.session import Session
 from specbranch.lanes import Lanes
 
 
-def environment(session: Session, lanes: Lanes[Any]) -> dict[str, Any]:
+def environment(session: Session, lanes: Lanes) -> dict[str, Any]:
     """What a run's JSON says under `env`."""
     pair = session.pair
     return {

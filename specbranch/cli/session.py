@@ -58,7 +58,7 @@ class Session:
         """The session without its thread options: decoding alone takes all cores it can use."""
         return replace(self, lanes=replace(self.lanes, draft_threads=None, target_threads=None))
 
-    def _open_lanes(self, policy: Policy) -> Lanes[Any]:
+    def _open_lanes(self, policy: Policy) -> Lanes:
         draft, target = self.lanes.draft_threads, self.lanes.target_threads
         if self.costs is not None:
             return VirtualLanes(self.costs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from specbranch.trace import Trace
 
@@ -60,15 +60,19 @@ class Lane(ABC):
     def drain(self) -> None:
         """Wait until the lane is idle, whatever became of its work."""
 
+    def close(self) -> None:
+        """Finish what was submitted and give back what the lane holds."""
+        self.drain()
 
-L = TypeVar("L", bound=Lane)
+
+LanesT = TypeVar("LanesT", bound="Lanes")
 
 
-class Lanes(ABC, Generic[L]):
+class Lanes(ABC):
     """A draft lane and a target lane under one clock. Use as a context manager, or close()."""
 
-    draft: L
-    target: L
+    draft: Lane
+    target: Lane
 
     @abstractmethod
     def begin(self) -> Trace:
@@ -85,8 +89,10 @@ class Lanes(ABC, Generic[L]):
 
     def close(self) -> None:
         """Give back what the lanes hold. They cannot be used afterwards."""
+        self.draft.close()
+        self.target.close()
 
-    def __enter__(self) -> Lanes[L]:
+    def __enter__(self: LanesT) -> LanesT:
         return self
 
     def __exit__(

@@ -86,8 +86,11 @@ class StreamLane(Lane):
         ]
 
 
-class StreamLanes(Lanes[StreamLane]):
+class StreamLanes(Lanes):
     """Draft and target on two streams. The draft's has priority: its kernels are the short ones."""
+
+    draft: StreamLane
+    target: StreamLane
 
     def __init__(self, draft_device: torch.device, target_device: torch.device) -> None:
         self.draft = StreamLane("draft", draft_device, HIGH_PRIORITY)

@@ -55,13 +55,16 @@ class ThreadLane(Lane):
             )
 
 
-class ThreadLanes(Lanes[ThreadLane]):
+class ThreadLanes(Lanes):
     """Draft and target on worker threads of this process.
 
     draft_threads, target_threads: cores of each lane. Where there are enough cores for both, they
     are disjoint; otherwise the lanes share what there is.
     Raises ValueError if a lane asks for no core or for more than this process may use.
     """
+
+    draft: ThreadLane
+    target: ThreadLane
 
     def __init__(self, draft_threads: int, target_threads: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
@@ -92,7 +95,3 @@ class ThreadLanes(Lanes[ThreadLane]):
 
     def now(self) -> float:
         return time.perf_counter() - self._epoch
-
-    def close(self) -> None:
-        self.draft.close()
-        self.target.close()

@@ -123,7 +123,7 @@ class VirtualLane(Lane):
         self.trace.spans.append(Span(self.name, label, start, end, rows))
         try:
             return VirtualPending(self._clock, end, guarded(self.name, label, work))
-        except BaseException as error:  # noqa: BLE001 - the caller meets it in result()
+        except BaseException as error:
             return VirtualPending(self._clock, end, error=error)
 
     def begin(self, trace: Trace) -> None:
@@ -134,8 +134,11 @@ class VirtualLane(Lane):
         self._clock.now = max(self._clock.now, self._free_at)
 
 
-class VirtualLanes(Lanes[VirtualLane]):
+class VirtualLanes(Lanes):
     """Draft and target under a virtual clock."""
+
+    draft: VirtualLane
+    target: VirtualLane
 
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs

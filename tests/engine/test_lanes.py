@@ -37,7 +37,9 @@ def test_a_lane_works_in_order_and_returns_results(lanes):
 
 def test_lanes_work_at_the_same_time(lanes):
     both_inside = threading.Barrier(2)
-    waiting = [lane.submit("meet", lambda: both_inside.wait(10)) for lane in (lanes.draft, lanes.target)]
+    waiting = [
+        lane.submit("meet", lambda: both_inside.wait(10)) for lane in (lanes.draft, lanes.target)
+    ]
     assert sorted(work.result() for work in waiting) == [0, 1]
 
 
@@ -105,11 +107,15 @@ def test_virtual_spans_are_charged_by_rows(tmp_path):
     trace = lanes.begin()
     lanes.draft.run("draft", lambda: None, rows=5)
     lanes.target.run("target", lambda: None, rows=64)
-    assert trace.spans == [Span("draft", "draft", 0.0, 1.5, 5), Span("target", "target", 1.5, 9.5, 64)]
+    assert trace.spans == [
+        Span("draft", "draft", 0.0, 1.5, 5),
+        Span("target", "target", 1.5, 9.5, 64),
+    ]
 
 
 @pytest.mark.parametrize(
-    "clock", ["virtual", "virtual:", "virtual:c=0", "virtual:c=fast", "virtual:/nowhere", "wall:c=1"]
+    "clock",
+    ["virtual", "virtual:", "virtual:c=0", "virtual:c=fast", "virtual:/nowhere", "wall:c=1"],
 )
 def test_a_clock_that_makes_no_sense_is_refused(clock):
     with pytest.raises(ValueError, match="clock: expected"):
