@@ -166,7 +166,7 @@ class Engine:
 
 
 def default_lanes(device: torch.device, policy: Policy) -> Lanes:
-    """Streams on a GPU; on a CPU disjoint cores if the policy overlaps, all cores by turns if not."""
+    """Streams on a GPU; on a CPU disjoint cores for a policy that overlaps, else all by turns."""
     if device.type == "cuda":
         return StreamLanes(device, device)
     return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()

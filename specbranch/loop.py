@@ -60,7 +60,7 @@ class RoundLoop:
             yield self._commit(rows, walk)
 
     def _grow(self, forward: Pending[object] | None = None) -> None:
-        """Let the draft expand nodes until the policy stops or the target has answered `forward`."""
+        """Let the draft expand nodes until the policy stops or the target answered `forward`."""
         step = 0
         while forward is None or not forward.done():
             wanted = self._policy.grow(self._tree, forward is not None, step)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from specbranch.cli.methods import Options, options_by_method
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions

@@ -29,8 +29,8 @@ def make_policy(name: str, **options: Any) -> Policy:
 
 
 __all__ = [
-    "POLICIES",
     "PEARL",
+    "POLICIES",
     "AdaEDL",
     "Autoregressive",
     "BestFirst",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ class Outcome:
     cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
 
 
-class Policy(ABC):
+class Policy:
     """Decides where the tree grows and what the target checks.
 
     A policy sees a tree of plain numbers and knows no tensor, lane or model. No policy can change
