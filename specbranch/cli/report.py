@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from specbranch.cli.runs import Run
+from specbranch.cli.session import WALL_CLOCK
 
 Figures = Mapping[str, Any]
 Summary = Mapping[str, Figures]
@@ -61,7 +62,7 @@ def comparison_table(summary: Summary) -> Table:
     header, *rows = comparison_rows(summary)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for column in header:
-        table.add_column(column, justify="right", no_wrap=column == "method")
+        table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
     table.columns[0].justify = "left"
     for row in rows:
         table.add_row(*row)
@@ -80,10 +81,11 @@ def divergence_lines(summary: Summary) -> list[str]:
 
 def machine_line(env: Mapping[str, Any]) -> str:
     """The models and the machine behind a table, and what c is."""
+    ratio = "c: seconds of a target forward over seconds of a draft step."
     return (
         f"target {env['target']} ({env['dtype']}), draft {env['draft']}, on {env['device']}: "
         f"{env['cpu']}, {env['cores']} cores, torch {env['torch']}, clock {env['clock']}. "
-        "c: seconds of a target forward over seconds of a draft step."
+        + (ratio if env["clock"] == WALL_CLOCK else "")
     )
 
 
@@ -95,11 +97,16 @@ def margin_text(margin: float | None) -> str:
 def _cells(figures: Figures) -> list[str]:
     drafted = figures["draft_forwards"] > 0
     return [
-        f"{figures['tokens_per_s']:.1f}",
+        _speed(figures["tokens_per_s"]),
         "-" if figures["speedup"] is None else f"{figures['speedup']:.2f}x",
         f"{figures['mean_accepted_length']:.2f}",
         *(f"{figures[key]:.0%}" if drafted else "-" for key in PERCENTAGES.values()),
     ]
+
+
+def _speed(tokens_per_s: float) -> str:
+    """Three digits or so: a virtual clock's unit may be anything."""
+    return f"{tokens_per_s:.1f}" if tokens_per_s >= 10 else f"{tokens_per_s:.3f}"
 
 
 def _ratio(cost_ratio: float) -> str:
