@@ -29,22 +29,23 @@ FAMILIES = {
 
 
 def model(family: str, **settings: object) -> PreTrainedModel:
-    """Two full or windowed layers, three query heads to one KV head; weights of order one."""
+    """Three layers, full or windowed, three query heads to one KV head; weights of order one."""
+    sizes = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 96,
+        "intermediate_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 256,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
     text = "Text" if family == "Gemma3" else ""
-    config = getattr(transformers, f"{family}{text}Config")(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=96,
-        intermediate_size=128,
-        num_hidden_layers=3,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-        **{**FAMILIES[family], **settings},
-    )
+    make_config = getattr(transformers, f"{family}{text}Config")
+    config = make_config(**{**sizes, **FAMILIES[family], **settings})
     torch.manual_seed(0)
     made = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():

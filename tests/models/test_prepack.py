@@ -1,0 +1,81 @@
+"""Packed linear layers: the same product, and rows that do not depend on their company."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from specbranch.models import ModelRunner
+from specbranch.models.prepack import PackedLinear, can_pack, pack_linears
+
+from . import tiny
+
+needs_packing = pytest.mark.skipif(
+    not can_pack(torch.float32) or not can_pack(torch.bfloat16),
+    reason="this torch has no oneDNN for fp32 and bf16 on this CPU",
+)
+pytestmark = needs_packing
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def linear(out_features: int, in_features: int, bias: bool = False) -> nn.Linear:
+    torch.manual_seed(out_features)
+    return nn.Linear(in_features, out_features, bias=bias)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("n_rows", [1, 3, 4, 9, 40])
+def test_product(dtype, bias, n_rows):
+    plain = linear(97, 64, bias).to(dtype)
+    x = torch.randn(2, n_rows, 64, dtype=dtype)
+    got = PackedLinear(plain, dtype)(x)
+    assert got.shape == (2, n_rows, 97)
+    tolerance = 1e-5 if dtype is torch.float32 else 2e-2
+    torch.testing.assert_close(got, plain(x), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(576, 1536), (192, 576), (97, 64)])
+def test_a_row_does_not_depend_on_the_others(dtype, shape):
+    packed = PackedLinear(linear(*shape), dtype)
+    x = torch.randn(40, shape[1], dtype=dtype)
+    together = packed(x)
+    for n_rows in (1, 2, 3, 4, 5, 8, 17):
+        assert torch.equal(packed(x[7 : 7 + n_rows]), together[7 : 7 + n_rows]), n_rows
+
+
+def test_packing_a_model_keeps_its_logits_and_its_embedding():
+    model = tiny.model("Gemma3")
+    expected = tiny.logits(tiny.eager(model), [1, 2, 3, 4, 5])
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    pack_linears(model)
+    assert not any(type(module) is nn.Linear for module in model.modules())
+    assert model.model.embed_tokens.weight.shape == (tiny.VOCAB_SIZE, 96)
+    got = ModelRunner(model, max_len=8, max_nodes=8).forward([1, 2, 3, 4, 5], range(-1, 4))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_models_that_cannot_be_packed_stay():
+    model = tiny.model("Llama").to(torch.float16)
+    pack_linears(model)
+    assert type(model.lm_head) is nn.Linear
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", ["Llama", "Gemma2"])
+def test_logits_of_a_node_are_bit_equal_whatever_rides_along(dtype, family):
+    """So a token verified in a tree is decided on the logits of plain decoding."""
+    model = tiny.model(family).to(dtype)
+    pack_linears(model)
+    runner = ModelRunner(model, max_len=64, max_nodes=48)
+    runner.prefill(list(range(20)))
+    chain = [runner.forward([token], [slot - 1])[0] for slot, token in enumerate([5, 6, 7])]
+    runner.commit([], 0)
+    alone = runner.forward([5, 6, 7], [-1, 0, 1])
+    runner.commit([], 0)
+    tree = runner.forward([5, *range(40), 6, 7], [-1, *[0] * 40, 0, 41])
+    for depth, slot in enumerate([0, 41, 42]):
+        assert torch.equal(chain[depth], alone[depth])
+        assert torch.equal(tree[slot], alone[depth])
