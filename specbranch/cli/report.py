@@ -105,8 +105,8 @@ def _cells(figures: Figures) -> list[str]:
 
 
 def _speed(tokens_per_s: float) -> str:
-    """Three digits or so: a virtual clock's unit may be anything."""
-    return f"{tokens_per_s:.1f}" if tokens_per_s >= 10 else f"{tokens_per_s:.3f}"
+    """More digits below one: a virtual clock's unit may be anything."""
+    return f"{tokens_per_s:.1f}" if tokens_per_s >= 1 else f"{tokens_per_s:.3f}"
 
 
 def _ratio(cost_ratio: float) -> str:
