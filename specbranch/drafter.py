@@ -75,7 +75,7 @@ class Drafter:
                 self._laws[node] = rows.laws[row]
 
     def commit(self, path: Sequence[Node], winner: Node | None) -> None:
-        """Make the expanded part of `path` context; of the rest, only what is below `winner` stays."""
+        """Make the expanded part of `path` context; of the rest, what is below `winner` stays."""
         if not self._runner.block:
             return
         kept_path = [node.slot for node in path if node.expanded]

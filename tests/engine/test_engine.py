@@ -143,7 +143,7 @@ def test_nan_logits_are_an_error_not_a_token(pair, temperature, coupling):
     saved = weight.detach().clone()
     with torch.no_grad():
         weight[3] = float("nan")
-    with pytest.raises(LaneError, match="target lane, verify: .*NaN"):
+    with pytest.raises(LaneError, match=r"target lane, verify: .*NaN"):
         engine.generate(PROMPT, params)
     with torch.no_grad():
         weight.copy_(saved)

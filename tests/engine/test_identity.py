@@ -21,16 +21,21 @@ from specbranch.policies import (
     SpeculativeSampling,
 )
 from specbranch.sampling import SamplingParams
+from specbranch.tree import SpeculationTree
 from tests.engine import tiny
+
+
+def any_keep(seed: int) -> Callable[[SpeculationTree], int]:
+    choice = random.Random(seed)
+    return lambda tree: choice.randint(0, 2)
+
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "sps": lambda: SpeculativeSampling(gamma=4),
     "adaedl": lambda: AdaEDL(gamma=6),
     "pearl": lambda: PEARL(gamma=4),
     "specbranch": lambda: SpecBranch(k_max=4, gamma=5),
-    "specbranch-any-keep": lambda: SpecBranch(
-        k_max=4, gamma=4, keep=lambda tree, choice=random.Random(3): choice.randint(0, 2)
-    ),
+    "specbranch-any-keep": lambda: SpecBranch(k_max=4, gamma=4, keep=any_keep(3)),
     "bestfirst": BestFirst,
     "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),
     "random-1": lambda: tiny.RandomPolicy(1),

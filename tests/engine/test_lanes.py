@@ -85,7 +85,7 @@ def test_an_error_says_which_lane_and_what_failed(lanes, virtual):
 def test_a_lane_asks_for_cores_that_exist():
     with pytest.raises(ValueError, match="draft_threads: expected 1 to"):
         ThreadLanes(0, 1)
-    with pytest.raises(ValueError, match="target_threads: expected 1 to .* got 4096"):
+    with pytest.raises(ValueError, match=r"target_threads: expected 1 to .* got 4096"):
         ThreadLanes(1, 4096)
 
 

@@ -87,7 +87,7 @@ def test_stop_strings_need_a_tokenizer():
     cuts=st.lists(st.integers(1, 5), min_size=30, max_size=30),
 )
 def test_blocks_never_change_what_is_committed_or_shown(text, stops, cuts):
-    """However tokens arrive, the outcome is that of one token at a time, and text never retracts."""
+    """However tokens arrive, the outcome is that of one at a time, and text never retracts."""
     single, blocks = committer(*stops), committer(*stops)
     tokens = ids(text)
     for token in tokens:
