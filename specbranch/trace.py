@@ -28,11 +28,16 @@ class Trace:
     spans: list[Span] = field(default_factory=list)
 
     def busy(self, lane: str) -> list[tuple[float, float]]:
-        """The lane's busy intervals, merged and sorted."""
-        return _merged((span.start, span.end) for span in self.spans if span.lane == lane)
+        """When the lane runs decoding forwards: intervals, merged and sorted."""
+        return _merged(
+            (span.start, span.end) for span in self.spans if span.lane == lane and span.rows
+        )
 
     def overlap(self, lane: str, other: str) -> float:
-        """The fraction of `lane`'s busy time during which `other` is busy too."""
+        """The fraction of `lane`'s busy time during which `other` is busy too.
+
+        Busy with decoding forwards: prefill and commits, which lanes always share, do not count.
+        """
         busy, others = self.busy(lane), self.busy(other)
         total = sum(end - start for start, end in busy)
         shared = sum(

@@ -19,7 +19,7 @@ class Node:
     parent: Node | None = None
     estimate: float = 1.0  # chance that decoding passes through here, given the root
     draw: int = 0  # n for the n-th draw from the parent's law, 0 for a deterministic guess
-    on_main_line: bool = True  # the draft's first choice all the way, when it was drafted
+    on_main_line: bool = True  # the draft's first choice all the way from the root
     terminal: bool = False
     depth: int = 0  # edges from the root
     slot: int = -1  # place in the draft's block, -1 while unexpanded
@@ -89,6 +89,8 @@ class SpeculationTree:
         for node in winner.walk():
             node.depth -= depth
             node.estimate /= estimate
+        for node in winner.first_choices():
+            node.on_main_line = True
         winner.parent = None
         self.root = winner
         return dropped

@@ -123,7 +123,14 @@ def test_a_clock_that_makes_no_sense_is_refused(clock):
 
 
 def test_overlap_is_the_share_of_the_drafts_busy_time():
-    trace = Trace([Span("draft", "a", 0, 1), Span("draft", "b", 2, 4), Span("target", "c", 0.5, 3)])
+    trace = Trace(
+        [
+            Span("draft", "draft", 0, 1, 1),
+            Span("draft", "draft", 2, 4, 1),
+            Span("target", "target", 0.5, 3, 8),
+            Span("target", "commit", 3, 9),
+        ]
+    )
     assert trace.overlap("draft", "target") == pytest.approx(1.5 / 3)
     assert trace.overlap("target", "draft") == pytest.approx(1.5 / 2.5)
     assert Trace().overlap("draft", "target") == 0.0

@@ -46,6 +46,8 @@ def test_reroot_at_a_winner_keeps_its_subtree_relative_to_it():
     assert second.parent is None
     assert (second.depth, below.depth) == (0, 1)
     assert (second.estimate, below.estimate) == (1.0, 0.25)
+    assert second.on_main_line
+    assert below.on_main_line
     assert [node.token for node in dropped] == [0, 1]
     assert first in dropped
 
