@@ -7,6 +7,7 @@ known to be wrong.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,11 +78,16 @@ def corner(p: list[float], q: list[float]) -> Models:
 PLAIN = example(Filters())
 
 
+@functools.cache
+def fresh_seeds(draft_row: int) -> Tensor:
+    return torch.tensor([ops.mix(seed, draft_row) for seed in SEEDS.tolist()])
+
+
 def draw_children(models: Models, row: Tensor, k: int, draft_row: int) -> Tensor:
     """Draws [RUNS, k] after the tokens of `row` [RUNS], with noise fresh for every draft row."""
-    seeds = torch.tensor([ops.mix(seed, draft_row) for seed in SEEDS.tolist()])
     logits, filters = models.draft[row], models.filters.rows(RUNS)
-    return ops.draft_topk(logits, k, *filters, seeds, POSITION, "rejection")[0]
+    noise = fresh_seeds(draft_row), POSITION
+    return ops.draft_topk(logits, k, *filters, *noise, "rejection")[0]
 
 
 def undrawn(drawn: Tensor) -> Tensor:

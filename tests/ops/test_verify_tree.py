@@ -48,14 +48,14 @@ def assert_matches_reference(case: TreeCase) -> dict[str, list]:
     return found
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(case=tree_cases())
 def test_gumbel_equals_reference(case):
     found = assert_matches_reference(case.gumbel())
     event(f"deepest walk {max(found['path_len'])}")
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(case=tree_cases())
 def test_rejection_equals_reference(case):
     found = assert_matches_reference(case)
