@@ -28,11 +28,11 @@ print(torch.__version__, "ok")
 PY
 )
 
+venv=$(mktemp -d)
+trap 'rm -rf "$venv"' EXIT
 for version in "${versions[@]}"; do
-  venv=$(mktemp -d)
-  python3 -m venv "$venv"
+  python3 -m venv --clear "$venv"
   "$venv/bin/pip" install -q "torch==$version" numpy
   "$venv/bin/pip" install -q --no-deps "$wheel"
   (cd "$venv" && bin/python -c "$check")
-  rm -rf "$venv"
 done

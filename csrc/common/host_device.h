@@ -11,5 +11,4 @@
 
 // The same for small functions of inner loops. Always inlined, so that the variants of a CPU kernel
 // never share a copy that was compiled for only one of them.
-#define SPECBRANCH_HOST_DEVICE_INLINE \
-  SPECBRANCH_HOST_DEVICE inline __attribute__((always_inline))
+#define SPECBRANCH_HOST_DEVICE_INLINE SPECBRANCH_HOST_DEVICE inline __attribute__((always_inline))
