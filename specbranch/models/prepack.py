@@ -36,11 +36,12 @@ class PackedLinear(nn.Module):
         n_rows = x.shape[-2]
         if n_rows >= _MIN_ROWS:
             return self._multiply(x)
-        return self._multiply(F.pad(x, (0, 0, 0, _MIN_ROWS - n_rows)))[..., :n_rows, :]
+        padded = self._multiply(F.pad(x, (0, 0, 0, _MIN_ROWS - n_rows)))
+        return padded.narrow(-2, 0, n_rows)
 
     def _multiply(self, x: Tensor) -> Tensor:
         packed, bias = self._packed, self._bias
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")
         return out
 
 
