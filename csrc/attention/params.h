@@ -30,6 +30,8 @@ struct RowStrides {
   std::int64_t head;
 };
 
+inline constexpr std::int64_t kMaxHeadDim = 256;
+
 /// branch_attention: each row sees the committed context of its request and the nodes of its mask.
 struct BranchAttentionParams {
   DType dtype;

@@ -4,10 +4,11 @@
 #include <cstdint>
 
 #include "attention/params.h"
+#include "common/cpu_kernels.h"
 
 // How branch_attention divides its work. A request's keys are cut into tiles and chunks of tiles
 // by its own lengths alone, so its result has the same bits in any batch, on any number of threads.
-namespace specbranch {
+namespace specbranch::SPECBRANCH_CPU_NS {
 
 /// Keys that are scored at once: one bit each in a 64-bit visibility word.
 inline constexpr std::int64_t kTileKeys = 64;
@@ -47,4 +48,4 @@ constexpr std::int64_t branch_attention_workspace(const BranchAttentionParams& p
          (layout.queries_size + layout.max_chunks * layout.partial_size);
 }
 
-}  // namespace specbranch
+}  // namespace specbranch::SPECBRANCH_CPU_NS

@@ -6,8 +6,9 @@
 
 #include "attention/params.h"
 #include "attention/plan.h"
+#include "common/cpu_kernels.h"
 
-namespace specbranch {
+namespace specbranch::SPECBRANCH_CPU_NS {
 
 /// Keys [begin, begin + count) of a request: all of them committed context, or all draft nodes.
 struct KeyTile {
@@ -107,4 +108,4 @@ class RequestKeys {
   std::int64_t context_tiles_;
 };
 
-}  // namespace specbranch
+}  // namespace specbranch::SPECBRANCH_CPU_NS

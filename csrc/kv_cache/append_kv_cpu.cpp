@@ -35,6 +35,7 @@ void append_kv(const AppendKvParams& p) {
   const Copy values{static_cast<const char*>(p.v), static_cast<char*>(p.v_cache), p.v_strides,
                     p.v_cache_strides};
   const std::int64_t token_bytes = 2 * p.num_kv_heads * p.head_dim * p.element_size;
+  if (token_bytes == 0) return;
   const std::int64_t grain = 1 + kBytesWorthAThread / token_bytes;
   parallel_for(0, p.batch_size * p.max_tokens, grain, [&](std::int64_t lo, std::int64_t hi) {
     for (std::int64_t i = lo; i < hi; ++i) {

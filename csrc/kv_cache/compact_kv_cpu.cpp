@@ -45,7 +45,7 @@ void move_head(const CompactKvParams& p, const std::vector<Move>& moves, char* h
 void compact_kv(const CompactKvParams& p) {
   const std::vector<Move> key_moves = list_moves(p, p.k_strides);
   const std::vector<Move> value_moves = list_moves(p, p.v_strides);
-  if (key_moves.empty()) return;
+  if (key_moves.empty() || p.head_dim == 0) return;
 
   // One item is a head of a layer's keys or values: its moves stay in order on one thread.
   const std::int64_t num_key_heads = p.num_layers * p.num_kv_heads;

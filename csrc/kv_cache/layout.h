@@ -20,13 +20,13 @@ struct BlockTable {
   std::int64_t row_stride;
   std::int64_t page_size;
 
-  SPECBRANCH_HOST_DEVICE std::int64_t page(std::int64_t b, std::int64_t position) const {
+  SPECBRANCH_HOST_DEVICE_INLINE std::int64_t page(std::int64_t b, std::int64_t position) const {
     return pages[b * row_stride + position / page_size];
   }
 
   /// Offset in elements of a position's first head.
-  SPECBRANCH_HOST_DEVICE std::int64_t offset(std::int64_t b, std::int64_t position,
-                                             const KvStrides& strides) const {
+  SPECBRANCH_HOST_DEVICE_INLINE std::int64_t offset(std::int64_t b, std::int64_t position,
+                                                    const KvStrides& strides) const {
     return page(b, position) * strides.outer + position % page_size * strides.slot;
   }
 };

@@ -15,9 +15,12 @@
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
-namespace {
 
-constexpr std::int64_t kMaxHeadDim = 256;
+using SPECBRANCH_CPU_NS::branch_attention_workspace;
+using SPECBRANCH_CPU_NS::ceil_div;
+using SPECBRANCH_CPU_NS::RequestKeys;
+
+namespace {
 
 void check_parents(const OpCheck& op, const TreeMaskParams& p) {
   for (std::int64_t b = 0; b < p.batch_size; ++b) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/cpu_kernels.h"
@@ -64,19 +65,25 @@ void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const
 #endif
 }
 
-/// The caches of all layers, as the first one is laid out.
-TensorArg check_layers(OpCheck& op, const std::string& argument, const std::vector<Tensor>& caches,
+bool same_layout(const Tensor& a, const Tensor& b) {
+  const auto equal = [](const auto& x, const auto& y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end());
+  };
+  return a.scalar_type() == b.scalar_type() && a.device() == b.device() &&
+         equal(a.sizes(), b.sizes()) && equal(a.strides(), b.strides());
+}
+
+/// The caches of all layers, which are laid out as the first one is.
+TensorArg check_layers(OpCheck& op, std::string_view argument, const std::vector<Tensor>& caches,
                        DTypes dtypes, void** pointers) {
-  const Tensor& first = caches.front();
-  const TensorArg layout = op.output(argument, first, dtypes, {"P", "S", "Hkv", "D"});
-  const auto strides = first.strides();
+  const TensorArg layout = op.output(argument, caches.front(), dtypes, {"P", "S", "Hkv", "D"});
   for (std::size_t layer = 0; layer < caches.size(); ++layer) {
-    const Tensor& cache = caches[layer];
-    op.tensor(argument, cache, {layout.scalar_type()}, {"P", "S", "Hkv", "D"});
-    const auto own = cache.strides();
-    op.require(std::equal(own.begin(), own.end(), strides.begin()), argument,
-               "the strides of layer 0 in all layers", layer);
-    pointers[layer] = cache.mutable_data_ptr();
+    if (!same_layout(caches[layer], caches.front())) {
+      op.tensor(argument, caches[layer], {layout.scalar_type()}, {"P", "S", "Hkv", "D"});
+      op.fail(argument, "the strides of layer 0 in all layers",
+              "others in layer " + std::to_string(layer));
+    }
+    pointers[layer] = caches[layer].mutable_data_ptr();
   }
   return layout;
 }
