@@ -7,6 +7,7 @@ import torch
 from hypothesis import event, given, settings
 
 from specbranch import ops, reference
+from specbranch.reference.noise import accept_uniform
 from tests.ops.cases import int32
 from tests.ops.tree_cases import TreeCase, tree_cases
 
@@ -197,3 +198,40 @@ def test_long_chains_are_accepted_whole(depth):
     found = outcome(ops.verify_tree(*case.arguments()))
     assert found["path"] == [list(range(depth))]
     assert (found["path_len"], found["next_token"], found["winner"]) == ([depth], [7], [-1])
+
+
+def drawn_tree(logits: list[float], q: list[float], drawn: list[int], seed: int) -> TreeCase:
+    """A root whose children are drawn tokens, at position 1; none is submitted."""
+    size = 1 + len(drawn)
+    return TreeCase(
+        candidates=int32([[0, *drawn]]),
+        parents=int32([[-1] + [0] * len(drawn)]),
+        n_nodes=int32([size]),
+        n_rows=int32([1]),
+        target_logits=torch.tensor([[logits]]),
+        temperature=torch.ones(1),
+        top_k=int32([0]),
+        top_p=torch.ones(1),
+        min_p=torch.zeros(1),
+        seed=torch.tensor([seed]),
+        position=int32([1]),
+        draft_probs=torch.tensor([[q]]),
+        draw=torch.arange(size, dtype=torch.uint8)[None],
+    )
+
+
+def test_a_token_without_mass_does_not_pass_at_u_zero():
+    seed, token = 1271470, 3  # found by search: this pair's uniform is exactly zero
+    assert accept_uniform(seed, 1, token) == 0
+    case = drawn_tree([0.0, 0.0, 0.0, -math.inf], [0.0, 0.0, 0.0, 1.0], [token], seed)
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert found["winner"] == [-1]
+    assert found["next_token"][0] in {0, 1, 2}
+
+
+def test_testing_ends_where_the_draft_has_no_mass_left():
+    # Token 0 is rejected for sure and leaves Q empty: token 1 is never tested, and as it was drawn,
+    # it is not matched either, though the residual law can only give token 1.
+    case = drawn_tree([-math.inf, 0.0], [1.0, 0.0], [0, 1], seed=5)
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [1], [-1])
