@@ -16,7 +16,8 @@ from tests.ops.statistics import assert_independent, assert_law, repeated
 DRAWS = 100_000
 SMALL = [0.0, 1.0, -1.0, 2.0, 0.5, -3.0, 1.5, 0.0]
 MEDIUM = torch.randn(500, generator=torch.Generator().manual_seed(0)).mul(2).tolist()
-LARGE = torch.randn(49152, generator=torch.Generator().manual_seed(1)).mul(2).tolist()
+LARGE = torch.randn(4096, generator=torch.Generator().manual_seed(1)).mul(2).tolist()
+WHOLE = torch.randn(49152, generator=torch.Generator().manual_seed(2)).mul(2).tolist()
 
 FILTERS = {
     "none": {},
@@ -48,9 +49,9 @@ def law(logits: list[float], **filters) -> torch.Tensor:
     return reference.sampling_probs(torch.tensor([logits]), *filter_arguments(1, **filters))[0]
 
 
-def counters(over: str, n: int = DRAWS) -> tuple[torch.Tensor, torch.Tensor]:
-    """(seed, position) of n draws: one varies, the other is fixed."""
-    steps = torch.arange(n)
+def counters(over: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(seed, position) of all draws: one varies, the other is fixed."""
+    n, steps = DRAWS, torch.arange(DRAWS)
     if over == "positions":
         return torch.full((n,), 2024), steps.int()
     if over == "seeds":
@@ -67,10 +68,16 @@ def test_law(logits, over, filters):
 
 
 @pytest.mark.parametrize("filters", ["none", "all"])
-def test_law_of_a_large_vocabulary(filters):
-    """A tenth of the draws: every one of them meets 49152 tokens."""
-    tokens = draw(LARGE, *counters("positions", DRAWS // 10), **FILTERS[filters])
+@pytest.mark.parametrize("over", ["positions", "seeds"])
+def test_law_of_a_large_vocabulary(over, filters):
+    tokens = draw(LARGE, *counters(over), **FILTERS[filters])
     assert_law(tokens, law(LARGE, **FILTERS[filters]))
+
+
+@pytest.mark.parametrize("filters", ["none", "all"])
+def test_law_of_a_models_vocabulary(filters):
+    tokens = draw(WHOLE, *counters("positions"), **FILTERS[filters])
+    assert_law(tokens, law(WHOLE, **FILTERS[filters]))
 
 
 def test_law_of_every_column_of_a_uniform_row():
