@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "attention/params.h"
+#include "common/cuda_prims.cuh"
 
 namespace specbranch {
 

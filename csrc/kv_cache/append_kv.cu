@@ -1,6 +1,6 @@
 #include "kv_cache/append_kv.cuh"
 
-#include "common/cuda_check.h"
+#include "common/cuda_launch.cuh"
 #include "kv_cache/launch.h"
 
 namespace specbranch {
@@ -12,7 +12,7 @@ void launch(const AppendKvParams& p, CudaStream stream) {
       num_columns(p.num_kv_heads, p.head_dim * p.element_size, sizeof(Column));
   const int threads = column_threads(columns);
   const dim3 grid(p.max_tokens, (columns + threads - 1) / threads, p.batch_size);
-  append_kv_kernel<Column><<<grid, threads, 0, stream>>>(p);
+  launch_kernel("append_kv_", append_kv_kernel<Column>, {grid, dim3(threads)}, stream, p);
 }
 
 }  // namespace
@@ -29,7 +29,6 @@ void launch_append_kv(const AppendKvParams& p, CudaStream stream) {
   } else {
     launch<ushort1>(p, stream);
   }
-  check_launch("append_kv_");
 }
 
 }  // namespace specbranch

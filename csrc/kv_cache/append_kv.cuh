@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/cuda_prims.cuh"
 #include "kv_cache/columns.h"
 #include "kv_cache/params.h"
 

@@ -1,6 +1,6 @@
 #include "kv_cache/compact_kv.cuh"
 
-#include "common/cuda_check.h"
+#include "common/cuda_launch.cuh"
 #include "kv_cache/launch.h"
 
 namespace specbranch {
@@ -21,7 +21,7 @@ void launch(const CompactKvParams& p, CudaStream stream) {
       num_columns(p.num_kv_heads, p.head_dim * p.element_size, sizeof(Column));
   const int threads = column_threads(columns);
   const dim3 grid((columns + threads - 1) / threads, p.batch_size, 2 * p.num_layers);
-  compact_kv_kernel<Column><<<grid, threads, 0, stream>>>(p);
+  launch_kernel("compact_kv_", compact_kv_kernel<Column>, {grid, dim3(threads)}, stream, p);
 }
 
 }  // namespace
@@ -33,7 +33,6 @@ void launch_compact_kv(const CompactKvParams& p, CudaStream stream) {
   } else {
     launch<ushort1>(p, stream);
   }
-  check_launch("compact_kv_");
 }
 
 }  // namespace specbranch
