@@ -105,10 +105,7 @@ void attend_chunk(const BranchAttentionParams& p, const Workspace& workspace, st
   const std::int64_t head = b * p.num_kv_heads + h;
   ChunkAttention<T> attention(p, workspace.layout(), keys, b, h, workspace.queries(head),
                               workspace.partial(head, chunk));
-  const std::int64_t end = (chunk + 1) * keys.num_tiles() / chunks;
-  for (std::int64_t tile = chunk * keys.num_tiles() / chunks; tile < end; ++tile) {
-    attention.add(keys.tile(tile));
-  }
+  attention.add_tiles(chunk * keys.num_tiles() / chunks, (chunk + 1) * keys.num_tiles() / chunks);
 }
 
 std::int64_t grain_of(std::int64_t elements) { return 1 + kElementsWorthAThread / elements; }

@@ -31,14 +31,18 @@ class ChunkAttention {
     std::fill_n(partial.states, layout.rows, RowState{kMinusInfinity, 0.0f});
   }
 
-  void add(const KeyTile& tile) {
-    load_tile(tile);
-    const std::int64_t num_panels = ceil_div(layout_.rows, kPanelRows);
-    for (std::int64_t i = 0; i < num_panels; ++i) {
-      const std::int64_t first = i * layout_.rows / num_panels;
-      const std::int64_t end = (i + 1) * layout_.rows / num_panels;
-      with_static_count<kPanelRows>(end - first,
-                                    [&]<int num_rows>() { add_panel<num_rows>(tile, first); });
+  /// Adds the tiles [begin, end) to the partial result.
+  void add_tiles(std::int64_t begin, std::int64_t end) {
+    TileRows<T> rows[2];
+    if (begin < end) locate(keys_.tile(begin), rows[0]);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const TileRows<T>& current = rows[(i - begin) % 2];
+      TileRows<T>& next = rows[(i - begin + 1) % 2];
+      locate(keys_.tile(std::min(i + 1, end - 1)), next);
+      const KeyTile tile = keys_.tile(i);
+      transpose_keys(current, next, tile.count, p_.head_dim, keys_buffer_);
+      load_values(current, tile.count);
+      add_tile(tile);
     }
   }
 
@@ -48,34 +52,29 @@ class ChunkAttention {
     return std::is_same_v<T, float> && p_.head_dim % kLanes == 0;
   }
 
-  void load_tile(const KeyTile& tile) {
-    const T* key_rows[kTileKeys];
-    const T* value_rows[kTileKeys];
-    locate(static_cast<const T*>(p_.k_cache), p_.k_strides, tile, key_rows);
-    locate(static_cast<const T*>(p_.v_cache), p_.v_strides, tile, value_rows);
-    const std::int64_t whole = round_up_to_lanes(tile.count);
-    std::fill(key_rows + tile.count, key_rows + whole, key_rows[0]);
-    transpose_keys(key_rows, whole, p_.head_dim, keys_buffer_);
-
-    for (std::int64_t i = 0; i < tile.count; ++i) {
-      if constexpr (std::is_same_v<T, float>) {
-        values_[i] = value_rows[i];
-      }
-      if (!reads_values_in_place()) values_[i] = stage_value(value_rows[i], i);
-    }
+  void locate(const KeyTile& tile, TileRows<T>& rows) const {
+    locate(static_cast<const T*>(p_.k_cache), p_.k_strides, tile, rows.keys);
+    locate(static_cast<const T*>(p_.v_cache), p_.v_strides, tile, rows.values);
   }
 
-  /// Row pointers of a tile's keys under this head, page by page.
+  /// Row pointers of a tile under this head, page by page.
   void locate(const T* cache, const KvStrides& strides, const KeyTile& tile, const T** rows) const {
     const std::int64_t page_size = p_.block_table.page_size;
-    const std::int64_t end = tile.begin + tile.count;
-    for (std::int64_t position = tile.begin; position < end;) {
-      const std::int64_t slot = position % page_size;
-      const std::int64_t run = std::min(page_size - slot, end - position);
-      const T* row = cache + p_.block_table.page(b_, position) * strides.outer +
-                     slot * strides.slot + h_ * strides.head;
-      for (std::int64_t i = 0; i < run; ++i) *rows++ = row + i * strides.slot;
-      position += run;
+    for (std::int64_t i = 0; i < tile.count;) {
+      const std::int64_t position = tile.begin + i;
+      const std::int64_t run = std::min(page_size - position % page_size, tile.count - i);
+      const T* row = cache + p_.block_table.offset(b_, position, strides) + h_ * strides.head;
+      for (std::int64_t j = 0; j < run; ++j) rows[i++] = row + j * strides.slot;
+    }
+    std::fill(rows + tile.count, rows + kTileKeys, rows[0]);
+  }
+
+  void load_values(const TileRows<T>& rows, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      if constexpr (std::is_same_v<T, float>) {
+        values_[i] = rows.values[i];
+      }
+      if (!reads_values_in_place()) values_[i] = stage_value(rows.values[i], i);
     }
   }
 
@@ -86,6 +85,16 @@ class ChunkAttention {
       store(staged + d, load(value + d, width));
     }
     return staged;
+  }
+
+  void add_tile(const KeyTile& tile) {
+    const std::int64_t num_panels = ceil_div(layout_.rows, kPanelRows);
+    for (std::int64_t i = 0; i < num_panels; ++i) {
+      const std::int64_t first = i * layout_.rows / num_panels;
+      const std::int64_t end = (i + 1) * layout_.rows / num_panels;
+      with_static_count<kPanelRows>(end - first,
+                                    [&]<int num_rows>() { add_panel<num_rows>(tile, first); });
+    }
   }
 
   template <int num_rows>

@@ -41,19 +41,31 @@ void for_each_vec_block(std::int64_t count, const F& f) {
   }
 }
 
-/// Keys of a tile, one pointer a row, as columns: transposed[d * kTileKeys + key]. `rows` repeats
-/// a valid pointer up to a multiple of kLanes.
+/// Where the keys and values of a tile lie under one KV head. Entries beyond the tile repeat its
+/// first row, so that whole vectors of rows can be read.
 template <class T>
-void transpose_keys(const T* const* rows, std::int64_t count, std::int64_t head_dim,
-                    float* transposed) {
+struct TileRows {
+  const T* keys[kTileKeys];
+  const T* values[kTileKeys];
+};
+
+/// Brings a cache line close, but not into the innermost cache, where it would displace the tile.
+inline void prefetch(const void* data) { __builtin_prefetch(data, 0, 2); }
+
+/// The first `count` keys of a tile, rounded up to whole vectors, as columns:
+/// transposed[d * kTileKeys + key]. Shuffling leaves the memory idle, so what is needed next is
+/// fetched meanwhile: this tile's values and the next tile's keys.
+template <class T>
+void transpose_keys(const TileRows<T>& tile, const TileRows<T>& next, std::int64_t count,
+                    std::int64_t head_dim, float* transposed) {
   for (std::int64_t key = 0; key < count; key += kLanes) {
     for (std::int64_t d = 0; d < head_dim; d += kLanes) {
       const std::int64_t width = std::min<std::int64_t>(kLanes, head_dim - d);
       VecSquare block;
-      if (width == kLanes) {
-        for (int i = 0; i < kLanes; ++i) block[i] = load(rows[key + i] + d);
-      } else {
-        for (int i = 0; i < kLanes; ++i) block[i] = load(rows[key + i] + d, width);
+      for (int i = 0; i < kLanes; ++i) {
+        block[i] = load(tile.keys[key + i] + d, width);
+        prefetch(tile.values[key + i] + d);
+        prefetch(next.keys[key + i] + d);
       }
       transpose(block);
       float* column = transposed + d * kTileKeys + key;
