@@ -1,0 +1,3 @@
+#pragma once
+
+#include "cuda/float16.hpp"
