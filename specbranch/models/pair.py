@@ -174,7 +174,7 @@ def _load(
     except OSError as error:
         raise ValueError(f"{role}: cannot load {name!r}: {error}") from error
     kv_shape(model)
-    return model.to(device).eval(), tokenizer
+    return model.to(device).eval().requires_grad_(False), tokenizer
 
 
 def _check_same_vocabulary(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> None:

@@ -9,13 +9,24 @@ share the call, so a token verified in a tree gets the very logits of plain deco
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Fewer rows take another oneDNN kernel, slower and rounding differently, so they are padded.
-_MIN_ROWS = 4
 # The layout is chosen for this many rows; it serves any number.
 _LAYOUT_ROWS = 16
+
+# Fewer than four rows take another oneDNN kernel, slower and rounding differently, so they are
+# padded. In script because a recorded forward must keep the choice, and the list of scalars, which
+# recording alone cannot express.
+_script = torch.jit.CompilationUnit("""
+def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor]) -> Tensor:
+    scalars: List[Optional[number]] = []
+    n_rows = x.size(-2)
+    if n_rows >= 4:
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", scalars, "")
+    padded = torch.constant_pad_nd(x, [0, 0, 0, 4 - n_rows])
+    out = torch.ops.mkldnn._linear_pointwise(padded, packed, bias, "none", scalars, "")
+    return out.narrow(-2, 0, n_rows)
+""")
 
 
 class PackedLinear(nn.Module):
@@ -27,21 +38,14 @@ class PackedLinear(nn.Module):
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         weight = linear.weight.detach().to(dtype).contiguous()
-        # An opaque tensor, which state dicts and Module.to() cannot handle: hence no buffer.
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
+        # An opaque tensor: state dicts cannot hold it, nor Module.to() move it.
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
+        self.register_buffer("_packed", packed, persistent=False)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """x ``[..., n, in_features]`` in the packed dtype; returns ``[..., n, out_features]``."""
-        n_rows = x.shape[-2]
-        if n_rows >= _MIN_ROWS:
-            return self._multiply(x)
-        padded = self._multiply(F.pad(x, (0, 0, 0, _MIN_ROWS - n_rows)))
-        return padded.narrow(-2, 0, n_rows)
-
-    def _multiply(self, x: Tensor) -> Tensor:
-        packed, bias = self._packed, self._bias
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")
+        out: Tensor = _script.multiply(x, self._packed, self._bias)
         return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -11,7 +11,9 @@ from transformers import PreTrainedModel
 
 from specbranch import ops
 from specbranch.cache import PagedKVCache
-from specbranch.models.attention import ATTENTION_NAME, BlockPass, PrefillPass
+from specbranch.models.attention import ATTENTION_NAME, PrefillPass
+from specbranch.models.block_forward import BlockForward, BlockInputs
+from specbranch.models.capture import recorded
 from specbranch.models.support import kv_shape
 
 PREFILL_CHUNK = 512
@@ -120,14 +122,8 @@ class ModelRunner:
         mask_words = -(-max_nodes // 32)
         self._depth = self._inputs.nodes.new_zeros(1, max_nodes)
         self._ancestor_mask = self._inputs.nodes.new_zeros(1, max_nodes, mask_words)
-        self._pass = BlockPass(
-            self.cache,
-            context_lens=self._inputs.context_lens,
-            start=self._inputs.start,
-            n_tokens=self._inputs.n_tokens,
-            n_nodes=self._inputs.n_nodes,
-            ancestor_mask=self._ancestor_mask,
-        )
+        self._rows = torch.arange(max_nodes, device=self.device)
+        self._forward_block: Callable[..., Tensor] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -187,16 +183,20 @@ class ModelRunner:
         inputs = self._inputs
         inputs.write_forward(self.context_len, tokens, block)
         ops.tree_mask_out(inputs.nodes, inputs.n_nodes, self._ancestor_mask, self._depth)
-        self._pass.ancestor_mask = self._ancestor_mask[:, first:last]
-        output = self.model(
-            input_ids=inputs.tokens[:, : len(tokens)],
+        wanted = len(tokens) if logits_rows is None else logits_rows
+        block_inputs = BlockInputs(
+            tokens=inputs.tokens[:, : len(tokens)],
             position_ids=self._depth[:, first:last] + inputs.context_lens,
-            past_key_values=self._pass,
-            attention_pass=self._pass,
-            use_cache=True,
-            logits_to_keep=logits_rows or 0,
+            ancestor_mask=self._ancestor_mask[:, first:last],
+            context_lens=inputs.context_lens,
+            start=inputs.start,
+            n_tokens=inputs.n_tokens,
+            n_nodes=inputs.n_nodes,
+            logits_rows=self._rows[len(tokens) - wanted : len(tokens)],
         )
-        logits: Tensor = output.logits[0]
+        if self._forward_block is None:
+            self._forward_block = self._prepared(block_inputs)
+        logits = self._forward_block(*block_inputs)
         self.block = block
         return logits
 
@@ -228,6 +228,13 @@ class ModelRunner:
         self.cache.compact(inputs.context_lens, inputs.nodes, inputs.keep_lens)
         self.context_len += n_context
         self.block = block
+
+    def _prepared(self, inputs: BlockInputs) -> Callable[..., Tensor]:
+        """The forward, recorded where that can be done."""
+        forward = BlockForward(self.model, self.cache)
+        if self.device.type != "cpu":
+            return forward
+        return recorded(forward, tuple(inputs)) or forward
 
     def _check_forward(
         self,

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane
+from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
 from specbranch.sampling import SamplingParams
 from tests.engine import tiny
@@ -96,38 +97,41 @@ def test_other_threads_are_refused_too(engine):
     stream.close()
 
 
-class Failing:
-    """Makes a model's n-th forward raise, then behaves again."""
+def fail_at(monkeypatch, model: torch.nn.Module, error: BaseException, call: int) -> None:
+    """Makes the n-th forward of a model raise."""
+    forward, calls = ModelRunner.forward, []
 
-    def __init__(self, model: torch.nn.Module, error: BaseException, after: int) -> None:
-        self.calls, self.after, self.error = 0, after, error
-        model.register_forward_pre_hook(self)
+    def failing(runner, *args, **options):
+        if runner.model is model:
+            calls.append(args)
+            if len(calls) == call:
+                raise error
+        return forward(runner, *args, **options)
 
-    def __call__(self, module: torch.nn.Module, args: tuple) -> None:
-        self.calls += 1
-        if self.calls == self.after:
-            raise self.error
+    monkeypatch.setattr(ModelRunner, "forward", failing)
 
 
 @pytest.mark.parametrize("lane", ["draft", "target"])
 @pytest.mark.parametrize("kind", ["virtual", "threads"])
-def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(pair, lane, kind):
+def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(
+    monkeypatch, pair, lane, kind
+):
     reference = virtual_engine(pair, SpecBranch()).generate(PROMPT, GREEDY).token_ids
     costs = CostModel.parse("virtual:c=4")
     with ThreadLanes(1, 1) if kind == "threads" else VirtualLanes(costs) as lanes:
         engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
-        Failing(getattr(pair, lane), MemoryError("out of memory"), after=4)
+        fail_at(monkeypatch, getattr(pair, lane), MemoryError("out of memory"), call=4)
         with pytest.raises(LaneError, match=f"{lane} lane, {lane}: MemoryError: out of memory"):
             engine.generate(PROMPT, GREEDY)
         assert engine.generate(PROMPT, GREEDY).token_ids == reference
 
 
 @pytest.mark.parametrize("lane", ["draft", "target"])
-def test_an_interrupt_passes_through_and_leaves_the_engine_usable(pair, lane):
+def test_an_interrupt_passes_through_and_leaves_the_engine_usable(monkeypatch, pair, lane):
     reference = virtual_engine(pair, SpecBranch()).generate(PROMPT, GREEDY).token_ids
     with ThreadLanes(1, 1) as lanes:
         engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
-        Failing(getattr(pair, lane), KeyboardInterrupt(), after=4)
+        fail_at(monkeypatch, getattr(pair, lane), KeyboardInterrupt(), call=4)
         with pytest.raises(KeyboardInterrupt):
             engine.generate(PROMPT, GREEDY)
         assert engine.generate(PROMPT, GREEDY).token_ids == reference
