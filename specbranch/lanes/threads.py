@@ -83,9 +83,13 @@ class ThreadLanes(Lanes):
 
     @classmethod
     def for_turns(cls) -> ThreadLanes:
-        """All cores for both: for policies whose lanes work by turns."""
+        """All cores for the target, half of them for the draft: for lanes that work by turns.
+
+        A draft's operations are too small for many threads: on two cores of an AMD EPYC, a step of
+        SmolLM2-135M in int4 takes 15.8 ms on one and 21.5 ms on both.
+        """
         cores = len(os.sched_getaffinity(0))
-        return cls(cores, cores)
+        return cls(max(1, cores // 2), cores)
 
     def begin(self) -> Trace:
         trace = Trace()

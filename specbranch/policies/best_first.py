@@ -12,9 +12,9 @@ class BestFirst(Policy):
     """Grows the likeliest nodes anywhere in the tree and submits the likeliest subtree.
 
     A draft step expands the rows_draft unexpanded nodes of highest estimate. The target checks
-    the root and the likeliest nodes below it, rows_target rows at most, leaving out those less
-    likely than min_estimate, whose row costs more than it brings. Estimates never grow along a
-    path, so the likeliest nodes are always a connected subtree.
+    the root and the likeliest nodes below it, rows_target rows at most. Estimates never grow along
+    a path, so the likeliest nodes are always a connected subtree. Nodes less likely than
+    min_estimate are left out of both, since a row costs more than they bring.
 
     While the target is idle it grows only as long as that pays: a further draft step delays the
     target by 1 / cost_ratio of a forward, and must add more than that share of the round's
@@ -42,7 +42,7 @@ class BestFirst(Policy):
         self.cost_ratio = cost_ratio
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        best = _likeliest(tree.frontier(), self.rows_draft)
+        best = self._worthwhile(_likeliest(tree.frontier(), self.rows_draft))
         return best if busy or self._pays(tree, best) else ()
 
     def fan(self, node: Node) -> int:
@@ -50,8 +50,7 @@ class BestFirst(Policy):
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
         useful = [node for node in tree.walk() if not node.terminal]
-        best = _likeliest(useful, self.rows_target)
-        return best[:1] + [node for node in best[1:] if node.estimate >= self.min_estimate]
+        return self._worthwhile(_likeliest(useful, self.rows_target))
 
     def observe(self, outcome: Outcome) -> None:
         if outcome.cost_ratio:
@@ -59,8 +58,11 @@ class BestFirst(Policy):
 
     def _pays(self, tree: SpeculationTree, best: Sequence[Node]) -> bool:
         expected = sum(node.estimate for node in self.submit(tree))
-        gain = sum(node.estimate for node in best if node.estimate >= self.min_estimate)
-        return gain * self.cost_ratio > expected
+        return sum(node.estimate for node in best) * self.cost_ratio > expected
+
+    def _worthwhile(self, best: list[Node]) -> list[Node]:
+        """The best node, whatever its estimate, and those that are worth a row."""
+        return best[:1] + [node for node in best[1:] if node.estimate >= self.min_estimate]
 
 
 def _likeliest(nodes: list[Node], count: int) -> list[Node]:
