@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from tests.cuda_build import ptxas
+
+needs_cuda_build = pytest.mark.skipif(
+    not ptxas.reports(), reason="the extension was built without CUDA kernels"
+)
+ARCHITECTURES = ["sm_80", "sm_90", "sm_100"]
+MAX_STATIC_SHARED = 48 << 10
+
+
+@pytest.fixture(scope="module")
+def usages() -> list[ptxas.Usage]:
+    return ptxas.usages()
+
+
+@needs_cuda_build
+@pytest.mark.skipif("TORCH_CUDA_ARCH_LIST" in os.environ, reason="other architectures were chosen")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_source_has_kernels(architecture):
+    for report in ptxas.reports():
+        kernels = ptxas.parse(report.read_text())
+        assert any(u.architecture == architecture for u in kernels), ptxas.source_of(report)
+
+
+@needs_cuda_build
+def test_nothing_spills_and_nothing_lives_in_local_memory(usages):
+    assert not [u for u in usages if u.stack or u.spill_stores or u.spill_loads]
+
+
+@needs_cuda_build
+def test_shared_memory_of_fixed_size_fits_everywhere(usages):
+    assert not [u for u in usages if u.shared > MAX_STATIC_SHARED]
+
+
+REGISTERS = {"tree_mask_kernel": 32, "append_kv_kernel": 64, "compact_kv_kernel": 80}
+"""Of a thread at most: with 32, 2048 threads are resident; with 64, 1024; with 80, 768."""
+
+
+@needs_cuda_build
+@pytest.mark.parametrize("kernel", REGISTERS)
+def test_enough_threads_stay_resident(usages, kernel):
+    found = [u for u in usages if re.search(rf"\b{kernel}\b", u.kernel)]
+    assert found
+    assert not [u for u in found if u.registers > REGISTERS[kernel]]
+
+
+def test_the_report_is_read_right():
+    report = """ptxas info    : Compiling entry function '_Z4copyi' for 'sm_80'
+ptxas info    : Function properties for _Z4copyi
+    16 bytes stack frame, 8 bytes spill stores, 4 bytes spill loads
+ptxas info    : Used 22 registers, used 1 barriers, 768 bytes smem, 376 bytes cmem[0]
+"""
+    assert ptxas.parse(report) == [ptxas.Usage("sm_80", "copy(int)", 22, 16, 8, 4, 768)]

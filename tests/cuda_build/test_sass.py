@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.cuda_build import ptxas, sass
+
+needs_sass = pytest.mark.skipif(
+    not ptxas.reports() or sass.find_cuobjdump() is None,
+    reason="CUDA kernels in the extension and cuobjdump are needed "
+    "(PyPI: nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm)",
+)
+ARCHITECTURE = "sm_90"
+
+
+def kernels_of(source_part: str) -> dict[str, Counter[str]]:
+    """The kernels of the sources whose path has that part."""
+    objects = [r.with_suffix("") for r in ptxas.reports() if source_part in str(r)]
+    assert objects
+    return {k: ops for o in objects for k, ops in sass.opcodes(o, ARCHITECTURE).items()}
+
+
+def number_of(found: Counter[str], *parts: str) -> int:
+    """Instructions whose opcode has all of the parts, as in LDG.E.128."""
+    return sum(n for op, n in found.items() if set(parts) <= set(op.split(".")))
+
+
+@needs_sass
+@pytest.mark.parametrize("source", ["append_kv", "compact_kv"])
+def test_wide_copies_move_16_bytes_at_once(source):
+    kernels = kernels_of(f"kv_cache/{source}")
+    wide = {name: found for name, found in kernels.items() if "uint4" in name}
+    assert wide
+    for name, found in wide.items():
+        assert number_of(found, "LDG", "128"), name
+        assert number_of(found, "STG", "128"), name
+
+
+def test_the_listing_is_read_right():
+    listing = """
+                Function : _Z4copyPi
+        .headerflags    @"EF_CUDA_SM90"
+        /*0000*/                   LDC R1, c[0x0][0x28] ;              /* 0x0a00ff017b82 */
+                                                                       /* 0x000fe2000000 */
+        /*0010*/              @!P0 LDG.E.128 R4, desc[UR4][R2.64] ;    /* 0x000402048981 */
+        /*0020*/                   EXIT ;                              /* 0x00000000794d */
+"""
+    assert sass.parse(listing) == {"_Z4copyPi": {"LDC": 1, "LDG.E.128": 1, "EXIT": 1}}
