@@ -120,11 +120,11 @@ class Device:
             message = self._library.simt_message().decode()
             raise KernelError(re.sub("<0x[0-9a-f]+>", lambda pc: self._line(pc[0]), message))
 
-    def launch(self, op: str, params: ctypes.Structure) -> None:
-        """Runs a launcher of csrc on its params."""
+    def launch(self, op: str, params: ctypes.Structure, *more: Tensor) -> None:
+        """Runs a launcher of csrc on its params, and what it takes besides."""
         size = self._library[f"{op}_params_bytes"]()
         assert size == ctypes.sizeof(params), f"{op}: params of {size} bytes in C++"
-        self.call(op, params)
+        self.call(op, params, *more)
 
     @contextmanager
     def counting(self, traffic: list[Traffic]) -> Iterator[None]:

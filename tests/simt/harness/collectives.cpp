@@ -1,6 +1,7 @@
 #include "collectives.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -13,12 +14,11 @@ namespace {
 bool in(unsigned mask, int lane) { return (mask >> lane & 1u) != 0; }
 
 void require_same_barrier(const Block& block, const Thread& me) {
-  for (int id = 0; id < block.num_threads; ++id) {
-    const Thread& other = *block.threads[id];
-    if (other.state != Thread::State::kAtBarrier || same_place(other.where, me.where)) continue;
-    fail("divergent barrier: waits at " + text(me.where) + ", while " + name(block, other) +
-         " waits at " + text(other.where));
-  }
+  if (block.num_at_barrier == 0) return;
+  const Thread& first = *block.first_at_barrier;
+  if (same_place(first.where, me.where)) return;
+  fail("divergent barrier: waits at " + text(me.where) + ", while " + name(block, first) +
+       " waits at " + text(first.where));
 }
 
 void open_barrier(Block& block) {
@@ -32,16 +32,16 @@ void open_barrier(Block& block) {
   ++block.epoch;
 }
 
+/// Those that wait already are at the same collective, so one of them is enough to ask.
 void require_same_collective(Block& block, const Thread& me) {
-  for (int lane = 0; lane < kWarpSize; ++lane) {
-    if (!in(me.mask & block.warps[me.warp].waiting, lane)) continue;
-    const Thread& other = block.lane(me.warp, lane);
-    if (other.combine == me.combine && other.mask == me.mask && same_place(other.where, me.where)) {
-      continue;
-    }
-    fail("divergent warp collective: waits at " + text(me.where) + ", while " + name(block, other) +
-         " waits at " + text(other.where));
+  const unsigned waiting = me.mask & block.warps[me.warp].waiting;
+  if (waiting == 0) return;
+  const Thread& other = block.lane(me.warp, std::countr_zero(waiting));
+  if (other.combine == me.combine && other.mask == me.mask && same_place(other.where, me.where)) {
+    return;
   }
+  fail("divergent warp collective: waits at " + text(me.where) + ", while " + name(block, other) +
+       " waits at " + text(other.where));
 }
 
 void finish_collective(Block& block, const Thread& last) {
@@ -123,6 +123,10 @@ void open_warp_epoch(void* const* /*arguments*/) {
   ++running.block->warps[running.thread->warp].epoch;
 }
 
+[[noreturn]] void forbid_return(const Block& block, const Thread& other) {
+  fail("returns while " + name(block, other) + " waits at " + text(other.where));
+}
+
 }  // namespace
 
 int barrier(int predicate, const Location& where) {
@@ -134,6 +138,7 @@ int barrier(int predicate, const Location& where) {
   me.where = where;
   require_same_barrier(block, me);
   me.state = Thread::State::kAtBarrier;
+  if (block.num_at_barrier == 0) block.first_at_barrier = &me;
   me.predicate = predicate;
   if (++block.num_at_barrier == block.num_threads) {
     open_barrier(block);
@@ -194,12 +199,11 @@ void end_thread() {
   Thread& me = *running.thread;
   Warp& warp = block.warps[me.warp];
   require_no_copies();
-  for (int id = 0; id < block.num_threads; ++id) {
-    const Thread& other = *block.threads[id];
-    const bool waits = other.state == Thread::State::kAtBarrier ||
-                       (other.state == Thread::State::kAtCollective && other.warp == me.warp &&
-                        in(other.mask, me.lane));
-    if (waits) fail("returns while " + name(block, other) + " waits at " + text(other.where));
+  if (block.num_at_barrier > 0) forbid_return(block, *block.first_at_barrier);
+  for (int lane = 0; lane < kWarpSize; ++lane) {
+    if (!in(warp.waiting, lane)) continue;
+    const Thread& other = block.lane(me.warp, lane);
+    if (in(other.mask, me.lane)) forbid_return(block, other);
   }
   me.state = Thread::State::kDone;
   warp.live &= ~(1u << me.lane);

@@ -10,7 +10,7 @@ using Location = std::source_location;
 
 inline bool same_place(const Location& a, const Location& b) {
   return a.line() == b.line() && a.column() == b.column() &&
-         std::string_view(a.file_name()) == b.file_name();
+         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
 }
 
 inline std::string text(const Location& where) {

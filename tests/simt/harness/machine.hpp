@@ -66,6 +66,7 @@ struct Block {
   int num_threads = 0;
   int num_live = 0;
   int num_at_barrier = 0;
+  const Thread* first_at_barrier = nullptr;
   std::uint32_t epoch = 0;  // barriers passed
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;

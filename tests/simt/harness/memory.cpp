@@ -43,7 +43,7 @@ std::string nearest(std::uintptr_t address) {
 
 struct Place {
   Space space;
-  Shadow* shadow;
+  Shadow* shadow;  // null for what nobody writes
   std::size_t offset;
 };
 
@@ -59,7 +59,7 @@ Place find(std::uintptr_t address, std::size_t bytes, bool is_write, const void*
   if (is_write && !buffer->writable) {
     fail("write to constant " + buffer->name + " at " + text(pc));
   }
-  return {Space::kGlobal, &buffer->shadow, offset};
+  return {Space::kGlobal, buffer->writable ? &buffer->shadow : nullptr, offset};
 }
 
 void check_aligned(std::uintptr_t address, std::size_t bytes, bool is_write, const void* pc) {
@@ -94,7 +94,9 @@ void on_access(const void* pointer, std::size_t bytes, bool is_write, const void
   if (running.thread->fiber.owns(address) || in_image(address)) return;
   check_aligned(address, bytes, is_write, pc);
   const Place place = find(address, bytes, is_write, pc);
-  if (trace_races) place.shadow->record(place.offset, bytes, is_write, pc);
+  if (trace_races && place.shadow != nullptr) {
+    place.shadow->record(place.offset, bytes, is_write, pc);
+  }
   if (trace_traffic) {
     const Thread& thread = *running.thread;
     running.block->warps[thread.warp].traffic.record(thread.lane, place.space, is_write, address,

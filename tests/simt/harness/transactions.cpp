@@ -54,8 +54,7 @@ void add_shared(const std::uintptr_t* addresses, std::size_t bytes, Transactions
 
 void WarpTraffic::record(int lane, Space space, bool is_write, std::uintptr_t address,
                          std::size_t bytes, const void* pc) {
-  Instruction& instruction = instructions_[pc];
-  instruction.space = space;
+  Instruction& instruction = instructions_[static_cast<std::size_t>(space)][pc];
   instruction.is_write = is_write;
   instruction.bytes = bytes;
   const std::uint32_t execution = instruction.executions[lane]++;
@@ -64,14 +63,13 @@ void WarpTraffic::record(int lane, Space space, bool is_write, std::uintptr_t ad
 }
 
 void WarpTraffic::add_to(Traffic& traffic) const {
-  for (const auto& [pc, instruction] : instructions_) {
-    Transactions& sum = traffic.of(instruction.space, instruction.is_write);
-    for (const Addresses& addresses : instruction.requests) {
-      ++sum.requests;
-      if (instruction.space == Space::kGlobal) {
-        add_global(addresses.data(), instruction.bytes, sum);
-      } else {
-        add_shared(addresses.data(), instruction.bytes, sum);
+  for (const Space space : {Space::kGlobal, Space::kShared}) {
+    const auto add = space == Space::kGlobal ? add_global : add_shared;
+    for (const auto& [pc, instruction] : instructions_[static_cast<std::size_t>(space)]) {
+      Transactions& sum = traffic.of(space, instruction.is_write);
+      for (const Addresses& addresses : instruction.requests) {
+        ++sum.requests;
+        add(addresses.data(), instruction.bytes, sum);
       }
     }
   }

@@ -31,7 +31,7 @@ struct Traffic {
 /// each lane is one request.
 class WarpTraffic {
  public:
-  void clear() { instructions_.clear(); }
+  void clear() { *this = {}; }
   void record(int lane, Space space, bool is_write, std::uintptr_t address, std::size_t bytes,
               const void* pc);
   void add_to(Traffic& traffic) const;
@@ -39,13 +39,13 @@ class WarpTraffic {
  private:
   using Addresses = std::array<std::uintptr_t, 32>;  // 0: the lane had no part
   struct Instruction {
-    Space space{};
     bool is_write = false;
     std::size_t bytes = 0;
     std::array<std::uint32_t, 32> executions{};
     std::vector<Addresses> requests;
   };
-  std::unordered_map<const void*, Instruction> instructions_;
+  using Instructions = std::unordered_map<const void*, Instruction>;
+  std::array<Instructions, 2> instructions_;  // of each space: cp.async reads one, writes the other
 };
 
 }  // namespace simt
