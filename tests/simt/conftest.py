@@ -1,10 +1,11 @@
-"""A table of the traffic that the tests counted, at the end of the run."""
+"""A table of the traffic that the tests counted, at the end of the run; torch on one thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 
 from tests.simt.device import Traffic
 
@@ -13,6 +14,15 @@ TRAFFIC = pytest.StashKey[dict[str, Traffic]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TRAFFIC] = {}
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """The simulated device runs on one core, and what torch computes beside it is small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
