@@ -1,0 +1,193 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "attention/row_tile.cuh"
+#include "attention/split_plan.h"
+#include "common/cuda_prims.cuh"
+#include "common/last_block.cuh"
+
+// Partial results of attention: for each row the output over some keys, normalised, and the
+// base-2 logarithm of the sum of exponentials of its scores. A row without keys has 0 and -inf.
+namespace specbranch {
+
+inline constexpr float kLn2 = 0.693147180559945309f;
+inline constexpr float kLog2e = 1.442695040888963407f;
+
+/// What exponents are relative to: the largest, or 0 if all are -inf (their difference is NaN).
+__device__ inline float finite_base(float largest) { return largest == -INFINITY ? 0.0f : largest; }
+
+/// Partial results at equal distances, in shared or global memory.
+struct Partials {
+  float* out;  // rows of output, row_stride apart
+  float* lse;  // [rows]
+  std::int64_t out_stride;
+  std::int64_t lse_stride;
+  int row_stride;
+
+  __device__ Partials from(int first, int step) const {
+    return {out + first * out_stride, lse + first * lse_stride, step * out_stride,
+            step * lse_stride, row_stride};
+  }
+
+  /// Elements d to d + 3 of row r of the i-th.
+  __device__ float4 vector(int i, int r, int d) const {
+    const uint4 bits = load_16(out + i * out_stride + r * row_stride + d);
+    return reinterpret_cast<const float4&>(bits);
+  }
+
+  // A place for merged results: the first of these.
+  __device__ void store_lse(int r, float value) const { lse[r] = value; }
+  __device__ void store(int r, int d, float4 value) const {
+    store_16(out + r * row_stride + d, reinterpret_cast<const uint4&>(value));
+  }
+};
+
+/// The rows' place in the results of the op.
+template <class T>
+struct OutputRows {
+  const BranchAttentionParams& p;
+  const RowTile& rows;
+
+  __device__ void store_lse(int r, float value) const {
+    p.lse[rows.offset(r, p.lse_strides)] = value * kLn2;
+  }
+
+  __device__ T* at(int r, int d) const {
+    return static_cast<T*>(p.out) + rows.offset(r, p.out_strides) + d;
+  }
+};
+
+/// Elements one by one: rows of any alignment.
+template <class T>
+struct ElementOutput : OutputRows<T> {
+  __device__ void store(int r, int d, float4 value) const {
+    T* out = this->at(r, d);
+    out[0] = static_cast<T>(value.x);
+    out[1] = static_cast<T>(value.y);
+    out[2] = static_cast<T>(value.z);
+    out[3] = static_cast<T>(value.w);
+  }
+};
+
+/// Vectors of four 16-bit elements.
+template <class T>
+struct VectorOutput : OutputRows<T> {
+  __device__ void store(int r, int d, float4 value) const {
+    const std::uint64_t low = pack_pair<T>(value.x, value.y);
+    const std::uint64_t high = pack_pair<T>(value.z, value.w);
+    *reinterpret_cast<std::uint64_t*>(this->at(r, d)) = low | high << 32;
+  }
+};
+
+/// Shared memory of a merge.
+struct MergeScratch {
+  float weights[kMaxFanIn][kMaxTileRows];
+};
+
+/// Weights of a row's partial results, which sum to 1; returns the lse of all.
+__device__ inline float merge_weights(const Partials& partials, int n, int r,
+                                      MergeScratch& scratch) {
+  float largest = -INFINITY;
+  for (int i = 0; i < n; ++i) largest = fmaxf(largest, partials.lse[i * partials.lse_stride + r]);
+  const float base = finite_base(largest);
+  float sum = 0.0f;
+  for (int i = 0; i < n; ++i) sum += exp2f(partials.lse[i * partials.lse_stride + r] - base);
+  const float lse = base + log2f(sum);
+  for (int i = 0; i < n; ++i) {
+    const float part = partials.lse[i * partials.lse_stride + r];
+    scratch.weights[i][r] = part == -INFINITY ? 0.0f : exp2f(part - lse);
+  }
+  return lse;
+}
+
+/// Merges the first n partial results, in this order, into `to`, which may be the first of them.
+/// Call from all threads.
+template <class Destination>
+__device__ void merge(const Partials& partials, int n, int num_rows, int head_dim,
+                      MergeScratch& scratch, const Destination& to) {
+  for (int r = threadIdx.x; r < num_rows; r += blockDim.x) {
+    to.store_lse(r, merge_weights(partials, n, r, scratch));
+  }
+  __syncthreads();
+  const int vectors = head_dim / 4;
+  for (int item = threadIdx.x; item < num_rows * vectors; item += blockDim.x) {
+    const int r = item / vectors;
+    const int d = item % vectors * 4;
+    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 4
+    for (int i = 0; i < n; ++i) {
+      const float weight = scratch.weights[i][r];
+      const float4 part = partials.vector(i, r, d);
+      sum.x += weight * part.x;
+      sum.y += weight * part.y;
+      sum.z += weight * part.z;
+      sum.w += weight * part.w;
+    }
+    to.store(r, d, sum);
+  }
+}
+
+/// The partial results of a row tile's splits in the workspace, and the tickets of the blocks that
+/// leave them there.
+class SplitResults {
+ public:
+  __device__ explicit SplitResults(const BranchAttentionLaunch& launch)
+      : plan_(launch.plan), head_dim_(static_cast<int>(launch.params.head_dim)) {
+    const std::int64_t tile = std::int64_t{blockIdx.z} * plan_.row_tiles + blockIdx.x;
+    const std::int64_t stride = plan_.partial_size(head_dim_);
+    float* out = launch.params.workspace + launch.num_tickets + tile * plan_.max_splits * stride;
+    tickets_ =
+        reinterpret_cast<std::uint32_t*>(launch.params.workspace) + tile * plan_.tickets_per_tile();
+    partials_ = {out, out + plan_.tile.rows * head_dim_, stride, stride, head_dim_};
+  }
+
+  __device__ Partials of(int split) const { return partials_.from(split, 1); }
+
+  /// Merges the results of `count` splits, of which this block's is `split`, into `to`. Groups of
+  /// fan_in are merged first, each by the block that comes last in it, then the groups by the
+  /// block that comes last of all; the order of the sums does not depend on which blocks these are.
+  template <class Destination>
+  __device__ void merge_splits(int split, int count, int num_rows, MergeScratch& scratch,
+                               const Destination& to) const {
+    const int group = split / plan_.fan_in;
+    const int groups = ceil_divide(count, plan_.fan_in);
+    const int first = group * plan_.fan_in;
+    const int members = min(plan_.fan_in, count - first);
+    if (!is_last_block(tickets_ + 1 + group, members)) return;
+    const Partials own = partials_.from(first, 1);
+    if (groups == 1) {
+      merge(own, members, num_rows, head_dim_, scratch, to);
+      return;
+    }
+    merge(own, members, num_rows, head_dim_, scratch, own);
+    if (!is_last_block(tickets_, groups)) return;
+    merge(partials_.from(0, plan_.fan_in), groups, num_rows, head_dim_, scratch, to);
+  }
+
+ private:
+  const SplitPlan& plan_;
+  int head_dim_;
+  std::uint32_t* tickets_;
+  Partials partials_;
+};
+
+/// The last step of a block: its n partial results in shared memory become the op's results, or
+/// part of them.
+template <class Output>
+__device__ void finish(const BranchAttentionLaunch& launch, const RowTile& rows, int split_count,
+                       const Partials& partials, int n, MergeScratch& scratch,
+                       const Output& output) {
+  const int head_dim = static_cast<int>(launch.params.head_dim);
+  if (split_count == 1) {
+    merge(partials, n, rows.count, head_dim, scratch, output);
+    return;
+  }
+  const int split = blockIdx.y;
+  const SplitResults results(launch);
+  merge(partials, n, rows.count, head_dim, scratch, results.of(split));
+  results.merge_splits(split, split_count, rows.count, scratch, output);
+}
+
+}  // namespace specbranch

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "attention/params.h"
+#include "common/host_device.h"
+
+// How a CUDA launch of branch_attention divides its work. The query rows that share a KV head
+// (Q * group_size of them) are cut into row tiles, the keys of a request into splits; a block
+// takes one row tile and one split. The launch is sized by shapes and the device alone, so that it
+// can be replayed with other lengths; the splits of a request are cut by its own lengths, and
+// those that get no keys end at once.
+namespace specbranch {
+
+inline constexpr int kMaxTileRows = 64;
+inline constexpr int kMaxSplits = 64;
+inline constexpr int kMaxFanIn = 8;         // kMaxFanIn * kMaxFanIn >= kMaxSplits
+inline constexpr int kMinFanIn = 4;         // fewer are not worth a level of merging
+inline constexpr int kMinSplitTiles = 2;    // key tiles whose loads are under way from the start
+inline constexpr int kBlocksPerSm = 2;      // the one loads while the other computes
+inline constexpr int kTicketAlignment = 4;  // tickets come before vectors of 4 floats
+
+SPECBRANCH_HOST_DEVICE_INLINE int ceil_divide(int a, int b) { return (a + b - 1) / b; }
+
+/// Rows and keys that a block works on at once.
+struct TileShape {
+  int rows;
+  int keys;
+};
+
+inline constexpr int kWarps = 4;
+inline constexpr int kAttentionThreads = 32 * kWarps;
+inline constexpr TileShape kPlainTile{16, 32};
+
+/// The tile of the tensor-core kernels whose warps stand warps_m high, 16 rows each.
+constexpr TileShape mma_tile(int head_dim, int warps_m) {
+  return {16 * warps_m, std::max(16 * kWarps / warps_m, head_dim <= 128 ? 64 : 32)};
+}
+
+constexpr int mma_warps_m(int num_rows) {
+  if (num_rows <= 16) return 1;
+  return num_rows <= 32 ? 2 : 4;
+}
+
+/// Whether the tensor-core kernels take it: 16-bit elements in vectors of 16 bytes.
+inline bool uses_tensor_cores(const BranchAttentionParams& p) {
+  constexpr std::int64_t kVectorBytes = 16;
+  if (p.dtype == DType::kFloat32) return false;
+  const auto address = [](const void* data) { return reinterpret_cast<std::intptr_t>(data); };
+  const std::int64_t strides = p.q_strides.batch | p.q_strides.row | p.q_strides.head |
+                               p.k_strides.outer | p.k_strides.slot | p.k_strides.head |
+                               p.v_strides.outer | p.v_strides.slot | p.v_strides.head |
+                               p.out_strides.batch | p.out_strides.row | p.out_strides.head;
+  const std::int64_t bits =
+      address(p.q) | address(p.k_cache) | address(p.v_cache) | address(p.out) | 2 * strides;
+  return bits % kVectorBytes == 0;
+}
+
+struct SplitPlan {
+  int group_size;  // query heads of a KV head
+  int num_rows;    // of a KV head: Q * group_size
+  TileShape tile;
+  int row_tiles;
+  int max_splits;
+  int fan_in;  // partial results that one block merges
+
+  /// p.batch_size, p.num_rows and p.num_qo_heads are not 0.
+  SplitPlan(const BranchAttentionParams& p, int num_multiprocessors)
+      : group_size(static_cast<int>(p.num_qo_heads / p.num_kv_heads)),
+        num_rows(static_cast<int>(p.num_rows) * group_size),
+        tile(uses_tensor_cores(p) ? mma_tile(static_cast<int>(p.head_dim), mma_warps_m(num_rows))
+                                  : kPlainTile),
+        row_tiles(ceil_divide(num_rows, tile.rows)) {
+    const std::int64_t blocks = p.batch_size * p.num_kv_heads * row_tiles;
+    const std::int64_t useful = p.max_positions / (kMinSplitTiles * tile.keys);
+    max_splits =
+        static_cast<int>(std::clamp<std::int64_t>(kBlocksPerSm * num_multiprocessors / blocks, 1,
+                                                  std::clamp<std::int64_t>(useful, 1, kMaxSplits)));
+    fan_in = kMinFanIn;
+    while (fan_in * fan_in < max_splits) ++fan_in;
+  }
+
+  /// Blocks of a launch that differ in more than their split.
+  std::int64_t num_tiles(const BranchAttentionParams& p) const {
+    return p.batch_size * p.num_kv_heads * row_tiles;
+  }
+
+  /// Counters of arrived blocks: one for each first merge, one for the last.
+  SPECBRANCH_HOST_DEVICE_INLINE int tickets_per_tile() const {
+    return 1 + ceil_divide(max_splits, fan_in);
+  }
+
+  /// Words of the workspace that are zero before and after each launch. They come first.
+  std::int64_t num_tickets(const BranchAttentionParams& p) const {
+    if (max_splits == 1) return 0;
+    return (num_tiles(p) * tickets_per_tile() + kTicketAlignment - 1) / kTicketAlignment *
+           kTicketAlignment;
+  }
+
+  /// Floats of a partial result: rows of output, then an lse for each.
+  SPECBRANCH_HOST_DEVICE_INLINE std::int64_t partial_size(std::int64_t head_dim) const {
+    return tile.rows * (head_dim + 1);
+  }
+
+  std::int64_t workspace_size(const BranchAttentionParams& p) const {
+    if (max_splits == 1) return 0;
+    return num_tickets(p) + num_tiles(p) * max_splits * partial_size(p.head_dim);
+  }
+};
+
+/// The argument of the kernels.
+struct BranchAttentionLaunch {
+  BranchAttentionParams params;
+  SplitPlan plan;
+  std::int64_t num_tickets;
+};
+
+}  // namespace specbranch

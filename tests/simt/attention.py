@@ -1,0 +1,113 @@
+"""branch_attention on the simulated device."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from ctypes import c_float, c_int64, c_uint8, c_void_p
+
+import torch
+from torch import Tensor
+
+from tests.ops.cases import AttentionCase
+from tests.simt.device import Schedule, Traffic, device
+from tests.simt.params import BlockTable, KvStrides, integers, pointers
+
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+
+
+class RowStrides(ctypes.Structure):
+    _fields_ = integers("batch", "row", "head")
+
+    @classmethod
+    def of(cls, values: Tensor) -> RowStrides:
+        """values [B, Q, Hq, D] or [B, Q, Hq]"""
+        return cls(*values.stride()[:3])
+
+
+class BranchAttentionParams(ctypes.Structure):
+    _fields_ = [
+        ("dtype", c_uint8),
+        *pointers("q", "k_cache", "v_cache"),
+        ("q_strides", RowStrides),
+        ("k_strides", KvStrides),
+        ("v_strides", KvStrides),
+        ("block_table", BlockTable),
+        *pointers("context_lens", "n_nodes", "ancestor_mask"),
+        *integers("mask_batch_stride", "mask_row_stride", "batch_size", "num_rows"),
+        *integers("num_qo_heads", "num_kv_heads", "head_dim", "max_positions"),
+        ("scale", c_float),
+        ("softcap", c_float),
+        ("window", c_int64),
+        *pointers("out", "lse"),
+        ("out_strides", RowStrides),
+        ("lse_strides", RowStrides),
+        ("workspace", c_void_p),
+    ]
+
+    @classmethod
+    def of(cls, case: AttentionCase, out: Tensor, lse: Tensor) -> BranchAttentionParams:
+        page_size = case.k_cache.shape[1]
+        batch_size, num_rows, num_qo_heads, head_dim = case.q.shape
+        return cls(
+            DTYPES[case.q.dtype],
+            *(t.data_ptr() for t in (case.q, case.k_cache, case.v_cache)),
+            RowStrides.of(case.q),
+            KvStrides.of(case.k_cache),
+            KvStrides.of(case.v_cache),
+            BlockTable.of(case.block_table, page_size),
+            *(t.data_ptr() for t in (case.context_lens, case.n_nodes, case.ancestor_mask)),
+            *case.ancestor_mask.stride()[:2],
+            *(batch_size, num_rows, num_qo_heads, case.k_cache.shape[2], head_dim),
+            case.block_table.shape[1] * page_size,
+            *(case.scale, case.softcap, case.window),
+            *(out.data_ptr(), lse.data_ptr()),
+            RowStrides.of(out),
+            RowStrides.of(lse),
+        )
+
+
+class Launch:
+    """A launch whose inputs may be overwritten, and which may be repeated, as a CUDA graph."""
+
+    def __init__(self, case: AttentionCase, num_multiprocessors: int) -> None:
+        self._device = device("branch_attention")
+        self._device.reset()
+        self.case = AttentionCase(
+            **{
+                name: self._device.place(value, name) if isinstance(value, Tensor) else value
+                for name, value in vars(case).items()
+            }
+        )
+        out = torch.full(case.q.shape, math.nan, dtype=case.q.dtype)
+        self.out = self._device.place(out, "out", writable=True)
+        self.lse = self._device.place(torch.full(out.shape[:-1], math.nan), "lse", writable=True)
+        self._params = BranchAttentionParams.of(self.case, self.out, self.lse)
+        self._num_multiprocessors = num_multiprocessors
+
+        sizes = (ctypes.c_long * 3)()
+        self._call("branch_attention_plan", sizes)
+        size, self._num_tickets, self.max_splits = sizes
+        workspace = torch.full((size,), math.nan)
+        workspace[: self._num_tickets] = 0
+        self._workspace = self._device.place(workspace, "workspace", writable=True)
+        self._params.workspace = self._workspace.data_ptr()
+
+    def run(self, schedule: Schedule) -> tuple[Tensor, Tensor]:
+        """out, lse"""
+        for result in (self.out, self.lse):
+            result.fill_(math.nan)
+        self._device.set_schedule(schedule)
+        self._call("branch_attention")
+        assert (self._workspace[: self._num_tickets].view(torch.int32) == 0).all()
+        return self.out.clone(), self.lse.clone()
+
+    def count(self) -> Traffic:
+        """The transactions of one run."""
+        counted: list[Traffic] = []
+        with self._device.counting(counted):
+            self.run(Schedule())
+        return counted[0]
+
+    def _call(self, function: str, *arguments: ctypes.Array) -> None:
+        self._device.call(function, self._params, self._num_multiprocessors, *arguments)

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from specbranch import reference
+from tests.ops.cases import (
+    DTYPES,
+    AttentionCase,
+    attention_cases,
+    int32,
+    random_pages,
+    random_parents,
+)
+from tests.simt.attention import Launch
+from tests.simt.device import SCHEDULES, Order, Schedule
+
+# Weights are rounded to the dtype of the values before they are multiplied, so the error of a
+# result is relative to the values, not to the result.
+ROUNDING = {torch.float32: 2e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}
+
+CONCURRENT = [
+    Schedule(Order.RANDOM, seed=seed, resident_blocks=4, shuffle_blocks=True) for seed in range(4)
+]
+
+
+def assert_matches_reference(case: AttentionCase, out: Tensor, lse: Tensor) -> None:
+    expected_out, expected_lse = reference.branch_attention(*case.arguments())
+    rounding = ROUNDING[out.dtype]
+    largest_value = case.v_cache.nan_to_num(0, 0, 0).abs().max().item()
+    torch.testing.assert_close(
+        out.double(), expected_out, rtol=rounding, atol=max(2e-5, rounding / 2 * largest_value)
+    )
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=2e-5)
+
+
+@settings(max_examples=40)
+@given(case=attention_cases(), schedule=st.sampled_from(SCHEDULES))
+def test_equals_reference_and_ignores_what_no_row_sees(case, schedule):
+    launch = Launch(case, num_multiprocessors=8)
+    assert_matches_reference(launch.case, *launch.run(schedule))
+
+
+def make_case(
+    dtype: torch.dtype,
+    *,
+    contexts: tuple[int, ...],
+    nodes: tuple[int, ...],
+    rows: int,
+    heads: tuple[int, int] = (4, 2),
+    head_dim: int = 64,
+    page_size: int = 16,
+    softcap: float = 0.0,
+    window: int = 0,
+    seed: int = 0,
+) -> AttentionCase:
+    """Requests with room for `contexts`, of which they may use less."""
+    generator = torch.Generator().manual_seed(seed)
+    size = max(rows, *nodes)
+    pages = random_pages(
+        [c + n for c, n in zip(contexts, nodes, strict=True)], page_size, generator
+    )
+    parents = torch.stack([random_parents(n, size, generator) for n in nodes])
+    mask, _ = reference.tree_mask(parents, int32(nodes))
+    cache = (pages.n_pages, page_size, heads[1], head_dim)
+    return AttentionCase(
+        q=torch.randn(len(nodes), rows, heads[0], head_dim, generator=generator).to(dtype),
+        k_cache=torch.randn(cache, generator=generator).to(dtype),
+        v_cache=torch.randn(cache, generator=generator).to(dtype),
+        block_table=pages.block_table,
+        context_lens=int32(contexts),
+        n_nodes=int32(nodes),
+        ancestor_mask=mask[:, :rows].contiguous(),
+        scale=head_dim**-0.5,
+        softcap=softcap,
+        window=window,
+    )
+
+
+@settings(max_examples=25)
+@given(
+    dtype=st.sampled_from([torch.bfloat16, torch.float16]),
+    contexts=st.lists(st.sampled_from([1, 64, 65, 513, 1100]), min_size=1, max_size=2).map(tuple),
+    rows=st.sampled_from([1, 3, 8, 17, 33]),
+    heads=st.sampled_from([(1, 1), (4, 1), (4, 2), (8, 1)]),
+    head_dim=st.sampled_from([8, 64, 96, 128, 192, 256]),
+    page_size=st.sampled_from([1, 8, 64, 2048]),
+    softcap=st.sampled_from([0.0, 0.0, 20.0]),
+    window=st.sampled_from([0, 0, 5, 100]),
+    num_multiprocessors=st.sampled_from([1, 40, 132]),
+    schedule=st.sampled_from(CONCURRENT),
+    data=st.data(),
+)
+def test_splits_are_merged_in_the_launch_and_lengths_may_change_between_replays(
+    contexts, rows, num_multiprocessors, schedule, data, **shape
+):
+    nodes = tuple(data.draw(st.integers(0, rows)) for _ in contexts)
+    case = make_case(contexts=contexts, nodes=nodes, rows=rows, **shape)
+    launch = Launch(case, num_multiprocessors)
+    assert_matches_reference(launch.case, *launch.run(schedule))
+    for b, context in enumerate(contexts):
+        launch.case.context_lens[b] = data.draw(st.integers(0, context))
+    assert_matches_reference(launch.case, *launch.run(schedule))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_two_levels_of_merging_give_the_same_bits_in_every_order(dtype):
+    case = make_case(dtype, contexts=(1300,), nodes=(3,), rows=3, heads=(2, 1))
+    launch = Launch(case, num_multiprocessors=132)
+    assert launch.max_splits > 4
+    results = [launch.run(schedule) for schedule in (*SCHEDULES, *CONCURRENT)]
+    assert_matches_reference(launch.case, *results[0])
+    for out, lse in results:
+        torch.testing.assert_close(out, results[0][0], rtol=0, atol=0)
+        torch.testing.assert_close(lse, results[0][1], rtol=0, atol=0)
+
+
+def test_a_result_does_not_depend_on_other_requests():
+    shape = {"rows": 8, "head_dim": 128, "nodes": (8, 8)}
+    case = make_case(torch.bfloat16, contexts=(700, 700), **shape)
+    launch = Launch(case, num_multiprocessors=40)
+    out, lse = launch.run(Schedule())
+    launch.case.context_lens[1] = 33
+    launch.case.q[1] = 7
+    other_out, other_lse = launch.run(Schedule())
+    torch.testing.assert_close(other_out[0], out[0], rtol=0, atol=0)
+    torch.testing.assert_close(other_lse[0], lse[0], rtol=0, atol=0)
+    assert not torch.equal(other_out[1], out[1])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("rows", "head_dim"), [(4, 256), (12, 64), (30, 96)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_value_reaches_the_rows_that_see_it_and_no_others(dtype, rows, head_dim, value):
+    case = make_case(
+        dtype, contexts=(70, 3), nodes=(rows, rows), rows=rows, head_dim=head_dim, page_size=8
+    )
+    clean, clean_lse = Launch(case, num_multiprocessors=8).run(Schedule())
+    node = 2
+    for b, context in enumerate(case.context_lens.tolist()):
+        page = case.block_table[b, (context + node) // 8]
+        case.v_cache[page, (context + node) % 8, :, 1::2] = value
+    launch = Launch(case, num_multiprocessors=8)
+    out, lse = launch.run(Schedule())
+    sees = (case.ancestor_mask[:, :, 0] >> node & 1).bool()
+    assert sees.any()
+    torch.testing.assert_close(out[~sees], clean[~sees], rtol=0, atol=0)
+    torch.testing.assert_close(lse, clean_lse, rtol=0, atol=0)
+    expected = torch.full_like(out[sees][..., 1::2], value)
+    torch.testing.assert_close(out[sees][..., 1::2], expected, equal_nan=True)
+    torch.testing.assert_close(out[sees][..., ::2], clean[sees][..., ::2], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("rows", "head_dim"), [(4, 64), (8, 128), (16, 96), (8, 256)])
+def test_the_context_is_read_once_in_whole_sectors(rows, head_dim, report_traffic):
+    context = 512
+    case = make_case(
+        torch.bfloat16,
+        contexts=(context,),
+        nodes=(rows,),
+        rows=rows,
+        heads=(4, 1),
+        head_dim=head_dim,
+    )
+    launch = Launch(case, num_multiprocessors=1)
+    traffic = launch.count()
+    report_traffic(f"branch_attention, {4 * rows} rows, head_dim {head_dim}", traffic)
+    keys_and_values = 2 * (context + rows) * head_dim * 2
+    queries_and_partial_results = launch.max_splits * 4 * rows * head_dim * (2 + 4)
+    sectors = (keys_and_values + queries_and_partial_results) / 32
+    assert sectors < traffic.global_reads.transactions < 1.05 * sectors
+    assert traffic.global_writes.excess < 1.1
+    assert traffic.shared_reads.excess < 1.01
+    assert traffic.shared_writes.excess < 1.5  # a row of 96 elements ends within a pass
