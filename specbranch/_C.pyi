@@ -73,7 +73,14 @@ def branch_attention_out(
     out: Tensor,
     lse: Tensor,
     workspace: Tensor | None = None,
-) -> None: ...
+) -> None:
+    """branch_attention into given tensors.
+
+    workspace: float32 scratch of any size that suffices; nothing is allocated where it is given.
+    On CUDA it is filled with zeros before its first use, and then serves any number of calls of
+    the same shapes, one after the other.
+    """
+
 def compact_kv_(
     k_caches: list[Tensor],
     v_caches: list[Tensor],

@@ -12,18 +12,26 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from specbranch.engine import Chunk as Chunk
     from specbranch.engine import Engine as Engine
     from specbranch.engine import Generation as Generation
+    from specbranch.engine import GenerationStream as GenerationStream
     from specbranch.info import build_info as build_info
+    from specbranch.lanes import LaneError as LaneError
     from specbranch.models.pair import ModelPair as ModelPair
     from specbranch.models.pair import load_pair as load_pair
+    from specbranch.policies import Policy as Policy
     from specbranch.policies import make_policy as make_policy
     from specbranch.sampling import SamplingParams as SamplingParams
 
 _HOME = {
+    "Chunk": "specbranch.engine",
     "Engine": "specbranch.engine",
     "Generation": "specbranch.engine",
+    "GenerationStream": "specbranch.engine",
+    "LaneError": "specbranch.lanes",
     "ModelPair": "specbranch.models.pair",
+    "Policy": "specbranch.policies",
     "SamplingParams": "specbranch.sampling",
     "build_info": "specbranch.info",
     "load_pair": "specbranch.models.pair",

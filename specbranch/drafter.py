@@ -100,12 +100,15 @@ class Drafter:
 
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
         position = len(self._committed)
+        known = self._runner.vocab_size
         positions = [position + node.depth for node in nodes]
         seeds = [self._next_seed() for _ in nodes]
         catch_up: Sequence[int] = ()
         if nodes[0].parent is None:
             catch_up = self._committed[self._runner.context_len : -1]
-        tokens = [node.token for node in nodes]
+        # A token beyond a narrower draft's vocabulary becomes some other: a worse guess, no error.
+        tokens = [node.token % known for node in nodes]
+        catch_up = [token % known for token in catch_up]
         parents = [node.parent.slot if node.parent else -1 for node in nodes]
 
         def step() -> DraftRows:

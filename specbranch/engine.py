@@ -52,7 +52,12 @@ class GenerationStream:
         self.generation: Generation | None = None
 
     def __iter__(self) -> Iterator[Chunk]:
-        self.generation = yield from self._rounds
+        generation = yield from self._rounds
+        self.generation = self.generation or generation
+
+    def close(self) -> None:
+        """End the request where it is."""
+        self._rounds.close()
 
 
 class Engine:
@@ -83,13 +88,15 @@ class Engine:
         self._verifier = Verifier(target, self.lanes.target)
         self._drafter = Drafter(draft, self.lanes.draft, policy.max_fan, target.vocab_size)
         self._lock = threading.Lock()
+        self._closed = False
 
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation:
         """Generate to the end.
 
-        prompt: text, chat messages, or token ids. Raises ValueError for a prompt that is empty or,
-        with max_new_tokens, longer than the engine holds; LaneError if a model fails;
-        RuntimeError while another request is running.
+        prompt: text, chat messages, or token ids; see ModelPair.encode. Raises ValueError for a
+        prompt that is empty, holds ids outside the vocabulary or, with max_new_tokens, is longer
+        than the engine holds; LaneError if a model fails or its logits decide nothing (NaN);
+        RuntimeError while another request is running and after close.
         """
         stream = self.stream(prompt, params)
         for _ in stream:
@@ -102,11 +109,17 @@ class Engine:
         chunk asked for, and ends with the last one, or when the stream is dropped."""
         params = params or SamplingParams()
         token_ids = self.pair.encode(prompt)
-        self._require_room(token_ids, params)
+        self._require_servable(token_ids, params)
         return GenerationStream(self._run(token_ids, params))
 
     def close(self) -> None:
-        """Give back the lanes that the engine made for itself."""
+        """Take no more requests, and give back the lanes that the engine made for itself.
+
+        Raises RuntimeError while a request is running.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("the engine is busy: close its stream first")
+        self._closed = True
         if self._owns_lanes:
             self.lanes.close()
 
@@ -121,9 +134,17 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _require_room(self, prompt: Sequence[int], params: SamplingParams) -> None:
+    def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
+        if self._closed:
+            raise RuntimeError("the engine is closed")
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
+        vocab_size = self._verifier.vocab_size
+        if not 0 <= min(prompt) <= max(prompt) < vocab_size:
+            raise ValueError(
+                f"prompt: expected token ids from 0 to {vocab_size - 1}, "
+                f"got {min(prompt)} to {max(prompt)}"
+            )
         if len(prompt) + params.max_new_tokens > self.max_len:
             raise ValueError(
                 f"max_new_tokens: expected prompt and output to fit {self.max_len} tokens, "
@@ -140,6 +161,7 @@ class Engine:
                 params.stop,
                 params.max_new_tokens,
             )
+            self.lanes.drain()  # an interrupted request may have left work behind
             trace = self.lanes.begin()
             loop = RoundLoop(self._drafter, self._verifier, self.policy, self.lanes, committer)
             try:

@@ -11,7 +11,7 @@ from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.stopping import Committer
 from specbranch.trace import Trace
-from specbranch.tree import Node, SpeculationTree, require_connected
+from specbranch.tree import Node, SpeculationTree, require_connected, require_growable
 from specbranch.verifier import Verifier, Walk
 
 RECENT_SPANS = 32  # how far back the measured cost ratio looks
@@ -64,7 +64,8 @@ class RoundLoop:
         step = 0
         while forward is None or not forward.done():
             wanted = self._policy.grow(self._tree, forward is not None, step)
-            nodes = [node for node in wanted if node.expandable][: self._drafter.free_slots]
+            require_growable(self._tree.root, wanted)
+            nodes = [node for node in wanted if not node.terminal][: self._drafter.free_slots]
             if not nodes:
                 return
             self._drafter.expand(nodes, self._policy.fan, self._ends)
@@ -88,7 +89,7 @@ class RoundLoop:
         self.stats.tokens += len(tokens)
         self.stats.target_forwards += 1
         self.stats.accepted_lengths.append(len(tokens))
-        self.stats.count_walk(path, winner)
+        self.stats.count_walk(path, winner, len(tokens))
         if self._committer.finish_reason is None:
             rolled_back = self._verifier.commit(rows, path)
             self._drafter.commit(path, winner)

@@ -66,14 +66,19 @@ class Stats:
         discarded = self.discarded_main + self.discarded_branch
         return _ratio(discarded, discarded + self.accepted_main + self.accepted_branch)
 
-    def count_walk(self, path: Sequence[Node], winner: Node | None) -> None:
-        """Count a verified walk: the path from the root, and the guess that ended it, if any."""
+    def count_walk(self, path: Sequence[Node], winner: Node | None, committed: int) -> None:
+        """Count a verified walk: the path from the root, and the guess that ended it, if any.
+
+        committed: tokens of the walk that were committed, fewer than its length where one of them
+            ended the request; guesses beyond it count as neither accepted nor tested.
+        """
+        path, reached_by = path[: committed + 1], [*path[1:], winner][:committed]
         self.hits += winner is not None
-        for node, reached in zip(path, [*path[1:], winner], strict=True):
+        for node, reached in zip(path, reached_by, strict=False):
             if node.children:
                 self.tested += 1
                 self.tested_accepted += reached is node.children[0]
-        for node in (*path[1:], *([winner] if winner else ())):
+        for node in filter(None, reached_by):
             if node.on_main_line:
                 self.accepted_main += 1
             else:

@@ -96,6 +96,22 @@ class SpeculationTree:
         return dropped
 
 
+def require_growable(root: Node, nodes: Sequence[Node]) -> None:
+    """Raise ValueError unless `nodes` are distinct, unexpanded and each below an expanded parent
+    of the tree at `root`, or the root itself."""
+    for node in nodes:
+        top = node
+        while top.parent is not None:
+            top = top.parent
+        if top is not root or node.expanded or (node.parent and not node.parent.expanded):
+            raise ValueError(
+                f"grow: expected unexpanded nodes of the tree whose parents are expanded, "
+                f"got token {node.token} at depth {node.depth}"
+            )
+    if len({id(node) for node in nodes}) < len(nodes):
+        raise ValueError("grow: expected distinct nodes, got one twice")
+
+
 def require_connected(root: Node, nodes: Sequence[Node]) -> None:
     """Raise ValueError unless `nodes` is a subtree at `root`, parents before children."""
     if not nodes or nodes[0] is not root:

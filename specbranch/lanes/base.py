@@ -84,8 +84,10 @@ class Lanes(ABC):
 
     def drain(self) -> None:
         """Wait until both lanes are idle."""
-        self.draft.drain()
-        self.target.drain()
+        try:
+            self.draft.drain()
+        finally:
+            self.target.drain()
 
     def close(self) -> None:
         """Give back what the lanes hold. They cannot be used afterwards."""

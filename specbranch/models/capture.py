@@ -9,14 +9,18 @@ are those of the eager forward, in the same order, so the results are the same t
 
 from __future__ import annotations
 
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.jit._fuser import optimized_execution
-from torch.jit._trace import TracerWarning
+from torch.jit import TracerWarning, optimized_execution  # type: ignore[attr-defined]
+
+# Catching warnings and torch's bookkeeping of a recording are global to the process.
+_one_at_a_time = threading.Lock()
 
 TORCH_FOLDER = Path(torch.__file__).parent
 
@@ -24,14 +28,19 @@ TORCH_FOLDER = Path(torch.__file__).parent
 def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Tensor] | None:
     """Records `forward` as it runs on `inputs`, for any number of rows.
 
-    Returns None if it cannot be replayed: its Python looks at tensors' values, so that what it does
-    next time may differ from what was recorded.
+    What is put on the model later, such as hooks or adapters, is not seen by a replay.
+
+    Returns None if it cannot be recorded, or if its Python looks at tensors' values, so that what
+    it does next time may differ from what was recorded.
     """
-    with warnings.catch_warnings(record=True) as caught, optimized_execution(False):
+    if sys.version_info >= (3, 14):  # where torch.jit does not work
+        return None
+    with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            trace = torch.jit.trace(forward, inputs, check_trace=False)
-        except RuntimeError:
+            with optimized_execution(False):
+                trace = torch.jit.trace(forward, inputs, check_trace=False)
+        except Exception:  # the eager forward will raise what is not about recording
             return None
     if _looks_at_values(caught):
         return None

@@ -96,6 +96,9 @@ def load_pair(
 ) -> ModelPair:
     """Loads both models and checks that they can work together.
 
+    On CPU the models' linear layers are laid out for skinny products (see ``prepack``): they then
+    have no state dict to save and cannot move to another device or dtype.
+
     Args:
         target: a hub id, a local folder, a ``.gguf`` file, or ``builtin:smollm2``.
         draft: the same, or ``self:int4`` / ``self:int8``, the target's own weights quantised

@@ -18,7 +18,7 @@ class BestFirst(Policy):
 
     While the target is idle it grows only as long as that pays: a further draft step delays the
     target by 1 / cost_ratio of a forward, and must add more than that share of the round's
-    expected tokens. cost_ratio is T_target / T_draft, replaced by what is measured.
+    expected tokens. cost_ratio is T_target / T_draft to begin with, then what is measured.
     """
 
     name = "bestfirst"
@@ -39,7 +39,11 @@ class BestFirst(Policy):
         self.rows_target = rows_target
         self.max_fan = fan
         self.min_estimate = min_estimate
-        self.cost_ratio = cost_ratio
+        self.initial_cost_ratio = cost_ratio
+        self.begin()
+
+    def begin(self) -> None:
+        self.cost_ratio = self.initial_cost_ratio
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         best = self._worthwhile(_likeliest(tree.frontier(), self.rows_draft))

@@ -174,6 +174,11 @@ def test_best_first_drafts_before_the_target_only_when_that_pays():
     assert Draft(dear).grow(busy=False) == []
     for _ in range(50):
         dear.observe(outcome(hit=True))
+    assert dear.cost_ratio > 4.9
+    dear.begin()
+    assert dear.cost_ratio == 0.5
+    for _ in range(50):
+        dear.observe(outcome(hit=True))
     assert dear.cost_ratio == pytest.approx(5.0, abs=0.1)
 
 
