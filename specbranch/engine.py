@@ -7,8 +7,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-import torch
-
 from specbranch.drafter import Drafter
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
 from specbranch.loop import RoundLoop
@@ -80,7 +78,7 @@ class Engine:
     ) -> None:
         self.pair = pair
         self.policy = policy
-        self.lanes = lanes or default_lanes(pair.device, policy)
+        self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         target = ModelRunner(pair.target, max_len=max_len, max_nodes=max_nodes)
         draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
@@ -187,8 +185,8 @@ class Engine:
             self._lock.release()
 
 
-def default_lanes(device: torch.device, policy: Policy) -> Lanes:
+def default_lanes(pair: ModelPair, policy: Policy) -> Lanes:
     """Streams on a GPU; on a CPU disjoint cores for a policy that overlaps, else all by turns."""
-    if device.type == "cuda":
-        return StreamLanes(device, device)
+    if pair.device.type == "cuda":
+        return StreamLanes(pair.draft.device, pair.target.device)
     return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()

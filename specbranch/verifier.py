@@ -84,7 +84,7 @@ class Verifier:
             *self._filters,
             self._seed,
             self._int(position),
-            laws,
+            None if laws is None else laws.to(logits.device),
             torch.tensor([[node.draw for node in nodes]], dtype=torch.uint8, device=logits.device)
             if laws is not None
             else None,

@@ -62,7 +62,7 @@ class Session:
         if self.costs is not None:
             return VirtualLanes(self.costs)
         if draft is None and target is None:
-            return default_lanes(self.pair.device, policy)
+            return default_lanes(self.pair, policy)
         if self.pair.device.type != "cpu":
             raise ValueError("threads: expected none for lanes that are CUDA streams")
         cores = len(os.sched_getaffinity(0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +16,20 @@ from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
+
+
+def _cores_by_neighbours() -> list[int]:
+    """The cores this process may use, hardware threads of one core side by side, so that disjoint
+    lanes do not share a core's execution units unless they must."""
+
+    def first_sibling(core: int) -> int:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        try:
+            return int(re.split("[,-]", siblings.read_text())[0])
+        except (OSError, ValueError):
+            return core
+
+    return sorted(os.sched_getaffinity(0), key=lambda core: (first_sibling(core), core))
 
 
 class ThreadLane(Lane):
@@ -67,7 +83,7 @@ class ThreadLanes(Lanes):
     target: ThreadLane
 
     def __init__(self, draft_threads: int, target_threads: int) -> None:
-        cores = sorted(os.sched_getaffinity(0))
+        cores = _cores_by_neighbours()
         for name, threads in (("draft_threads", draft_threads), ("target_threads", target_threads)):
             if not 1 <= threads <= len(cores):
                 raise ValueError(f"{name}: expected 1 to {len(cores)} cores, got {threads}")

@@ -48,7 +48,7 @@ class ModelPair:
 
     @property
     def device(self) -> torch.device:
-        """Of both models."""
+        """Of the target; the draft may be on another."""
         return self.target.device
 
     @property
@@ -92,6 +92,7 @@ def load_pair(
     draft: str = "self:int4",
     *,
     device: str | torch.device = "cpu",
+    draft_device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
 ) -> ModelPair:
     """Loads both models and checks that they can work together.
@@ -104,6 +105,7 @@ def load_pair(
         draft: the same, or ``self:int4`` / ``self:int8``, the target's own weights quantised
             (on cpu only).
         device: ``cpu`` or ``cuda[:n]``.
+        draft_device: of the draft, the same by default; another GPU, say.
         dtype: ``float32``, ``bfloat16`` or ``float16``; a quantised draft computes in bfloat16.
 
     Raises:
@@ -116,11 +118,12 @@ def load_pair(
     if draft.startswith("self:"):
         draft_model = quantized_draft(target_model, draft.removeprefix("self:"))
     else:
-        draft_model, draft_tokenizer = _load("draft", draft, on_device, in_dtype)
+        beside = on_device if draft_device is None else _check_device(draft_device)
+        draft_model, draft_tokenizer = _load("draft", draft, beside, in_dtype)
         _check_same_vocabulary(tokenizer, draft_tokenizer)
-    if on_device.type == "cpu":
-        pack_linears(target_model)
-        pack_linears(draft_model)
+    for model in (target_model, draft_model):
+        if model.device.type == "cpu":
+            pack_linears(model)
     return ModelPair(
         target=target_model,
         draft=draft_model,
@@ -177,6 +180,8 @@ def _load(
     except OSError as error:
         raise ValueError(f"{role}: cannot load {name!r}: {error}") from error
     kv_shape(model)
+    if not tokenizer.is_fast:
+        raise ValueError(f"{role}: expected a fast tokenizer, got {type(tokenizer).__name__}")
     return model.to(device).eval().requires_grad_(False), tokenizer
 
 

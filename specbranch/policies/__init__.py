@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from specbranch.policies.adaedl import AdaEDL
@@ -21,10 +22,15 @@ POLICIES: dict[str, type[Policy]] = {
 def make_policy(name: str, **options: Any) -> Policy:
     """The policy called `name` (ar, sps, adaedl, pearl, specbranch, bestfirst).
 
-    Raises ValueError for an unknown name.
+    options: the constructor's. Raises ValueError for an unknown name or option, and for a value
+    that the policy refuses.
     """
     if name not in POLICIES:
         raise ValueError(f"method: expected one of {', '.join(POLICIES)}, got {name!r}")
+    known = inspect.signature(POLICIES[name]).parameters
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{option}: expected an option of {name} ({', '.join(known)})")
     return POLICIES[name](**options)
 
 
