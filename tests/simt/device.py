@@ -129,11 +129,11 @@ class Device:
     @contextmanager
     def counting(self, traffic: list[Traffic]) -> Iterator[None]:
         """Appends the traffic of the launches inside."""
-        self._library.simt_set_tracing(1, 1)
+        self._library.simt_count_traffic(1)
         try:
             yield
         finally:
-            self._library.simt_set_tracing(1, 0)
+            self._library.simt_count_traffic(0)
             numbers = (ctypes.c_long * 12)()
             self._library.simt_take_traffic(numbers)
             traffic.append(Traffic(*(Transactions(*numbers[i : i + 3]) for i in (0, 3, 6, 9))))

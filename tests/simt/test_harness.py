@@ -1,11 +1,11 @@
-"""What the simulated device computes and counts, against NumPy-like arithmetic by hand."""
+"""What the simulated device computes and counts, against the same by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from tests.simt.device import SCHEDULES, KernelError, Schedule, Traffic, device
+from tests.simt.device import SCHEDULES, KernelError, Order, Schedule, Traffic, device
 
 
 @pytest.fixture(params=SCHEDULES, ids=lambda s: s.order.name)
@@ -53,6 +53,29 @@ def test_the_last_block_sees_what_all_wrote(simulated, size):
     out = simulated.place(torch.zeros(1, dtype=torch.int32), "out", writable=True)
     simulated.call("sum", simulated.place(values, "in"), size, partial, ticket, out)
     assert out.item() == values.sum()
+
+
+def arrivals(schedule: Schedule) -> list[int]:
+    simulated = device("primitives")
+    simulated.reset()
+    simulated.set_schedule(schedule)
+    ticket = simulated.place(torch.zeros(1, dtype=torch.int32), "ticket", writable=True)
+    places = simulated.place(torch.zeros(8, dtype=torch.int32), "places", writable=True)
+    simulated.call("arrivals", 8, ticket, places)
+    return places.tolist()
+
+
+def test_blocks_overtake_each_other():
+    in_order = list(range(8))
+    assert arrivals(Schedule()) == in_order
+    assert arrivals(Schedule(resident_blocks=8)) == in_order
+    seen = {
+        tuple(arrivals(Schedule(order, seed, resident_blocks=8, shuffle_blocks=True)))
+        for order in Order
+        for seed in range(3)
+    }
+    assert all(sorted(places) == in_order for places in seen)
+    assert len(seen) > 3
 
 
 def test_shared_memory_starts_as_nan(simulated):

@@ -57,7 +57,6 @@ void finish_collective(Block& block, const Thread& last) {
 }
 
 struct Shuffle {
-  std::size_t bytes;
   int source;
   std::uint64_t in;
   std::uint64_t out;
@@ -176,7 +175,7 @@ void sync_warp(unsigned mask, const Location& where) {
 }
 
 void shuffle(unsigned mask, void* value, std::size_t bytes, int source, const Location& where) {
-  Shuffle mine{bytes, source, 0, 0};
+  Shuffle mine{source, 0, 0};
   std::memcpy(&mine.in, value, bytes);
   collective(mask, combine_shuffles, &mine, where);
   std::memcpy(value, &mine.out, bytes);

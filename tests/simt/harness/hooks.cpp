@@ -5,11 +5,7 @@
 
 #define SIMT_HOOK extern "C" __attribute__((used)) void
 
-namespace {
-
-#define SIMT_PC __builtin_extract_return_addr(__builtin_return_address(0))
-
-}  // namespace
+#define SIMT_PC __builtin_return_address(0)  // just after the access
 
 #define SIMT_HOOKS(bytes)                                                                          \
   SIMT_HOOK __tsan_read##bytes(void* address) { simt::on_access(address, bytes, false, SIMT_PC); } \

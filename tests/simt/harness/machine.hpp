@@ -82,7 +82,7 @@ struct Schedule {
   Order order = Order::kForward;      // of the threads of a block
   std::uint32_t seed = 0;             // of what is random
   int resident_blocks = 1;            // blocks that run at the same time
-  bool shuffle_blocks = false;        // start blocks in a random order
+  bool shuffle_blocks = false;        // random order of starts, and random paces
   bool late_copies = true;            // cp.async at its wait, or else at once
   std::size_t shared_limit = 232448;  // bytes of shared memory that a block may have
 };

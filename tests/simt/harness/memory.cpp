@@ -19,8 +19,7 @@ struct Buffer {
 };
 
 std::map<std::uintptr_t, Buffer> buffers;  // by their first address
-bool trace_races = true;
-bool trace_traffic = false;
+bool counting = false;
 Traffic traffic;
 
 Buffer* last_buffer_from(std::uintptr_t address) {
@@ -79,10 +78,7 @@ void add_buffer(void* data, std::size_t bytes, const char* name, bool writable) 
 
 void clear_buffers() { buffers.clear(); }
 
-void set_tracing(bool races, bool traffic_too) {
-  trace_races = races;
-  trace_traffic = traffic_too;
-}
+void count_traffic(bool on) { counting = on; }
 
 void forget_accesses() {
   for (auto& [begin, buffer] : buffers) buffer.shadow.forget();
@@ -94,10 +90,8 @@ void on_access(const void* pointer, std::size_t bytes, bool is_write, const void
   if (running.thread->fiber.owns(address) || in_image(address)) return;
   check_aligned(address, bytes, is_write, pc);
   const Place place = find(address, bytes, is_write, pc);
-  if (trace_races && place.shadow != nullptr) {
-    place.shadow->record(place.offset, bytes, is_write, pc);
-  }
-  if (trace_traffic) {
+  if (place.shadow != nullptr) place.shadow->record(place.offset, bytes, is_write, pc);
+  if (counting) {
     const Thread& thread = *running.thread;
     running.block->warps[thread.warp].traffic.record(thread.lane, place.space, is_write, address,
                                                      bytes, pc);
@@ -111,7 +105,7 @@ void require_writable(const void* pointer, std::size_t bytes, const void* pc) {
 void on_arrival(const void* shared, std::size_t bytes, const void* pc) {
   const auto address = reinterpret_cast<std::uintptr_t>(shared);
   const SharedMemory::Place place = running.block->shared.find(address, bytes);
-  if (trace_races) place.shadow->record(place.offset, bytes, true, pc);
+  place.shadow->record(place.offset, bytes, true, pc);
 }
 
 void add_traffic(const WarpTraffic& warp) { warp.add_to(traffic); }

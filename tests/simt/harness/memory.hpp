@@ -12,8 +12,8 @@ namespace simt {
 void add_buffer(void* data, std::size_t bytes, const char* name, bool writable);
 void clear_buffers();
 
-/// Whether accesses are checked for races and counted; bounds are always checked.
-void set_tracing(bool races, bool traffic);
+/// Whether accesses are counted, from now on. Bounds and races are always checked.
+void count_traffic(bool on);
 
 /// For the start of a launch.
 void forget_accesses();

@@ -133,7 +133,7 @@ void retire(const Block& block) {
   for (const Warp& warp : block.warps) add_traffic(warp.traffic);
 }
 
-/// Keeps as many blocks under way as may be resident, a pass of each in turn.
+/// Keeps as many blocks under way as may be resident, a pass of one after a pass of another.
 void run_blocks(const std::vector<int>& order, std::size_t shared_bytes) {
   std::size_t next = 0;
   std::vector<Block*> resident;
@@ -145,10 +145,8 @@ void run_blocks(const std::vector<int>& order, std::size_t shared_bytes) {
     start_block(*resident.back(), order[next++], shared_bytes);
   }
   while (!resident.empty() && failure.empty()) {
-    if (schedule.order == Order::kRandom) {
-      std::shuffle(resident.begin(), resident.end(), random_bits);
-    }
     for (Block* block : resident) {
+      if (schedule.shuffle_blocks && random_bits() % 2 == 0) continue;  // others overtake it
       if (!run_pass(*block) && failure.empty()) report_deadlock(*block);
       if (block->num_live > 0 || !failure.empty()) continue;
       retire(*block);

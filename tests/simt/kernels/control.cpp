@@ -16,9 +16,7 @@ SIMT_EXPORT void simt_set_schedule(int order, unsigned seed, int resident_blocks
                     static_cast<std::size_t>(shared_limit)};
 }
 
-SIMT_EXPORT void simt_set_tracing(int races, int traffic) {
-  simt::set_tracing(races != 0, traffic != 0);
-}
+SIMT_EXPORT void simt_count_traffic(int on) { simt::count_traffic(on != 0); }
 
 SIMT_EXPORT void simt_clear_buffers() { simt::clear_buffers(); }
 

@@ -62,6 +62,13 @@ __global__ void sum_kernel(const int* in, int size, int* partial, unsigned* tick
   *out = total;
 }
 
+/// Which block came how manieth, after two barriers.
+__global__ void arrivals_kernel(unsigned* ticket, unsigned* place_of_block) {
+  __syncthreads();
+  __syncthreads();
+  if (threadIdx.x == 0) place_of_block[blockIdx.x] = atomicAdd(ticket, 1u);
+}
+
 /// Lane i touches word i * stride of shared memory, then of global memory.
 __global__ void stride_kernel(float* data, int stride) {
   SPECBRANCH_DYNAMIC_SHARED(bytes);
@@ -95,6 +102,12 @@ SIMT_EXPORT int sum(const int* in, int size, int* partial, unsigned* ticket, int
   const unsigned blocks = static_cast<unsigned>(size + 63) / 64;
   return simt::guarded(
       [&] { launch_kernel("", sum_kernel, {blocks, 64}, {}, in, size, partial, ticket, out); });
+}
+
+SIMT_EXPORT int arrivals(int blocks, unsigned* ticket, unsigned* place_of_block) {
+  const LaunchShape shape{static_cast<unsigned>(blocks), 32};
+  return simt::guarded(
+      [&] { launch_kernel("", arrivals_kernel, shape, {}, ticket, place_of_block); });
 }
 
 SIMT_EXPORT int strided(float* data, int stride) {
