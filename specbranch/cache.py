@@ -11,12 +11,11 @@ from specbranch import ops
 class PagedKVCache:
     """Keys and values of all layers, in pages that each request maps through its block table.
 
-    Logical position ``i`` of request ``b`` lives in page ``block_table[b, i // page_size]`` at slot
-    ``i % page_size``. The pool starts uninitialised: readers never look beyond what was written.
+    Logical position `i` of request `b` lives in page `block_table[b, i // page_size]` at slot
+    `i % page_size`. The pool starts uninitialised: readers never look beyond what was written.
 
-    Attributes:
-        k, v: one tensor a layer, ``[P, S, Hkv, D]``, all of one dtype, shape and stride.
-        block_table: int32 ``[B, M]``.
+    k, v: one tensor a layer, [P, S, Hkv, D], all of one dtype, shape and stride.
+    block_table: int32 [B, M].
     """
 
     def __init__(
@@ -31,10 +30,9 @@ class PagedKVCache:
         device: torch.device,
         num_requests: int = 1,
     ) -> None:
-        """Reserves ``capacity`` token slots (rounded up to whole pages) for each request.
+        """Reserve `capacity` token slots (rounded up to whole pages) for each request.
 
-        Raises:
-            ValueError: a size is below 1.
+        Raises ValueError if a size is below 1.
         """
         sizes = {
             "num_layers": num_layers,
@@ -59,29 +57,26 @@ class PagedKVCache:
         self.capacity = capacity
 
     def append(self, layer: int, k: Tensor, v: Tensor, start: Tensor, n_tokens: Tensor) -> None:
-        """Writes ``n_tokens[b]`` entries of one layer at logical positions from ``start[b]`` on.
+        """Write `n_tokens[b]` entries of one layer at logical positions from `start[b]` on.
 
-        Args:
-            layer: index of the layer whose pages are mutated.
-            k, v: ``[B, T, Hkv, D]``.
-            start, n_tokens: int32 ``[B]``.
+        layer: index of the layer whose pages are mutated.
+        k, v: [B, T, Hkv, D].
+        start, n_tokens: int32 [B].
         """
         ops.append_kv_(k, v, self.k[layer], self.v[layer], self.block_table, start, n_tokens)
 
     def compact(self, context_lens: Tensor, keep: Tensor, keep_lens: Tensor) -> None:
-        """Moves position ``context + keep[i]`` to ``context + i`` in every layer, in place.
+        """Move position `context + keep[i]` to `context + i` in every layer, in place.
 
-        Args:
-            context_lens, keep_lens: int32 ``[B]``.
-            keep: int32 ``[B, J]``, each row strictly increasing over its ``keep_lens[b]`` entries.
+        context_lens, keep_lens: int32 [B].
+        keep: int32 [B, J], each row strictly increasing over its `keep_lens[b]` entries.
         """
         ops.compact_kv_(self.k, self.v, self.block_table, context_lens, keep, keep_lens)
 
     def gather(self, layer: int, length: int) -> tuple[Tensor, Tensor]:
-        """Copies the first ``length`` positions of one layer out of their pages.
+        """Copy the first `length` positions of one layer out of their pages.
 
-        Returns:
-            k, v: ``[B, length, Hkv, D]``.
+        Returns k, v [B, length, Hkv, D].
         """
         pages = self.block_table[:, : -(-length // self.page_size)]
         return self._gather(self.k[layer], pages, length), self._gather(

@@ -1,7 +1,7 @@
 """Our attention inside transformers' models, through its attention and cache interfaces.
 
 A forward gets one *attention pass*: it is the model's cache, which stores each layer's new keys and
-values in the paged pool, and as the keyword argument ``attention_pass`` it reaches the attention
+values in the paged pool, and as the keyword argument `attention_pass` it reaches the attention
 function, which reads them back. No mask function is registered under our name, so transformers
 builds no mask: a pass knows what each row may see.
 """
@@ -36,7 +36,7 @@ class AttentionPass(Cache):
     def store(
         self, layer: int, key: Tensor, value: Tensor, start: Tensor, n_tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Writes key and value ``[B, Hkv, T, D]`` to the pool and returns them."""
+        """Write key and value [B, Hkv, T, D] to the pool and return them."""
         self._pool.append(layer, key.transpose(1, 2), value.transpose(1, 2), start, n_tokens)
         return key, value
 
@@ -44,7 +44,7 @@ class AttentionPass(Cache):
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
-        """Attends with query ``[B, Hq, Q, D]``; returns ``[B, Q, Hq, D]``."""
+        """Attend with query [B, Hq, Q, D]. Returns [B, Q, Hq, D]."""
 
 
 class BlockPass(AttentionPass):
@@ -60,15 +60,14 @@ class BlockPass(AttentionPass):
         n_nodes: Tensor,
         ancestor_mask: Tensor,
     ) -> None:
-        """Keeps the given tensors, so that a runner can refill them between forwards.
+        """Keep the given tensors, so that a runner can refill them between forwards.
 
-        Args:
-            pool: where keys and values live.
-            context_lens: int32 ``[B]``, committed tokens.
-            start: int32 ``[B]``, logical position of the first new node.
-            n_tokens: int32 ``[B]``, new nodes.
-            n_nodes: int32 ``[B]``, nodes in the block, the new ones included.
-            ancestor_mask: int32 ``[B, Q, W]``, one row a new node.
+        pool: where keys and values live.
+        context_lens: committed tokens, int32 [B].
+        start: logical position of the first new node, int32 [B].
+        n_tokens: new nodes, int32 [B].
+        n_nodes: nodes in the block, the new ones included, int32 [B].
+        ancestor_mask: one row a new node, int32 [B, Q, W].
         """
         super().__init__(pool)
         self.context_lens = context_lens
@@ -101,9 +100,9 @@ class BlockPass(AttentionPass):
 
 
 class PrefillPass(AttentionPass):
-    """A chunk of prompt after ``start`` committed tokens, causal, through torch's SDPA.
+    """A chunk of prompt after `start` committed tokens, causal, through torch's SDPA.
 
-    SDPA has no softcap: layers with one take ``branch_attention`` with the chunk as a chain.
+    SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain.
     """
 
     def __init__(self, pool: PagedKVCache, start: int, n_tokens: int) -> None:
@@ -139,7 +138,7 @@ class PrefillPass(AttentionPass):
         return out.transpose(1, 2)
 
     def _visible_keys(self, window: int) -> Tensor:
-        """Bool ``[T, length]``: causal, and nearer than the window if there is one."""
+        """Bool [T, length]: causal, and nearer than the window if there is one."""
         if window not in self._visible:
             causal = self._distance >= 0
             self._visible[window] = causal & (self._distance < window) if window else causal
@@ -179,17 +178,13 @@ def specbranch_attention(
 
     The pass has stored key and value already, so they are not used here.
 
-    Args:
-        module: the attention layer; its ``layer_idx`` names the pages.
-        query: ``[B, Hq, Q, D]``.
-        scaling: factor of the scores, ``D ** -0.5`` by default.
-        softcap, sliding_window: the layer's own, None for none.
+    module: the attention layer; its `layer_idx` names the pages.
+    query: [B, Hq, Q, D].
+    scaling: factor of the scores, `D ** -0.5` by default.
+    softcap, sliding_window: the layer's own, None for none.
 
-    Returns:
-        ``[B, Q, Hq, D]`` and None (no attention weights).
-
-    Raises:
-        ValueError: called outside a ``ModelRunner``, or the layer has attention sinks.
+    Returns [B, Q, Hq, D] and None (no attention weights). Raises ValueError if called outside a
+    `ModelRunner`, or if the layer has attention sinks.
     """
     if attention_pass is None:
         raise ValueError(

@@ -29,7 +29,7 @@ _BUILTINS = {
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Loads a GGUF file as an ordinary model with its weights dequantised."""
+    """Load a GGUF file as an ordinary model with its weights dequantised."""
     return AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
@@ -42,10 +42,9 @@ def builtin_folder(name: str) -> Path:
     """The folder of a built-in model and its tokenizer, in Hugging Face's format.
 
     The first call dequantises the package's GGUF (about a minute) into a folder below
-    ``$XDG_CACHE_HOME/specbranch`` (``~/.cache/specbranch``), which appears whole or not at all.
+    `$XDG_CACHE_HOME/specbranch` (`~/.cache/specbranch`), which appears whole or not at all.
 
-    Raises:
-        ValueError: no such model, or its package is not installed.
+    Raises ValueError if there is no such model, or its package is not installed.
     """
     if name not in _BUILTINS:
         raise ValueError(f"builtin: expected one of {', '.join(_BUILTINS)}, got {name!r}")

@@ -26,7 +26,7 @@ TORCH_FOLDER = Path(torch.__file__).parent
 
 
 def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Tensor] | None:
-    """Records `forward` as it runs on `inputs`, for any number of rows.
+    """Record `forward` as it runs on `inputs`, for any number of rows.
 
     What is put on the model later, such as hooks or adapters, is not seen by a replay.
 

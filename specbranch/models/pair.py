@@ -31,12 +31,11 @@ DTYPES = {
 class ModelPair:
     """Two models that speak the same token ids.
 
-    Attributes:
-        target: the model whose text is produced.
-        draft: the model that guesses it. A quantised draft computes in a dtype of its own.
-        tokenizer: of both.
-        target_name, draft_name: as given to ``load_pair``.
-        eos_token_ids: tokens that end a text.
+    target: the model whose text is produced.
+    draft: the model that guesses it. A quantised draft computes in a dtype of its own.
+    tokenizer: of both.
+    target_name, draft_name: as given to `load_pair`.
+    eos_token_ids: tokens that end a text.
     """
 
     target: PreTrainedModel
@@ -63,8 +62,8 @@ class ModelPair:
         as it is; a list of messages needs a template; a list of ids is taken as it is. An empty
         prompt is the tokenizer's BOS token alone.
 
-        Raises:
-            ValueError: an empty prompt without a BOS token, or messages without a chat template.
+        Raises ValueError for an empty prompt without a BOS token, or for messages without a chat
+        template.
         """
         if not prompt:
             if self.tokenizer.bos_token_id is None:
@@ -95,22 +94,19 @@ def load_pair(
     draft_device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
 ) -> ModelPair:
-    """Loads both models and checks that they can work together.
+    """Load both models and check that they can work together.
 
-    On CPU the models' linear layers are laid out for skinny products (see ``prepack``): they then
+    On CPU the models' linear layers are laid out for skinny products (see `prepack`): they then
     have no state dict to save and cannot move to another device or dtype.
 
-    Args:
-        target: a hub id, a local folder, a ``.gguf`` file, or ``builtin:smollm2``.
-        draft: the same, or ``self:int4`` / ``self:int8``, the target's own weights quantised
-            (on cpu only).
-        device: ``cpu`` or ``cuda[:n]``.
-        draft_device: of the draft, the same by default; another GPU, say.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; a quantised draft computes in bfloat16.
+    target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
+    draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only).
+    device: `cpu` or `cuda[:n]`.
+    draft_device: of the draft, the same by default; another GPU, say.
+    dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
 
-    Raises:
-        ValueError: a model that cannot be found or run, tokenizers that differ, a device that this
-            machine or this torch lacks, or an unknown dtype.
+    Raises ValueError for a model that cannot be found or run, tokenizers that differ, a device that
+    this machine or this torch lacks, or an unknown dtype.
     """
     on_device = _check_device(device)
     in_dtype = _check_dtype(dtype)
@@ -135,7 +131,7 @@ def load_pair(
 
 
 def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """As the model's generation config lists them, which is where ``generate`` ends a text."""
+    """As the model's generation config lists them, which is where `generate` ends a text."""
     config = model.generation_config
     eos = tokenizer.eos_token_id if config is None else config.eos_token_id
     if eos is None:
@@ -164,7 +160,7 @@ def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
 def _load(
     role: str, name: str, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads one model, checks that we can run it, and loads its tokenizer."""
+    """Load one model, check that we can run it, and load its tokenizer."""
     model: Any  # from_pretrained and to() are not typed as what they return
     try:
         if name.endswith(".gguf"):

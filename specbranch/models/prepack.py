@@ -1,6 +1,6 @@
 """Linear layers with weights laid out once for oneDNN, for the skinny matrices of verification.
 
-A draft block has a few rows, where ``nn.Linear`` is slow: on one core of an AMD EPYC with AVX-512,
+A draft block has a few rows, where `nn.Linear` is slow: on one core of an AMD EPYC with AVX-512,
 the weights of SmolLM2-135M took 46, 61 and 71 ms for 1, 4 and 8 rows in fp32, and 35, 33 and 43 ms
 laid out ahead. It has a second merit: each row's result is the same to the bit whatever other rows
 share the call, so a token verified in a tree gets the very logits of plain decoding, in bf16 too.
@@ -30,10 +30,10 @@ def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor]) -> Tensor:
 
 
 class PackedLinear(nn.Module):
-    """``nn.Linear`` for CPU inference in fp32 or bf16; the plain weight is not kept."""
+    """`nn.Linear` for CPU inference in fp32 or bf16; the plain weight is not kept."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
-        """Packs a copy of the weight in ``dtype``."""
+        """Pack a copy of the weight in `dtype`."""
         super().__init__()
         self.in_features = linear.in_features
         self.out_features = linear.out_features
@@ -44,7 +44,7 @@ class PackedLinear(nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x ``[..., n, in_features]`` in the packed dtype; returns ``[..., n, out_features]``."""
+        """x [..., n, in_features] in the packed dtype. Returns [..., n, out_features]."""
         out: Tensor = _script.multiply(x, self._packed, self._bias)
         return out
 
@@ -61,7 +61,7 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def pack_linears(model: nn.Module) -> None:
-    """Replaces the model's ``nn.Linear`` layers by packed ones, in place, one at a time.
+    """Replace the model's `nn.Linear` layers by packed ones, in place, one at a time.
 
     A head tied to the embedding gets a packed copy; the embedding stays. Models in a dtype that
     cannot be packed here stay as they are.

@@ -39,7 +39,7 @@ class Int4Linear(nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach().to(_DTYPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x bf16 ``[..., in_features]``; returns bf16 ``[..., out_features]``."""
+        """x bf16 [..., in_features]. Returns bf16 [..., out_features]."""
         rows = x.reshape(-1, self.in_features)
         out: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
             rows, self._packed, GROUP_SIZE, self._scale_and_zero
@@ -61,7 +61,7 @@ class Int8Linear(nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach().to(_DTYPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x bf16 ``[..., in_features]``; returns bf16 ``[..., out_features]``."""
+        """x bf16 [..., in_features]. Returns bf16 [..., out_features]."""
         rows = x.reshape(-1, self.in_features)
         out = torch._weight_int8pack_mm(rows, self._levels, self._scale)
         return _with_bias(out, self._bias).view(*x.shape[:-1], self.out_features)
@@ -94,16 +94,14 @@ _QUANTIZERS: dict[str, Callable[[nn.Linear], nn.Module]] = {"int4": _int4, "int8
 
 
 def quantized_draft(target: PreTrainedModel, kind: str) -> PreTrainedModel:
-    """Copies a model with its ``nn.Linear`` weights quantised; the target is left as it is.
+    """Copy a model with its `nn.Linear` weights quantised; the target is left as it is.
 
     The copy computes in bf16 and borrows the target's embedding. All else is copied.
 
-    Args:
-        target: on CPU, with plain (not packed) linear layers.
-        kind: ``"int4"`` (groups of 32) or ``"int8"`` (per output).
+    target: on CPU, with plain (not packed) linear layers.
+    kind: "int4" (groups of 32) or "int8" (per output).
 
-    Raises:
-        ValueError: another kind, or a target not on CPU, or a CPU without bf16 kernels.
+    Raises ValueError for another kind, a target not on CPU, or a CPU without bf16 kernels.
     """
     if kind not in _QUANTIZERS:
         raise ValueError(f"draft: expected self:{' or self:'.join(_QUANTIZERS)}, got self:{kind}")

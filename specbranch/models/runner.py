@@ -40,7 +40,7 @@ class _HostInputs:
         self.nodes = self._device[None, 5 + max_nodes :]
 
     def write_forward(self, context_len: int, tokens: Sequence[int], block: Sequence[int]) -> None:
-        """Sets the lengths, ``tokens`` to the new tokens and ``nodes`` to the block's parents."""
+        """Set the lengths, `tokens` to the new tokens and `nodes` to the block's parents."""
         n_tokens, n_nodes = len(tokens), len(block)
         values = self._values
         values[:4] = context_len, context_len + n_nodes - n_tokens, n_tokens, n_nodes
@@ -49,7 +49,7 @@ class _HostInputs:
         self._send()
 
     def write_commit(self, context_len: int, keep: Sequence[int]) -> None:
-        """Sets ``context_lens``, ``keep_lens`` and, in ``nodes``, the slots to keep."""
+        """Set `context_lens`, `keep_lens` and, in `nodes`, the slots to keep."""
         values = self._values
         values[0], values[4] = context_len, len(keep)
         values[5 + self._max_nodes : 5 + self._max_nodes + len(keep)] = keep
@@ -67,30 +67,27 @@ class ModelRunner:
     and computes them as one batch over the shared context; a commit moves what is kept to the
     front, in place. Between two commits the cache is only ever appended to.
 
-    Attributes:
-        context_len: committed tokens in the cache.
-        block: parent slot of each node present, -1 for the root.
-        cache: the paged pool.
-        max_len, max_nodes: how many committed tokens and how many nodes fit.
-        max_positions: the model's own limit of positions; what the cache holds if it has none.
-        vocab_size: columns of the logits.
-        device, dtype: of the logits.
+    context_len: committed tokens in the cache.
+    block: parent slot of each node present, -1 for the root.
+    cache: the paged pool.
+    max_len, max_nodes: how many committed tokens and how many nodes fit.
+    max_positions: the model's own limit of positions; what the cache holds if it has none.
+    vocab_size: columns of the logits.
+    device, dtype: of the logits.
     """
 
     def __init__(
         self, model: PreTrainedModel, *, max_len: int, max_nodes: int, page_size: int = 64
     ) -> None:
-        """Reserves ``max_len + max_nodes`` cache slots and switches the model to our attention.
+        """Reserve `max_len + max_nodes` cache slots and switch the model to our attention.
 
-        Args:
-            model: a decoder; its attention implementation is set to ``"specbranch"``, so until
-                ``model.set_attn_implementation("sdpa")`` it runs under a ModelRunner only.
-            max_len: most committed tokens.
-            max_nodes: most nodes of the draft block.
-            page_size: tokens a page.
+        model: a decoder; its attention implementation is set to "specbranch", so until
+            `model.set_attn_implementation("sdpa")` it runs under a ModelRunner only.
+        max_len: most committed tokens.
+        max_nodes: most nodes of the draft block.
+        page_size: tokens a page.
 
-        Raises:
-            ValueError: a model that we cannot run (see ``kv_shape``) or a size below 1.
+        Raises ValueError for a model that we cannot run (see `kv_shape`) or a size below 1.
         """
         if max_nodes < 1:
             raise ValueError(f"ModelRunner: max_nodes: expected at least 1, got {max_nodes}")
@@ -127,17 +124,16 @@ class ModelRunner:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets context and block; the pool stays allocated."""
+        """Forget context and block; the pool stays allocated."""
         self.context_len = 0
         self.block: list[int] = []
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int]) -> None:
-        """Commits tokens as context, in chunks, without computing logits.
+        """Commit tokens as context, in chunks, without computing logits.
 
-        Raises:
-            ValueError: the block is not empty, the context would outgrow ``max_len``, or a token
-                is outside the vocabulary. Context is then as before.
+        Raises ValueError if the block is not empty, the context would outgrow `max_len`, or a token
+        is outside the vocabulary. Context is then as before.
         """
         if self.block:
             raise ValueError(f"prefill: expected an empty block, got {len(self.block)} nodes")
@@ -162,20 +158,16 @@ class ModelRunner:
     def forward(
         self, tokens: Sequence[int], parents: Sequence[int], *, logits_rows: int | None = None
     ) -> Tensor:
-        """Appends nodes to the block and computes them in one forward.
+        """Append nodes to the block and compute them in one forward.
 
-        Args:
-            tokens: the new nodes' tokens.
-            parents: slot of each new node's parent in the block (new nodes count), -1 for a node
-                that follows the context directly.
-            logits_rows: compute logits of the last so many new nodes only; all by default.
+        tokens: the new nodes' tokens.
+        parents: slot of each new node's parent in the block (new nodes count), -1 for a node that
+            follows the context directly.
+        logits_rows: compute logits of the last so many new nodes only; all by default.
 
-        Returns:
-            Logits ``[logits_rows, vocab_size]`` in the model's dtype.
-
-        Raises:
-            ValueError: no or too many nodes, a parent that does not come before its child, a token
-                outside the vocabulary. Block and context are then as before.
+        Returns logits [logits_rows, vocab_size] in the model's dtype. Raises ValueError for no or
+        too many nodes, a parent that does not come before its child, or a token outside the
+        vocabulary. Block and context are then as before.
         """
         block = [*self.block, *parents]
         self._check_forward(tokens, parents, block, logits_rows)
@@ -202,16 +194,14 @@ class ModelRunner:
 
     @torch.inference_mode()
     def commit(self, keep: Sequence[int], n_context: int) -> None:
-        """Keeps some nodes of the block, in place, and drops the others.
+        """Keep some nodes of the block, in place, and drop the others.
 
-        Args:
-            keep: slots to keep, strictly increasing. The first ``n_context`` are a path from the
-                root and become context; the others stay as the block, each with its parent.
-            n_context: how many kept nodes become context.
+        keep: slots to keep, strictly increasing. The first `n_context` are a path from the root and
+            become context; the others stay as the block, each with its parent.
+        n_context: how many kept nodes become context.
 
-        Raises:
-            ValueError: ``keep`` is not as said, or the context would outgrow ``max_len``. Block and
-                context are then as before.
+        Raises ValueError if `keep` is not as said, or the context would outgrow `max_len`. Block
+        and context are then as before.
         """
         if not 0 <= n_context <= len(keep):
             raise ValueError(
@@ -272,11 +262,10 @@ class ModelRunner:
 
 
 def _remap_parents(block: Sequence[int], keep: Sequence[int], n_context: int) -> list[int]:
-    """Parents of ``keep[n_context:]`` once ``keep[:n_context]`` is context.
+    """Parents of `keep[n_context:]` once `keep[:n_context]` is context.
 
-    Raises:
-        ValueError: keep is not strictly increasing within the block, its first part is not a path
-            from the root, or a later node's parent is neither kept nor the path's end.
+    Raises ValueError if `keep` is not strictly increasing within the block, its first part is not a
+    path from the root, or a later node's parent is neither kept nor the path's end.
     """
     if any(not low < high for low, high in pairwise([-1, *keep, len(block)])):
         raise ValueError(

@@ -11,7 +11,7 @@ _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 @dataclass(frozen=True)
 class KVShape:
-    """What one cached token takes: ``num_layers`` times K and V of ``[num_kv_heads, head_dim]``."""
+    """What one cached token takes: `num_layers` times K and V of [num_kv_heads, head_dim]."""
 
     num_layers: int
     num_kv_heads: int
@@ -19,12 +19,11 @@ class KVShape:
 
 
 def kv_shape(model: PreTrainedModel) -> KVShape:
-    """Reads the cache shape from a model's config.
+    """Read the cache shape from a model's config.
 
-    Raises:
-        ValueError: the model is no decoder whose attention we can replace: it has its own attention
-            code, layers other than full or sliding attention, sinks, heads of unequal K and V size,
-            heads of unequal number across layers, or a head_dim that the ops do not take.
+    Raises ValueError if the model is no decoder whose attention we can replace: it has its own
+    attention code, layers other than full or sliding attention, sinks, heads of unequal K and V
+    size, heads of unequal number across layers, or a head_dim that the ops do not take.
     """
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
