@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "common/host_device.h"
 
 namespace specbranch {
 
@@ -31,7 +32,7 @@ struct Filters {
   const float* top_p;
   const float* min_p;
 
-  Filter operator[](std::int64_t row) const {
+  SPECBRANCH_HOST_DEVICE_INLINE Filter operator[](std::int64_t row) const {
     return {temperature[row], top_k[row], top_p[row], min_p[row]};
   }
 };

@@ -38,6 +38,7 @@ struct VerifyTreeParams {
   std::int64_t path_stride;
   std::int64_t batch_size;
   std::int64_t max_nodes;
+  std::int64_t max_rows;
   std::int64_t vocab_size;
 };
 

@@ -1,0 +1,24 @@
+#include "sampling/sample.cuh"
+
+#include "common/cuda_launch.cuh"
+#include "sampling/dispatch.cuh"
+#include "sampling/launch.h"
+
+namespace specbranch {
+
+WorkspaceSize sample_workspace(const SampleParams& p) {
+  const std::int64_t rows = p.logits.num_rows;
+  return {rows * num_tiles(p.logits.vocab_size) * static_cast<std::int64_t>(sizeof(TileStats)),
+          rows};
+}
+
+void launch_sample(const SampleParams& p, const Workspace& workspace, CudaStream stream) {
+  if (p.logits.num_rows == 0) return;
+  const dim3 grid(p.logits.num_rows, blocks_of_row(p.logits.vocab_size));
+  dispatch_element(p.logits.dtype, [&](auto element) {
+    launch_kernel("sample", sample_kernel<decltype(element)>, {grid, dim3(kRowThreads)}, stream, p,
+                  reinterpret_cast<TileStats*>(workspace.scratch), workspace.tickets);
+  });
+}
+
+}  // namespace specbranch

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/last_block.cuh"
+#include "sampling/sample.cuh"
+#include "verify/request.cuh"
+
+namespace specbranch {
+
+/// The gumbel coupling: each submitted row has its token, whatever the walk; the last block of a
+/// row finds it, and the last of a request walks. Grid [rows, blocks_of_row(V), B].
+template <class T>
+__global__ void __launch_bounds__(kRowThreads)
+    verify_gumbel_kernel(const __grid_constant__ VerifyTreeParams p,
+                         TileStats* all_tiles,         // [B, rows, num_tiles(V)]
+                         std::int32_t* all_tokens,     // [B, rows]
+                         unsigned* row_tickets,        // [B, rows]
+                         unsigned* request_tickets) {  // [B]
+  const std::int64_t b = blockIdx.z;
+  const auto node = static_cast<std::int32_t>(blockIdx.x);
+  const Request request(p, b);
+  if (request.n_nodes == 0) return write_idle(request, node);
+  if (!request.is_submitted(node)) return;
+
+  const std::int64_t row_index = b * gridDim.x + node;
+  const Row<T> row = row_of<T>(p, b, node);
+  const Filter filter = p.filters[b];
+  const ColumnWords words{.source = request.noise(NoiseStream::kGumbel, request.depth(node))};
+  TileStats* tiles = all_tiles + row_index * num_tiles(p.vocab_size);
+  write_stats(row, tile_of_warp(), filter.temperature, words, filter.top_p < 1.0f, tiles);
+  if (!is_last_block(row_tickets + row_index, gridDim.y)) return;
+
+  const std::int32_t token = sample_row(row, tiles, filter, words);
+  if (threadIdx.x == 0) all_tokens[row_index] = token;
+  if (!is_last_block(request_tickets + b, request.n_rows)) return;
+
+  const std::int32_t* tokens = all_tokens + b * gridDim.x;
+  walk(request, [&](std::int32_t at, std::int32_t) {
+    const auto any = [](std::int32_t) { return true; };
+    return Decision{tokens[at], request.find_child(at, tokens[at], any)};
+  });
+}
+
+}  // namespace specbranch
