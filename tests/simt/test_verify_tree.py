@@ -1,0 +1,114 @@
+"""verify_tree: the CUDA kernels against the CPU's and the reference."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from specbranch import ops, reference
+from tests.ops.cases import int32
+from tests.ops.test_verify_tree import greedy_tree, outcome, outcomes_within_rounding
+from tests.ops.tree_cases import TreeCase, tree_cases
+from tests.simt.device import SCHEDULES
+from tests.simt.sampling import SimulatedOps
+
+schedules = st.sampled_from(SCHEDULES)
+# A tile has 512 tokens.
+cases = st.one_of(tree_cases(vocabs=(2, 3, 9, 200)), tree_cases(vocabs=(1300,)))
+
+
+def verify(case: TreeCase, schedule) -> dict[str, list]:
+    return outcome(SimulatedOps(schedule).verify_tree(*case.arguments()))
+
+
+def assert_matches(case: TreeCase, schedule) -> None:
+    found = verify(case, schedule)
+    event(f"deepest walk {max(found['path_len'])}")
+    expected = outcome(reference.verify_tree(*case.arguments()))
+    assert found["status"] == expected["status"]
+    if found == expected:
+        return
+    event("a decision within rounding")
+    for b in range(len(case.n_nodes)):
+        alone = case.request(b)
+        assert verify(alone, schedule) in outcomes_within_rounding(alone)
+
+
+@settings(max_examples=10)
+@given(case=cases, schedule=schedules)
+def test_gumbel_equals_reference(case, schedule):
+    assert_matches(case.gumbel(), schedule)
+
+
+@settings(max_examples=10)
+@given(case=cases, schedule=schedules)
+def test_rejection_equals_reference(case, schedule):
+    assert_matches(case, schedule)
+
+
+@settings(max_examples=8)
+@given(case=cases, schedule=schedules)
+def test_gumbel_is_that_of_the_cpu(case, schedule):
+    case = case.gumbel()
+    case.top_p, case.min_p = torch.ones_like(case.top_p), torch.zeros_like(case.min_p)
+    assert verify(case, schedule) == outcome(ops.verify_tree(*case.arguments()))
+
+
+@settings(max_examples=4)
+@given(case=tree_cases(vocabs=(8500,)), schedule=schedules)
+def test_rows_split_over_blocks(case, schedule):
+    assert_matches(case.gumbel(), schedule)
+    assert_matches(case, schedule)
+
+
+def test_a_bad_row_is_an_error_only_where_the_walk_visits_it():
+    for bad, status in ((1, 1), (2, 0)):
+        for value in (math.nan, math.inf, -math.inf):
+            case = greedy_tree()
+            case.target_logits[0, bad] = value
+            found = verify(case, SCHEDULES[2])
+            assert found["status"] == [status]
+            assert found["path_len"] == [0 if status else 2]
+            assert found["next_token"] == [-1 if status else 7]
+            assert found["winner"] == [-1 if status else 3]
+            assert found["path"] == [[-1] * 4 if status else [0, 1, -1, -1]]
+
+
+def test_idle_requests_read_nothing():
+    case = greedy_tree(n_nodes=int32([0]), n_rows=int32([99]), target_logits=torch.empty(1, 0, 8))
+    assert verify(case, SCHEDULES[1]) == {
+        "path": [[-1] * 4],
+        "path_len": [0],
+        "next_token": [-1],
+        "winner": [-1],
+        "status": [0],
+    }
+
+
+def test_many_failed_draws():
+    """Every draw fails but the last, which the residual law must meet."""
+    vocab, drawn = 40, 30
+    draft = torch.zeros(1, 1, vocab)
+    draft[..., :drawn] = 1 / drawn
+    logits = torch.full((1, 1, vocab), -math.inf)
+    logits[..., drawn - 1 :] = torch.arange(vocab - drawn + 1.0)
+    case = greedy_tree(
+        candidates=int32([[0, *range(drawn)]]),
+        parents=int32([[-1, *[0] * drawn]]),
+        n_nodes=int32([drawn + 1]),
+        n_rows=int32([1]),
+        target_logits=logits,
+        temperature=torch.ones(1),
+        draft_probs=draft,
+        draw=torch.arange(drawn + 1, dtype=torch.uint8)[None],
+    )
+    tokens = set()
+    for seed in range(4):
+        case.seed = torch.tensor([seed])
+        found = verify(case, SCHEDULES[seed % 4])
+        assert found == outcome(ops.verify_tree(*case.arguments()))
+        tokens.update(found["next_token"])
+    assert len(tokens) > 1
