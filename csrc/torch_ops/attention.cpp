@@ -9,7 +9,9 @@
 #include "attention/params.h"
 #include "attention/plan.h"
 #include "attention/request_keys.h"
+#include "attention/split_plan.h"
 #include "common/cpu_kernels.h"
+#include "common/multiprocessors.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/paged_kv.h"
 #include "torch_ops/tensor_arg.h"
@@ -151,8 +153,50 @@ void check_lengths(const OpCheck& op, const BranchAttentionParams& p) {
   }
 }
 
+float* workspace_data(OpCheck& op, const Tensor& workspace, std::int64_t needed) {
+  const TensorArg argument = op.output("workspace", workspace, {kFloat32}, {"workspace size"});
+  op.require(op.size("workspace size") >= needed, "workspace",
+             "at least " + std::to_string(needed) + " floats", op.size("workspace size"));
+  return argument.data<float>();
+}
+
+void attend_on_cpu(OpCheck& op, BranchAttentionParams& params, const Tensor& q,
+                   const std::optional<Tensor>& workspace_) {
+  check_lengths(op, params);
+  const std::int64_t needed = branch_attention_workspace(params);
+  const Tensor workspace = workspace_ ? *workspace_ : new_empty(q, {needed}, kFloat32);
+  params.workspace = workspace_data(op, workspace, needed);
+  cpu_kernels().branch_attention(params);
+}
+
+#if defined(SPECBRANCH_WITH_CUDA)
+/// Scratch whose tickets are zero, as a launch wants it and leaves it.
+Tensor new_workspace(const Tensor& like, const SplitPlan& plan, const BranchAttentionParams& p) {
+  Tensor workspace = new_empty(like, {plan.workspace_size(p)}, kFloat32);
+  const std::int64_t num_tickets = plan.num_tickets(p);
+  if (num_tickets > 0) {
+    Tensor tickets = torch::stable::narrow(workspace, 0, 0, num_tickets);
+    torch::stable::zero_(tickets);
+  }
+  return workspace;
+}
+
+void attend_on_cuda(OpCheck& op, BranchAttentionParams& params, const Tensor& q,
+                    const std::optional<Tensor>& workspace_) {
+  if (params.batch_size == 0 || params.num_rows == 0 || params.num_qo_heads == 0) return;
+  constexpr std::intptr_t kAlignment = 16;  // bytes
+  const CudaLaunch launch(q);
+  const SplitPlan plan(params, num_multiprocessors());
+  const Tensor workspace = workspace_ ? *workspace_ : new_workspace(q, plan, params);
+  params.workspace = workspace_data(op, workspace, plan.workspace_size(params));
+  const std::intptr_t misaligned = reinterpret_cast<std::intptr_t>(params.workspace) % kAlignment;
+  op.require(misaligned == 0, "workspace", "an address that is a multiple of 16 bytes", misaligned);
+  launch_branch_attention(params, plan, static_cast<CudaStream>(launch.stream()));
+}
+#endif
+
 void branch_attention_into(const AttentionInputs& in, const Tensor& out_, const Tensor& lse_,
-                           const std::optional<Tensor>& workspace_) {
+                           const std::optional<Tensor>& workspace) {
   OpCheck op("branch_attention");
   BranchAttentionParams params = check_inputs(op, in);
   const TensorArg out = op.output("out", out_, {in.q.scalar_type()}, {"B", "Q", "Hq", "D"});
@@ -161,15 +205,13 @@ void branch_attention_into(const AttentionInputs& in, const Tensor& out_, const 
   params.out_strides = row_strides(out);
   params.lse = lse.data<float>();
   params.lse_strides = row_strides(lse);
-  check_lengths(op, params);
-
-  const std::int64_t needed = branch_attention_workspace(params);
-  const Tensor workspace = workspace_ ? *workspace_ : new_empty(in.q, {needed}, kFloat32);
-  params.workspace =
-      op.output("workspace", workspace, {kFloat32}, {"workspace size"}).data<float>();
-  op.require(op.size("workspace size") >= needed, "workspace",
-             "at least " + std::to_string(needed) + " floats", op.size("workspace size"));
-  cpu_kernels().branch_attention(params);
+  if (in.q.is_cpu()) {
+    attend_on_cpu(op, params, in.q, workspace);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  attend_on_cuda(op, params, in.q, workspace);
+#endif
 }
 
 void branch_attention_out(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
@@ -212,5 +254,7 @@ STABLE_TORCH_LIBRARY_IMPL(specbranch, CPU, library) {
 STABLE_TORCH_LIBRARY_IMPL(specbranch, CUDA, library) {
   library.impl("tree_mask", TORCH_BOX(&specbranch::tree_mask));
   library.impl("tree_mask_out", TORCH_BOX(&specbranch::tree_mask_out));
+  library.impl("branch_attention", TORCH_BOX(&specbranch::branch_attention));
+  library.impl("branch_attention_out", TORCH_BOX(&specbranch::branch_attention_out));
 }
 #endif

@@ -37,6 +37,18 @@ def test_wide_copies_move_16_bytes_at_once(source):
         assert number_of(found, "STG", "128"), name
 
 
+@needs_sass
+def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously():
+    kernels = kernels_of("attention/branch_attention_hdim")
+    assert kernels
+    for name, found in kernels.items():
+        assert number_of(found, "HMMA", "16816", "F32"), name
+        assert number_of(found, "LDGSTS", "128"), name
+        assert number_of(found, "LDSM", "4"), name
+        assert not number_of(found, "LDL"), name
+        assert not number_of(found, "STL"), name
+
+
 def test_the_listing_is_read_right():
     listing = """
                 Function : _Z4copyPi
