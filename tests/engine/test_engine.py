@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import signal
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,6 +17,7 @@ from specbranch.lanes.base import Lane
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
 from specbranch.sampling import SamplingParams
+from specbranch.tree import Node
 from tests.engine import tiny
 
 PROMPT = [7, 3, 9, 30, 12, 40]
@@ -60,6 +65,61 @@ def test_an_empty_prompt_is_refused(engine):
         engine.generate([])
 
 
+@pytest.mark.parametrize("prompt", [[3, 64], [-1, 3]])
+def test_tokens_outside_the_vocabulary_are_refused(engine, prompt):
+    for request in (engine.generate, engine.stream):
+        with pytest.raises(ValueError, match=rf"prompt: .* 0 to 63, got {min(prompt)} to "):
+            request(prompt)
+    assert len(engine.generate([63, 0], SamplingParams(max_new_tokens=3)).token_ids) == 3
+
+
+def test_a_stream_is_over_after_the_last_chunk(engine):
+    stream = engine.stream(PROMPT, GREEDY)
+    chunks, generation = list(stream), stream.generation
+    assert chunks
+    assert list(stream) == []
+    assert stream.generation is generation
+    assert generation.token_ids == [token for chunk in chunks for token in chunk.token_ids]
+
+
+def test_a_closed_engine_says_so(engine):
+    engine.generate(PROMPT, GREEDY)
+    engine.close()
+    for request in (engine.generate, engine.stream):
+        with pytest.raises(RuntimeError, match="the engine is closed"):
+            request(PROMPT)
+
+
+class Unruly(BestFirst):
+    """Asks to expand what `wish` makes of the frontier, once there are committed tokens."""
+
+    def __init__(self, wish: Callable[[list[Node]], list[Node]]) -> None:
+        super().__init__()
+        self.wish = wish
+
+    def grow(self, tree, busy, step):
+        return self.wish(tree.frontier()) if tree.root.expanded else (tree.root,)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (lambda frontier: [frontier[0]] * 2, "grow: expected distinct nodes"),
+        (lambda frontier: [Node(5)], "grow: expected unexpanded nodes of the tree"),
+        (lambda frontier: [frontier[0].parent], "grow: expected unexpanded nodes"),
+        (lambda frontier: [Node(5, frontier[0])], "grow: expected unexpanded nodes"),
+    ],
+    ids=["twice", "stranger", "expanded", "orphan"],
+)
+def test_a_policy_that_grows_no_tree_is_told(pair, wish, message):
+    engine = virtual_engine(pair, Unruly(wish))
+    with pytest.raises(ValueError, match=message):
+        engine.generate(PROMPT, GREEDY)
+    engine.policy = BestFirst()
+    expected = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
+    assert engine.generate(PROMPT, GREEDY).token_ids == expected
+
+
 def test_what_does_not_fit_is_refused(pair):
     engine = virtual_engine(pair, BestFirst(), max_len=32)
     with pytest.raises(ValueError, match=r"fit 32 tokens, got 6 \+ 27"):
@@ -97,18 +157,27 @@ def test_other_threads_are_refused_too(engine):
     stream.close()
 
 
-def fail_at(monkeypatch, model: torch.nn.Module, error: BaseException, call: int) -> None:
-    """Makes the n-th forward of a model raise."""
+def before_forward(monkeypatch, model: torch.nn.Module, act: Callable[[], None], call: int) -> None:
+    """Acts before the n-th forward of a model."""
     forward, calls = ModelRunner.forward, []
 
-    def failing(runner, *args, **options):
+    def acting(runner, *args, **options):
         if runner.model is model:
             calls.append(args)
             if len(calls) == call:
-                raise error
+                act()
         return forward(runner, *args, **options)
 
-    monkeypatch.setattr(ModelRunner, "forward", failing)
+    monkeypatch.setattr(ModelRunner, "forward", acting)
+
+
+def fail_at(monkeypatch, model: torch.nn.Module, error: BaseException, call: int) -> None:
+    """Makes the n-th forward of a model raise."""
+
+    def fail() -> None:
+        raise error
+
+    before_forward(monkeypatch, model, fail, call)
 
 
 @pytest.mark.parametrize("lane", ["draft", "target"])
@@ -122,6 +191,21 @@ def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(
         engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
         fail_at(monkeypatch, getattr(pair, lane), MemoryError("out of memory"), call=4)
         with pytest.raises(LaneError, match=f"{lane} lane, {lane}: MemoryError: out of memory"):
+            engine.generate(PROMPT, GREEDY)
+        assert engine.generate(PROMPT, GREEDY).token_ids == reference
+
+
+@pytest.mark.parametrize("lane", ["draft", "target"])
+def test_ctrl_c_while_waiting_for_a_lane_leaves_the_engine_usable(monkeypatch, pair, lane):
+    def ctrl_c() -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.2)  # the lane is still at work when the main thread gives up waiting
+
+    reference = virtual_engine(pair, SpecBranch()).generate(PROMPT, GREEDY).token_ids
+    with ThreadLanes(1, 1) as lanes:
+        engine = Engine(pair, SpecBranch(), lanes=lanes, max_len=256)
+        before_forward(monkeypatch, getattr(pair, lane), ctrl_c, call=4)
+        with pytest.raises(KeyboardInterrupt):
             engine.generate(PROMPT, GREEDY)
         assert engine.generate(PROMPT, GREEDY).token_ids == reference
 
@@ -154,12 +238,17 @@ def test_nan_logits_are_an_error_not_a_token(pair, temperature, coupling):
     assert engine.generate(PROMPT, params).token_ids == healthy
 
 
-def test_nan_logits_of_the_draft_never_reach_the_text(pair):
+@pytest.mark.parametrize("coupling", ["gumbel", "rejection"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_nan_logits_of_the_draft_never_reach_the_text(pair, temperature, coupling):
+    """Without a guess to test, the text is what the target writes alone."""
+    params = SamplingParams(temperature=temperature, coupling=coupling, max_new_tokens=20)
+    alone = virtual_engine(pair, make_policy("ar")).generate(PROMPT, params).token_ids
     engine = virtual_engine(pair, BestFirst())
-    healthy = engine.generate(PROMPT, GREEDY).token_ids
+    engine.generate(PROMPT, params)
     with torch.no_grad():
         pair.draft.lm_head.weight.fill_(float("nan"))
-    assert engine.generate(PROMPT, GREEDY).token_ids == healthy
+    assert engine.generate(PROMPT, params).token_ids == alone
 
 
 def test_draft_and_target_overlap_on_threads():
@@ -235,8 +324,7 @@ def test_every_step_runs_on_our_ops(pair, method):
 
 
 def test_figures_of_a_perfect_draft(pair):
-    twin = copy.copy(pair)
-    object.__setattr__(twin, "draft", copy.deepcopy(pair.target))
+    twin = dataclasses.replace(pair, draft=copy.deepcopy(pair.target))
     engine = virtual_engine(twin, make_policy("sps", gamma=3))
     stats = engine.generate(PROMPT, SamplingParams(max_new_tokens=40)).stats
     assert stats.mean_accepted_length == pytest.approx(4, abs=0.2)
@@ -247,8 +335,7 @@ def test_figures_of_a_perfect_draft(pair):
 
 
 def test_figures_of_a_useless_draft(pair):
-    stranger = copy.copy(pair)
-    object.__setattr__(stranger, "draft", tiny.model(seed=99))
+    stranger = dataclasses.replace(pair, draft=tiny.model(seed=99))
     engine = virtual_engine(stranger, make_policy("pearl", gamma=4))
     stats = engine.generate(PROMPT, SamplingParams(max_new_tokens=40)).stats
     assert stats.mean_accepted_length < 1.3

@@ -59,16 +59,17 @@ def test_each_lane_keeps_to_its_own_cores_and_threads(lanes):
 
 @two_cores
 def test_kernels_of_a_lane_run_on_its_cores_only(lanes):
-    def threads_on_foreign_cores() -> list[set[int]]:
-        for _ in range(3):
-            torch.ones(512, 512) @ torch.ones(512, 512)
-        mine = os.sched_getaffinity(0)
-        children = {int(task) for task in os.listdir("/proc/self/task")} - before
-        allowed = [os.sched_getaffinity(task) for task in children]
-        return [cores for cores in allowed if cores != mine and len(cores) == 1]
+    """More threads than cores, so that the kernel has to start a worker and inherit the pinning."""
 
-    before = {int(task) for task in os.listdir("/proc/self/task")}
-    assert lanes.draft.run("work", threads_on_foreign_cores) == []
+    def started_workers() -> list[set[int]]:
+        torch.set_num_threads(2)
+        before = os.listdir("/proc/self/task")
+        torch.ones(1 << 20).exp_()
+        started = set(os.listdir("/proc/self/task")) - set(before)
+        return [os.sched_getaffinity(int(task)) for task in started]
+
+    for lane in (lanes.draft, lanes.target):
+        assert lane.run("work", started_workers) == [set(lane.cores)]
 
 
 def test_an_error_says_which_lane_and_what_failed(lanes, virtual):
