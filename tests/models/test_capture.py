@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -13,7 +15,8 @@ from specbranch.models.runner import ModelRunner
 from . import tiny
 
 PROMPT = list(range(20, 45))
-TREES = [[-1], [-1, 0], [-1, 0, 0], [-1, 0, 1, 1, 0], [-1, 0, 0, 1, 2, 3, 3, 0, 6]]
+RECORDED = {1: [-1], 2: [-1, 0], 5: [-1, 0, 1, 1, 0]}  # by rows
+TREES = [*RECORDED.values(), [-1, 0, 0], [-1, 0, 0, 1, 2, 3, 3, 0, 6]]
 
 
 def packed(family: str) -> nn.Module:
@@ -29,10 +32,15 @@ MODELS = {family: lambda family=family: tiny.model(family) for family in tiny.FA
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_a_recorded_forward_is_the_eager_one_to_the_bit(name, monkeypatch):
-    """Recorded once, at five rows, and replayed at any number of rows and any context."""
-    model = MODELS[name]()
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return MODELS[request.param]()
+
+
+@pytest.mark.parametrize("logits_rows", [None, 1])
+@pytest.mark.parametrize("rows", RECORDED)
+def test_a_recorded_forward_is_the_eager_one_to_the_bit(model, rows, logits_rows, monkeypatch):
+    """Recorded once, at any number of rows, and replayed at any other and any context."""
     replaying = ModelRunner(model, max_len=64, max_nodes=16, page_size=8)
     eager = ModelRunner(model, max_len=64, max_nodes=16, page_size=8)
     eager._forward_block = BlockForward(model, eager.cache)
@@ -44,15 +52,15 @@ def test_a_recorded_forward_is_the_eager_one_to_the_bit(name, monkeypatch):
 
     monkeypatch.setattr("specbranch.models.runner.recorded", note)
     for context in (PROMPT[:3], PROMPT):
-        for parents in [TREES[3], *TREES]:
+        for tree in [RECORDED[rows], *TREES]:
             logits = []
             for runner in (replaying, eager):
                 runner.reset()
                 runner.prefill(context)
-                tokens = [50 + node for node in range(len(parents))]
-                logits.append(runner.forward(tokens, parents))
+                tokens = [50 + node for node in range(len(tree))]
+                logits.append(runner.forward(tokens, tree, logits_rows=logits_rows))
                 runner.commit([0], 1)
-                logits.append(runner.forward([60, 61], [-1, 0], logits_rows=1))
+                logits.append(runner.forward([60, 61], [-1, 0]))
             assert torch.equal(logits[0], logits[2])
             assert torch.equal(logits[1], logits[3])
     assert len(recordings) == 1
@@ -71,6 +79,28 @@ class Plain(nn.Module):
 
 def test_what_depends_on_values_is_not_recorded():
     assert recorded(LooksAtValues(), (torch.ones(2),)) is None
+
+
+def test_threads_that_record_at_once_do_not_disturb_each_other():
+    """Whether a recording saw values is told by warnings, and catching those is process-wide."""
+    together, refused, replays = threading.Barrier(2), [], []
+
+    def record(forward: nn.Module, results: list) -> None:
+        for _ in range(20):
+            together.wait(10)
+            results.append(recorded(forward, (torch.ones(2, 3),)))
+
+    threads = [
+        threading.Thread(target=record, args=work)
+        for work in ((LooksAtValues(), refused), (Plain(), replays))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [None] * 20
+    assert len(replays) == 20
+    assert all(replay is not None for replay in replays)
 
 
 def test_what_depends_on_sizes_is_recorded_for_all_sizes():
