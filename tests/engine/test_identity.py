@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import random
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -21,21 +21,16 @@ from specbranch.policies import (
     SpeculativeSampling,
 )
 from specbranch.sampling import SamplingParams
-from specbranch.tree import SpeculationTree
 from tests.engine import tiny
-
-
-def any_keep(seed: int) -> Callable[[SpeculationTree], int]:
-    choice = random.Random(seed)
-    return lambda tree: choice.randint(0, 2)
-
 
 POLICIES: dict[str, Callable[[], Policy]] = {
     "sps": lambda: SpeculativeSampling(gamma=4),
     "adaedl": lambda: AdaEDL(gamma=6),
     "pearl": lambda: PEARL(gamma=4),
     "specbranch": lambda: SpecBranch(k_max=4, gamma=5),
-    "specbranch-any-keep": lambda: SpecBranch(k_max=4, gamma=4, keep=any_keep(3)),
+    "specbranch-any-keep": lambda: SpecBranch(
+        k_max=4, gamma=4, keep=lambda tree: tree.root.token % 3
+    ),
     "bestfirst": BestFirst,
     "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),
     "random-1": lambda: tiny.RandomPolicy(1),
@@ -44,6 +39,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
 FILTERS = {
     "greedy": SamplingParams(),
     "T=1": SamplingParams(temperature=1.0),
+    "T=1.3": SamplingParams(temperature=1.3),
     "T=0.7": SamplingParams(temperature=0.7),
     "top-k, top-p": SamplingParams(temperature=1.0, top_k=20, top_p=0.9),
     "min-p": SamplingParams(temperature=0.7, min_p=0.05),
@@ -66,8 +62,8 @@ class Runs:
         self.eager = copy.deepcopy(self.pair.target)
         self._texts: dict[tuple, list[int]] = {}
 
-    def engine(self, policy: Policy, **options: object) -> Engine:
-        lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+    def engine(self, policy: Policy, clock: str = "virtual:c=4", **options: object) -> Engine:
+        lanes = VirtualLanes(CostModel.parse(clock))
         return Engine(self.pair, policy, lanes=lanes, max_len=256, **options)
 
     def autoregressive(self, prompt: list[int], filters: str, **changes: object) -> list[int]:
@@ -124,7 +120,7 @@ def test_eos_inside_an_accepted_block_ends_there(runs, policy):
     engine = runs.engine(POLICIES[policy]())
     for position in (0, 4, 11, 12, 25):
         eos = whole[position]
-        engine.pair = replace_eos(runs.pair, eos)
+        engine.pair = dataclasses.replace(runs.pair, eos_token_ids=frozenset({eos}))
         generation = engine.generate(PROMPTS[1], params_of("T=1"))
         assert generation.token_ids == whole[: whole.index(eos) + 1]
         assert generation.finish_reason == "eos"
@@ -176,11 +172,35 @@ def test_rejection_coupling_is_greedy_at_temperature_zero(runs, policy):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_rejection_coupling_is_reproducible_on_the_virtual_clock(runs, policy):
+    """Also on an engine that has served before: what it learnt must not change the draws."""
     params = params_of("T=1", coupling="rejection")
-    first, second = (
-        runs.engine(POLICIES[policy]()).generate(PROMPTS[1], params).token_ids for _ in range(2)
-    )
-    assert first == second
+    served, fresh = (runs.engine(POLICIES[policy](), "virtual:c=20") for _ in range(2))
+    first = served.generate(PROMPTS[1], params).token_ids
+    served.generate(PROMPTS[2], params)
+    assert served.generate(PROMPTS[1], params).token_ids == first
+    assert fresh.generate(PROMPTS[1], params).token_ids == first
+
+
+@pytest.fixture(scope="module", params=[60, 72], ids=["narrower draft", "wider draft"])
+def uneven(request):
+    """A draft that lacks tokens of the target, or that has some beyond them."""
+    runs = Runs(0.15)
+    draft = tiny.with_vocabulary(runs.pair.draft, request.param)
+    runs.pair = dataclasses.replace(runs.pair, draft=draft)
+    return runs
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_draft_of_another_vocabulary_changes_nothing(uneven, policy):
+    engine = uneven.engine(POLICIES[policy]())
+    for prompt in [*PROMPTS, [61, 63]]:
+        generation = engine.generate(prompt, params_of("T=1.3"))
+        assert generation.token_ids == uneven.autoregressive(prompt, "T=1.3")
+
+
+def test_the_target_says_what_a_narrower_draft_cannot(uneven):
+    said = {token for prompt in PROMPTS for token in uneven.autoregressive(prompt, "T=1.3")}
+    assert said & {60, 61, 62, 63}
 
 
 def test_another_seed_writes_another_text(runs):
@@ -196,9 +216,3 @@ def test_drafts_agree_enough_for_these_tests_to_bite(runs):
     assert 0.2 < stats.acceptance_rate < 1
     assert stats.hit_rate > 0.2
     assert 0 < stats.branch_waste < 1
-
-
-def replace_eos(pair, token):
-    changed = copy.copy(pair)
-    object.__setattr__(changed, "eos_token_ids", frozenset({token}))
-    return changed

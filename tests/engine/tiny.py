@@ -63,6 +63,18 @@ def noisy(target: LlamaForCausalLM, noise: float) -> LlamaForCausalLM:
     return draft
 
 
+def with_vocabulary(llama: LlamaForCausalLM, vocab_size: int) -> LlamaForCausalLM:
+    """The model with fewer tokens, or with more: each of those as likely as the token 64 before."""
+    resized = copy.deepcopy(llama)
+    known = llama.config.vocab_size
+    resized.resize_token_embeddings(vocab_size, mean_resizing=False)
+    rows = torch.arange(vocab_size) % known
+    with torch.no_grad():
+        resized.model.embed_tokens.weight.copy_(llama.model.embed_tokens.weight[rows])
+        resized.lm_head.weight.copy_(llama.lm_head.weight[rows])
+    return resized
+
+
 def pair(
     seed: int = 0,
     noise: float = 0.2,
@@ -92,7 +104,11 @@ class RandomPolicy(Policy):
     max_fan = 4
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.seed = seed
+        self.begin()
+
+    def begin(self) -> None:
+        self.random = random.Random(self.seed)
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         frontier = tree.frontier()
