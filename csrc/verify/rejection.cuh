@@ -65,7 +65,7 @@ __device__ Decision reject(const VerifyTreeParams& p, const Request& request, st
 /// The rejection coupling: the last block of a row finds its law, and the last of a request walks,
 /// reading again what the walk visits. Grid [rows, blocks_of_row(V), B].
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, 1)
     verify_rejection_kernel(const __grid_constant__ VerifyTreeParams p,
                             TileStats* all_tiles,         // [B, rows, num_tiles(V)]
                             RowLaw* all_laws,             // [B, rows]

@@ -122,15 +122,17 @@ class Residual {
   template <class Wanted, class Visit>
   __device__ void for_each_mass(const Wanted& wanted, const Visit& visit) const {
     for_each_tile(num_tiles(row_.vocab_size), wanted, [&](std::int64_t index) {
-      const Tile logits(row_, index), drafts(draft_, index);
-#pragma unroll
+#pragma unroll 1  // two whole tiles would take too many registers
       for (int group = 0; group < kGroups; ++group) {
         const std::int64_t first = first_token(index, group);
+        float logits[4], drafts[4];
+        row_.load(first, logits);
+        draft_.load(first, drafts);
         Masses four[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          const float q = fmaxf(drafts.x[group][i], 0.0f);  // -inf behind the end
-          four[i] = masses(logits.x[group][i], q, first + i);
+          const float q = fmaxf(drafts[i], 0.0f);  // -inf behind the end
+          four[i] = masses(logits[i], q, first + i);
         }
         visit(four, first);
       }
