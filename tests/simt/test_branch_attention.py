@@ -108,6 +108,22 @@ def test_splits_are_merged_in_the_launch_and_lengths_may_change_between_replays(
     assert_matches_reference(launch.case, *launch.run(schedule))
 
 
+@pytest.mark.parametrize("window", [0, 9])
+@pytest.mark.parametrize("head_dim", [64, 256])
+def test_draft_blocks_longer_than_a_tile_are_masked_throughout(head_dim, window):
+    case = make_case(
+        torch.bfloat16,
+        contexts=(30, 0),
+        nodes=(100, 70),
+        rows=100,
+        heads=(1, 1),
+        head_dim=head_dim,
+        window=window,
+    )
+    launch = Launch(case, num_multiprocessors=8)
+    assert_matches_reference(launch.case, *launch.run(Schedule()))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_levels_of_merging_give_the_same_bits_in_every_order(dtype):
     case = make_case(dtype, contexts=(1300,), nodes=(3,), rows=3, heads=(2, 1))
