@@ -117,9 +117,12 @@ class Engine:
         """
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("the engine is busy: close its stream first")
-        self._closed = True
-        if self._owns_lanes:
-            self.lanes.close()
+        try:
+            if self._owns_lanes and not self._closed:
+                self.lanes.close()
+            self._closed = True
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Engine:
         return self
@@ -132,9 +135,12 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
+    def _require_open(self) -> None:
         if self._closed:
             raise RuntimeError("the engine is closed")
+
+    def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
+        self._require_open()
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
         vocab_size = self._verifier.vocab_size
@@ -153,6 +159,7 @@ class Engine:
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("the engine is busy: it runs one request at a time")
         try:
+            self._require_open()
             committer = Committer(
                 self.pair.tokenizer,
                 () if params.ignore_eos else self.pair.eos_token_ids,

@@ -341,3 +341,11 @@ def test_figures_of_a_useless_draft(pair):
     assert stats.mean_accepted_length < 1.3
     assert stats.rollback_rate > 0.8
     assert stats.overlap > 0.9
+
+
+def test_an_engine_closes_twice_and_its_old_streams_say_so(pair):
+    with Engine(pair, BestFirst(), max_len=64) as engine:
+        stream = engine.stream(PROMPT, GREEDY)
+        engine.close()
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        list(stream)
