@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -81,6 +82,18 @@ def test_what_depends_on_values_is_not_recorded():
     assert recorded(LooksAtValues(), (torch.ones(2),)) is None
 
 
+class Slowly(nn.Module):
+    """Lets other threads run while it does."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.002)
+        return self.inner(x)
+
+
 def test_threads_that_record_at_once_do_not_disturb_each_other():
     """Whether a recording saw values is told by warnings, and catching those is process-wide."""
     together, refused, replays = threading.Barrier(2), [], []
@@ -92,7 +105,7 @@ def test_threads_that_record_at_once_do_not_disturb_each_other():
 
     threads = [
         threading.Thread(target=record, args=work)
-        for work in ((LooksAtValues(), refused), (Plain(), replays))
+        for work in ((Slowly(LooksAtValues()), refused), (Slowly(Plain()), replays))
     ]
     for thread in threads:
         thread.start()
