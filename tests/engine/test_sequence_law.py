@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,14 +13,19 @@ import torch
 from scipy import stats
 
 from specbranch import reference
+from specbranch.drafter import Drafter
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.policies import BestFirst
 from specbranch.sampling import SamplingParams
+from specbranch.tree import Node, SpeculationTree
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES
 
-VOCAB, LENGTH, RUNS = 5, 3, 1000
+VOCAB, LENGTH, RUNS = 5, 3, 700
 PROMPT = [2, 4]
+GUMBEL = {"temperature": 0.9, "top_k": 4, "top_p": 0.97}
+REJECTION = {**GUMBEL, "coupling": "rejection"}
 # Each test rejects a true law with this probability; a dozen tests make a false alarm once in 800.
 SIGNIFICANCE = 1e-4
 
@@ -75,25 +82,45 @@ def sampled(pair, policy, params: dict, runs: int = RUNS) -> Counter:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_rejection_sampled_sequences_have_the_targets_law(pair, eager, policy):
-    params = {"temperature": 0.9, "top_k": 4, "top_p": 0.97, "coupling": "rejection"}
-    counts = sampled(pair, POLICIES[policy](), params)
-    assert p_value(counts, exact_law(eager, SamplingParams(**params))) > SIGNIFICANCE
+    counts = sampled(pair, POLICIES[policy](), REJECTION)
+    assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
 
 
 def test_gumbel_sampled_sequences_have_the_targets_law(pair, eager):
-    params = {"temperature": 0.9, "top_k": 4, "top_p": 0.97}
-    counts = sampled(pair, POLICIES["bestfirst"](), params)
-    assert p_value(counts, exact_law(eager, SamplingParams(**params))) > SIGNIFICANCE
+    counts = sampled(pair, POLICIES["bestfirst"](), GUMBEL)
+    assert p_value(counts, exact_law(eager, SamplingParams(**GUMBEL))) > SIGNIFICANCE
 
 
-def test_the_check_bites(pair, eager):
-    """Sequences of the draft alone, or at a slightly wrong temperature, do not pass."""
-    params = {"temperature": 0.9, "top_k": 4, "top_p": 0.97}
-    law = exact_law(eager, SamplingParams(**params))
-    warmer = sampled(pair, POLICIES["sps"](), {**params, "temperature": 1.6})
-    assert p_value(warmer, law | missing(law)) < SIGNIFICANCE
+def test_a_draft_that_lacks_a_token_changes_no_law(pair, eager):
+    narrower = dataclasses.replace(pair, draft=tiny.with_vocabulary(pair.draft, VOCAB - 1))
+    counts = sampled(narrower, POLICIES["bestfirst"](), REJECTION)
+    assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
 
 
-def missing(law):
+class Choosy(BestFirst):
+    """Drops draws because of what they are, which under rejection sampling no policy may."""
+
+    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+        for node in tree.walk():
+            node.children = [child for child in node.children if child.token != 2]
+        return super().submit(tree)
+
+
+def test_the_check_notices_dropped_draws(pair, eager):
+    counts = sampled(pair, Choosy(), REJECTION, runs=300)
+    assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) < SIGNIFICANCE
+
+
+def test_the_check_notices_draws_from_another_law_than_stated(pair, eager, monkeypatch):
+    """A draw is accepted by the ratio of its chances, so a wrong one of them must show."""
+    stated = Drafter.laws
+    monkeypatch.setattr(Drafter, "laws", lambda *args: torch.full_like(stated(*args), 1 / VOCAB))
+    counts = sampled(pair, POLICIES["sps"](), REJECTION, runs=300)
+    law = exact_law(eager, SamplingParams(**REJECTION))
+    assert p_value(counts, law | missing(law)) < SIGNIFICANCE
+
+
+def missing(law: dict[tuple[int, ...], float]) -> dict[tuple[int, ...], float]:
+    """The sequences that the target never writes, as all but impossible ones."""
     every = itertools.product(range(VOCAB), repeat=LENGTH)
     return {sequence: 1e-9 for sequence in every if sequence not in law}
