@@ -84,10 +84,25 @@ def test_a_stream_is_over_after_the_last_chunk(engine):
 
 def test_a_closed_engine_says_so(engine):
     engine.generate(PROMPT, GREEDY)
+    too_late = engine.stream(PROMPT, GREEDY)
     engine.close()
     for request in (engine.generate, engine.stream):
         with pytest.raises(RuntimeError, match="the engine is closed"):
             request(PROMPT)
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        list(too_late)
+    engine.close()
+
+
+def test_a_busy_engine_is_not_closed(engine):
+    stream = engine.stream(PROMPT, GREEDY)
+    chunks = iter(stream)
+    next(chunks)
+    with pytest.raises(RuntimeError, match="busy: close its stream first"):
+        engine.close()
+    stream.close()
+    assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=3)).token_ids) == 3
+    engine.close()
 
 
 class Unruly(BestFirst):
