@@ -8,7 +8,10 @@
 #include <tuple>
 
 #include "common/cpu_kernels.h"
+#include "sampling/launch.h"
+#include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
+#include "torch_ops/launch_workspace.h"
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
@@ -52,8 +55,16 @@ void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& t
   params.seed = op.tensor("seed", seed, {kInt64}, {"R"}).data<std::int64_t>();
   params.position = op.tensor("position", position, {kInt32}, {"R"}).data<std::int32_t>();
   params.ids = op.output("ids", ids, {kInt32}, {"R"}).data<std::int32_t>();
-  check_filter_values(op, params.filters, op.size("R"));
-  cpu_kernels().sample(params);
+  if (logits.is_cpu()) {
+    check_filter_values(op, params.filters, op.size("R"));
+    cpu_kernels().sample(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  const CudaLaunch launch(logits);
+  const LaunchWorkspace workspace(logits, sample_workspace(params));
+  launch_sample(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
+#endif
 }
 
 Tensor sample(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
@@ -104,9 +115,18 @@ void draft_topk_out(const Tensor& logits, std::int64_t k, const Tensor& temperat
   params.estimates_stride = estimates.stride(0);
   params.max_prob = op.output("max_prob", max_prob, {kFloat32}, {"R"}).data<float>();
   params.entropy = op.output("entropy", entropy, {kFloat32}, {"R"}).data<float>();
-  check_filter_values(op, params.filters, op.size("R"));
-  check_token_ids(op, params);
-  cpu_kernels().draft_topk(params);
+  if (logits.is_cpu()) {
+    check_filter_values(op, params.filters, op.size("R"));
+    check_token_ids(op, params);
+    cpu_kernels().draft_topk(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  op.require(k <= kMaxDraftGuesses, "k", "at most 256 on CUDA", k);
+  const CudaLaunch launch(logits);
+  const LaunchWorkspace workspace(logits, draft_topk_workspace(params));
+  launch_draft_topk(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
+#endif
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> draft_topk(
@@ -137,3 +157,12 @@ STABLE_TORCH_LIBRARY_IMPL(specbranch, CPU, library) {
   library.impl("draft_topk", TORCH_BOX(&specbranch::draft_topk));
   library.impl("draft_topk_out", TORCH_BOX(&specbranch::draft_topk_out));
 }
+
+#if defined(SPECBRANCH_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(specbranch, CUDA, library) {
+  library.impl("sample", TORCH_BOX(&specbranch::sample));
+  library.impl("sample_out", TORCH_BOX(&specbranch::sample_out));
+  library.impl("draft_topk", TORCH_BOX(&specbranch::draft_topk));
+  library.impl("draft_topk_out", TORCH_BOX(&specbranch::draft_topk_out));
+}
+#endif

@@ -7,8 +7,11 @@
 #include <tuple>
 
 #include "common/cpu_kernels.h"
+#include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
+#include "torch_ops/launch_workspace.h"
 #include "torch_ops/tensor_arg.h"
+#include "verify/launch.h"
 #include "verify/params.h"
 
 namespace specbranch {
@@ -58,6 +61,7 @@ VerifyTreeParams check_inputs(OpCheck& op, const VerifyInputs& in) {
   params.position = op.tensor("position", in.position, {kInt32}, {"B"}).data<std::int32_t>();
   params.batch_size = op.size("B");
   params.max_nodes = op.size("N");
+  params.max_rows = op.size("rows");
   params.vocab_size = op.size("V");
   return params;
 }
@@ -125,9 +129,17 @@ void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out) {
   VerifyTreeParams params = check_inputs(op, in);
   check_draft(op, in, params);
   check_outputs(op, out, params);
-  check_filter_values(op, params.filters, params.batch_size);
-  check_trees(op, params);
-  cpu_kernels().verify_tree(params);
+  if (in.candidates.is_cpu()) {
+    check_filter_values(op, params.filters, params.batch_size);
+    check_trees(op, params);
+    cpu_kernels().verify_tree(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  const CudaLaunch launch(in.candidates);
+  const LaunchWorkspace workspace(in.candidates, verify_tree_workspace(params));
+  launch_verify_tree(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
+#endif
 }
 
 void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tensor& n_nodes,
@@ -176,3 +188,10 @@ STABLE_TORCH_LIBRARY_IMPL(specbranch, CPU, library) {
   library.impl("verify_tree", TORCH_BOX(&specbranch::verify_tree));
   library.impl("verify_tree_out", TORCH_BOX(&specbranch::verify_tree_out));
 }
+
+#if defined(SPECBRANCH_WITH_CUDA)
+STABLE_TORCH_LIBRARY_IMPL(specbranch, CUDA, library) {
+  library.impl("verify_tree", TORCH_BOX(&specbranch::verify_tree));
+  library.impl("verify_tree_out", TORCH_BOX(&specbranch::verify_tree_out));
+}
+#endif
