@@ -3,6 +3,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
+# CUDA is compiled for the GPUs that are here, or, to save time, for one architecture where there is
+# none; `pip install .` compiles for all.
+GPU_ARCHS := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -sd ';')
+TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
+export TORCH_CUDA_ARCH_LIST
+
 .DEFAULT_GOAL := help
 .PHONY: help venv build demo test accept bench lint format smollm2 humaneval ctest clean
 
