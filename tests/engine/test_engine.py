@@ -210,6 +210,15 @@ def test_a_failing_lane_ends_the_request_and_leaves_the_engine_usable(
         assert engine.generate(PROMPT, GREEDY).token_ids == reference
 
 
+@pytest.fixture
+def ctrl_c_interrupts():
+    """Python's own handler, which it does not install where it is started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_interrupts")
 @pytest.mark.parametrize("lane", ["draft", "target"])
 def test_ctrl_c_while_waiting_for_a_lane_leaves_the_engine_usable(monkeypatch, pair, lane):
     def ctrl_c() -> None:
