@@ -162,7 +162,7 @@ class Engine:
             self._require_open()
             committer = Committer(
                 self.pair.tokenizer,
-                () if params.ignore_eos else self.pair.eos_token_ids,
+                params.ends(self.pair.eos_token_ids),
                 params.stop,
                 params.max_new_tokens,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -39,6 +39,7 @@ class SamplingParams:
     max_new_tokens: committed tokens at most.
     stop: the request ends with the token that completes one of these strings; the string itself
         is not part of the text.
+    eos_token_ids: tokens that end the request, committed as its last; None takes the models' own.
     ignore_eos: go on after an end-of-sequence token.
 
     Raises ValueError naming the field, what was wanted and what came.
@@ -52,6 +53,7 @@ class SamplingParams:
     coupling: Coupling = "gumbel"
     max_new_tokens: int = 128
     stop: Sequence[str] = ()
+    eos_token_ids: Collection[int] | None = None
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +74,12 @@ class SamplingParams:
         require("max_new_tokens", self.max_new_tokens >= 0, "an integer >= 0")
         require("stop", not isinstance(self.stop, str), "a sequence of strings")
         require("stop", all(self.stop), "no empty string")
+
+    def ends(self, eos_token_ids: Collection[int]) -> Collection[int]:
+        """The tokens that end this request, where `eos_token_ids` are the models' own."""
+        if self.ignore_eos:
+            return ()
+        return eos_token_ids if self.eos_token_ids is None else self.eos_token_ids
 
     def filters(self, rows: int, device: torch.device) -> FilterTensors:
         """The filters as tensors for `rows` rows on `device`."""

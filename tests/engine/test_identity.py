@@ -126,6 +126,9 @@ def test_eos_inside_an_accepted_block_ends_there(runs, policy):
         assert generation.finish_reason == "eos"
         ignoring = engine.generate(PROMPTS[1], params_of("T=1", ignore_eos=True))
         assert ignoring.token_ids == whole
+        engine.pair = runs.pair
+        asked = engine.generate(PROMPTS[1], params_of("T=1", eos_token_ids={eos}))
+        assert asked.token_ids == generation.token_ids
 
 
 @pytest.mark.parametrize("policy", POLICIES)
