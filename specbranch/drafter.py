@@ -170,7 +170,7 @@ class Drafter:
             child = Node(
                 token,
                 node,
-                estimate=node.estimate * estimate,
+                estimate=node.estimate * min(estimate, 1.0),  # float32 sums can exceed 1
                 draw=rank + 1 if self._coupling == "rejection" else 0,
                 on_main_line=node.on_main_line and rank == 0,
                 depth=node.depth + 1,
