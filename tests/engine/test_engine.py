@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from specbranch import drafter
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane
@@ -373,3 +374,16 @@ def test_an_engine_closes_twice_and_its_old_streams_say_so(pair):
         engine.close()
     with pytest.raises(RuntimeError, match="the engine is closed"):
         list(stream)
+
+
+def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pair):
+    """A certain guess may be estimated at 1 + 1e-7, yet no child is likelier than its parent."""
+    draft_topk = drafter.ops.draft_topk
+
+    def certain(*args):
+        ids, estimates, max_prob, entropy = draft_topk(*args)
+        return ids, torch.full_like(estimates, 1 + 1e-6), max_prob, entropy
+
+    healthy = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
+    monkeypatch.setattr(drafter.ops, "draft_topk", certain)
+    assert virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids == healthy
