@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from specbranch.cache import PagedKVCache
 from specbranch.models.attention import BlockPass
+from specbranch.models.support import cache_argument
 
 
 class BlockInputs(NamedTuple):
@@ -31,6 +32,7 @@ class BlockForward(nn.Module):
         super().__init__()
         self.model = model
         self._pool = pool
+        self._cache_argument = cache_argument(model)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits [k, V] for `BlockInputs`."""
@@ -46,10 +48,10 @@ class BlockForward(nn.Module):
         output = self.model(
             input_ids=block.tokens,
             position_ids=block.position_ids,
-            past_key_values=attention_pass,
             attention_pass=attention_pass,
             use_cache=True,
             logits_to_keep=block.logits_rows,
+            **{self._cache_argument: attention_pass},
         )
         logits: Tensor = output.logits
         return logits[0]

@@ -9,10 +9,12 @@ are those of the eager forward, in the same order, so the results are the same t
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -35,7 +37,7 @@ def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Te
     """
     if sys.version_info >= (3, 14):  # where torch.jit does not work
         return None
-    with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
+    with _one_at_a_time, _quiet_transformers(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             with optimized_execution(False):
@@ -51,6 +53,18 @@ def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Te
             return output
 
     return replay
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Recording evaluates every property of a model, and transformers remarks on one of them."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _looks_at_values(caught: Iterable[warnings.WarningMessage]) -> bool:

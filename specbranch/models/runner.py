@@ -14,7 +14,7 @@ from specbranch.cache import PagedKVCache
 from specbranch.models.attention import ATTENTION_NAME, PrefillPass
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.capture import recorded
-from specbranch.models.support import kv_shape
+from specbranch.models.support import cache_argument, kv_shape
 
 PREFILL_CHUNK = 512
 
@@ -148,9 +148,9 @@ class ModelRunner:
             self.model.base_model(
                 input_ids=ids[:, start - self.context_len : stop - self.context_len],
                 position_ids=torch.arange(start, stop, device=self.device)[None],
-                past_key_values=chunk,
                 attention_pass=chunk,
                 use_cache=True,
+                **{cache_argument(self.model): chunk},
             )
         self.context_len = end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
@@ -16,6 +17,12 @@ class KVShape:
     num_layers: int
     num_kv_heads: int
     head_dim: int
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """The name under which a model's forward takes its cache: `cache` from transformers 5.24 on."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def kv_shape(model: PreTrainedModel) -> KVShape:
