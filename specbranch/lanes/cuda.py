@@ -87,7 +87,6 @@ class StreamLanes(Lanes):
         self._epoch = time.perf_counter()
 
     def begin(self) -> Trace:
-        self.drain()
         trace = Trace()
         self.draft.begin(trace)
         self.target.begin(trace)

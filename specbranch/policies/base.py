@@ -18,6 +18,13 @@ class Outcome:
     cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
 
 
+def require_positive(**options: int) -> None:
+    """Raise ValueError naming the first option that is below 1."""
+    for name, value in options.items():
+        if value < 1:
+            raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+
+
 class Policy:
     """Decides where the tree grows and what the target checks.
 

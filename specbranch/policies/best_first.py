@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Outcome, Policy
+from specbranch.policies.base import Outcome, Policy, require_positive
 from specbranch.tree import Node, SpeculationTree
 
 
@@ -32,9 +32,7 @@ class BestFirst(Policy):
         min_estimate: float = 0.05,
         cost_ratio: float = 4.0,
     ) -> None:
-        for name, value in (("rows_draft", rows_draft), ("rows_target", rows_target), ("fan", fan)):
-            if value < 1:
-                raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+        require_positive(rows_draft=rows_draft, rows_target=rows_target, fan=fan)
         self.rows_draft = rows_draft
         self.rows_target = rows_target
         self.max_fan = fan

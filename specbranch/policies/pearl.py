@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Policy
+from specbranch.policies.base import Policy, require_positive
 from specbranch.tree import Node, SpeculationTree
 
 
@@ -19,8 +19,7 @@ class PEARL(Policy):
     overlaps = True
 
     def __init__(self, gamma: int = 4) -> None:
-        if gamma < 1:
-            raise ValueError(f"gamma: expected an integer >= 1, got {gamma}")
+        require_positive(gamma=gamma)
         self.gamma = gamma
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:

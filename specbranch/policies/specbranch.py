@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from specbranch.policies.base import Outcome, Policy
+from specbranch.policies.base import Outcome, Policy, require_positive
 from specbranch.tree import Node, SpeculationTree
 
 KEEP_NOTHING, KEEP_CONFIDENT, KEEP_ALL = 0, 1, 2
@@ -36,9 +36,7 @@ class SpecBranch(Policy):
         epsilon: float = 0.4,
         keep: Callable[[SpeculationTree], int] = lambda tree: KEEP_CONFIDENT,
     ) -> None:
-        for name, value in (("k_max", k_max), ("gamma", gamma)):
-            if value < 1:
-                raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+        require_positive(k_max=k_max, gamma=gamma)
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon: expected a number in [0, 1], got {epsilon}")
         self.k_max = self.max_fan = k_max
