@@ -1,13 +1,3 @@
-from __future__ import annotations
+from tests.threads import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Tiny models gain nothing from a second thread, and lose much where cores are shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]

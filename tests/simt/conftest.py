@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-import torch
 
 from tests.simt.device import Traffic
+from tests.threads import one_thread
+
+__all__ = ["one_thread"]
 
 TRAFFIC = pytest.StashKey[dict[str, Traffic]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TRAFFIC] = {}
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """The simulated device runs on one core, and what torch computes beside it is small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
