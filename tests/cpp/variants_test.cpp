@@ -15,6 +15,8 @@
 namespace specbranch {
 namespace {
 
+using SPECBRANCH_CPU_NS::branch_attention_workspace;
+
 std::vector<CpuVariant> runnable_variants() {
   std::vector<CpuVariant> variants;
   for (const CpuVariant& variant : compiled_cpu_variants()) {
