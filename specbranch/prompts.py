@@ -1,4 +1,4 @@
-"""Prompt files: JSON lines with `prompt` or `turns`, and perhaps a `category`."""
+"""Prompt files: JSON lines with `prompt` or `turns`, and perhaps an `id` and a `category`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class PromptRecord:
 
     prompt: str
     category: str | None = None
+    id: str | None = None
 
 
 def read_prompts(path: str | Path, limit: int | None = None) -> list[PromptRecord]:
     """The first `limit` prompts of a file, all by default.
 
     A line is an object with `prompt`, a string, or `turns`, a list of strings of which the first
-    is the prompt (later turns answer a model's replies), and optionally `category`, a string.
-    Blank lines are skipped. Raises ValueError with the line's number for any other line, and for
+    is the prompt (later turns answer a model's replies), and optionally `category`, a string, and
+    `id`. Blank lines are skipped. Raises ValueError with the line's number for any other line, and for
     a file without prompts; OSError if the file cannot be read.
     """
     records: list[PromptRecord] = []
@@ -55,7 +56,8 @@ def _parse(line: str, where: str) -> PromptRecord:
     category = fields.get("category")
     if category is not None and not isinstance(category, str):
         raise ValueError(f"{where}: category: expected a string, got {category!r}")
-    return PromptRecord(_prompt_of(fields, where), category)
+    id = str(fields["id"]) if "id" in fields else None
+    return PromptRecord(_prompt_of(fields, where), category, id)
 
 
 def _prompt_of(fields: dict[str, Any], where: str) -> str:

