@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch.cache import PagedKVCache
 from specbranch.models.attention import BlockPass
-from specbranch.models.support import cache_argument
+from specbranch.models.support import cache_argument, last_layers
 
 
 class BlockInputs(NamedTuple):
@@ -26,16 +29,22 @@ class BlockInputs(NamedTuple):
 
 
 class BlockForward(nn.Module):
-    """Runs a model over new nodes of the block in `pool`, whose pages it writes."""
+    """Runs a model over new nodes of the block in `pool`, whose pages it writes.
 
-    def __init__(self, model: PreTrainedModel, pool: PagedKVCache) -> None:
+    feature_layers: how many of the last decoder layers' outputs come out beside the logits.
+    """
+
+    def __init__(self, model: PreTrainedModel, pool: PagedKVCache, feature_layers: int = 0) -> None:
         super().__init__()
         self.model = model
         self._pool = pool
         self._cache_argument = cache_argument(model)
+        self._feature_layers = last_layers(model, feature_layers)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits [k, V] for `BlockInputs`."""
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Logits [k, V] for `BlockInputs`, and with feature layers features [n, layers * hidden]:
+        each row's outputs of those layers side by side, the earliest first, before the model's
+        final norm."""
         block = BlockInputs(*inputs)
         attention_pass = BlockPass(
             self._pool,
@@ -45,13 +54,32 @@ class BlockForward(nn.Module):
             n_nodes=block.n_nodes,
             ancestor_mask=block.ancestor_mask,
         )
-        output = self.model(
-            input_ids=block.tokens,
-            position_ids=block.position_ids,
-            attention_pass=attention_pass,
-            use_cache=True,
-            logits_to_keep=block.logits_rows,
-            **{self._cache_argument: attention_pass},
-        )
-        logits: Tensor = output.logits
-        return logits[0]
+        with _outputs_of(self._feature_layers) as hidden_states:
+            output = self.model(
+                input_ids=block.tokens,
+                position_ids=block.position_ids,
+                attention_pass=attention_pass,
+                use_cache=True,
+                logits_to_keep=block.logits_rows,
+                **{self._cache_argument: attention_pass},
+            )
+        logits: Tensor = output.logits[0]
+        if not hidden_states:
+            return (logits,)
+        return logits, torch.cat(hidden_states, dim=-1)[0]
+
+
+@contextmanager
+def _outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the hidden states [1, n, hidden] that each layer returns meanwhile."""
+    hidden_states: list[Tensor] = []
+
+    def collect(layer: nn.Module, inputs: Any, output: Any) -> None:
+        hidden_states.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [layer.register_forward_hook(collect) for layer in layers]
+    try:
+        yield hidden_states
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -27,10 +27,13 @@ _one_at_a_time = threading.Lock()
 TORCH_FOLDER = Path(torch.__file__).parent
 
 
-def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Tensor] | None:
+def recorded(
+    forward: nn.Module, inputs: tuple[Tensor, ...]
+) -> Callable[..., tuple[Tensor, ...]] | None:
     """Record `forward` as it runs on `inputs`, for any number of rows.
 
-    What is put on the model later, such as hooks or adapters, is not seen by a replay.
+    forward: from tensors to a tuple of tensors. What is put on the model later, such as hooks or
+        adapters, is not seen by a replay.
 
     Returns None if it cannot be recorded, or if its Python looks at tensors' values, so that what
     it does next time may differ from what was recorded.
@@ -47,10 +50,10 @@ def recorded(forward: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Te
     if _looks_at_values(caught):
         return None
 
-    def replay(*inputs: Tensor) -> Tensor:
+    def replay(*inputs: Tensor) -> tuple[Tensor, ...]:
         with optimized_execution(False):
-            output: Tensor = trace(*inputs)
-            return output
+            outputs: tuple[Tensor, ...] = trace(*inputs)
+            return outputs
 
     return replay
 

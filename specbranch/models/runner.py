@@ -74,10 +74,19 @@ class ModelRunner:
     max_positions: the model's own limit of positions; what the cache holds if it has none.
     vocab_size: columns of the logits.
     device, dtype: of the logits.
+    features: [n, feature_layers * hidden] in the model's dtype, the outputs of the last decoder
+        layers side by side for each new node of the latest forward; a forward may overwrite those
+        of the one before. None without feature layers.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, max_len: int, max_nodes: int, page_size: int = 64
+        self,
+        model: PreTrainedModel,
+        *,
+        max_len: int,
+        max_nodes: int,
+        page_size: int = 64,
+        feature_layers: int = 0,
     ) -> None:
         """Reserve `max_len + max_nodes` cache slots and switch the model to our attention.
 
@@ -86,8 +95,10 @@ class ModelRunner:
         max_len: most committed tokens.
         max_nodes: most nodes of the draft block.
         page_size: tokens a page.
+        feature_layers: how many of the last decoder layers make up `features`.
 
-        Raises ValueError for a model that we cannot run (see `kv_shape`) or a size below 1.
+        Raises ValueError for a model that we cannot run (see `kv_shape`), a size below 1, or more
+        feature layers than the model has.
         """
         if max_nodes < 1:
             raise ValueError(f"ModelRunner: max_nodes: expected at least 1, got {max_nodes}")
@@ -120,7 +131,9 @@ class ModelRunner:
         self._depth = self._inputs.nodes.new_zeros(1, max_nodes)
         self._ancestor_mask = self._inputs.nodes.new_zeros(1, max_nodes, mask_words)
         self._rows = torch.arange(max_nodes, device=self.device)
-        self._forward_block: Callable[..., Tensor] | None = None
+        self._block_forward = BlockForward(model, self.cache, feature_layers)
+        self._forward_block: Callable[..., tuple[Tensor, ...]] | None = None
+        self.features: Tensor | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -188,7 +201,8 @@ class ModelRunner:
         )
         if self._forward_block is None:
             self._forward_block = self._prepared(block_inputs)
-        logits = self._forward_block(*block_inputs)
+        logits, *features = self._forward_block(*block_inputs)
+        self.features = features[0] if features else None
         self.block = block
         return logits
 
@@ -219,12 +233,11 @@ class ModelRunner:
         self.context_len += n_context
         self.block = block
 
-    def _prepared(self, inputs: BlockInputs) -> Callable[..., Tensor]:
+    def _prepared(self, inputs: BlockInputs) -> Callable[..., tuple[Tensor, ...]]:
         """The forward, recorded where that can be done."""
-        forward = BlockForward(self.model, self.cache)
         if self.device.type != "cpu":
-            return forward
-        return recorded(forward, tuple(inputs)) or forward
+            return self._block_forward
+        return recorded(self._block_forward, tuple(inputs)) or self._block_forward
 
     def _check_forward(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
+from torch import nn
 from transformers import PreTrainedModel
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
@@ -23,6 +24,22 @@ def cache_argument(model: PreTrainedModel) -> str:
     """The name under which a model's forward takes its cache: `cache` from transformers 5.24 on."""
     names = inspect.signature(model.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
+
+
+def last_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:
+    """The last `count` decoder layers that a forward goes through, in its order.
+
+    Raises ValueError if the model has fewer, or keeps its layers elsewhere than in `layers`.
+    """
+    if not count:
+        return []
+    layers = list(getattr(model.get_decoder(), "layers", ()))
+    if not 0 < count <= len(layers):
+        raise ValueError(
+            f"feature_layers: expected 0 to {len(layers)} layers of {type(model).__name__}, "
+            f"got {count}"
+        )
+    return layers[-count:]
 
 
 def kv_shape(model: PreTrainedModel) -> KVShape:
