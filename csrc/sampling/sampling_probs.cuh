@@ -10,7 +10,7 @@ namespace specbranch {
 
 /// Each warp reads a tile; the last block of a row finds its law. Grid [R, blocks_of_row(V)].
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, 1)
     row_laws_kernel(const __grid_constant__ SamplingProbsParams p,
                     TileStats* all_tiles,     // [R, num_tiles(V)]
                     RowLaw* laws,             // [R]

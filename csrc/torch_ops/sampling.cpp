@@ -32,8 +32,16 @@ void sampling_probs_out(const Tensor& logits, const Tensor& temperature, const T
   const TensorArg probs = op.output("probs", probs_, {kFloat32}, {"R", "V"});
   params.probs = probs.data<float>();
   params.probs_stride = probs.stride(0);
-  check_filter_values(op, params.filters, op.size("R"));
-  cpu_kernels().sampling_probs(params);
+  if (logits.is_cpu()) {
+    check_filter_values(op, params.filters, op.size("R"));
+    cpu_kernels().sampling_probs(params);
+    return;
+  }
+#if defined(SPECBRANCH_WITH_CUDA)
+  const CudaLaunch launch(logits);
+  const LaunchWorkspace workspace(logits, sampling_probs_workspace(params));
+  launch_sampling_probs(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
+#endif
 }
 
 Tensor sampling_probs(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
@@ -160,6 +168,8 @@ STABLE_TORCH_LIBRARY_IMPL(specbranch, CPU, library) {
 
 #if defined(SPECBRANCH_WITH_CUDA)
 STABLE_TORCH_LIBRARY_IMPL(specbranch, CUDA, library) {
+  library.impl("sampling_probs", TORCH_BOX(&specbranch::sampling_probs));
+  library.impl("sampling_probs_out", TORCH_BOX(&specbranch::sampling_probs_out));
   library.impl("sample", TORCH_BOX(&specbranch::sample));
   library.impl("sample_out", TORCH_BOX(&specbranch::sample_out));
   library.impl("draft_topk", TORCH_BOX(&specbranch::draft_topk));

@@ -47,6 +47,12 @@ REGISTERS = {
     "compact_kv_kernel": 80,
     "branch_attention_kernel": 255,
     "branch_attention_plain_kernel": 128,
+    "sample_kernel": 128,
+    "row_laws_kernel": 128,
+    "write_probs_kernel": 64,
+    "draft_topk_kernel": 128,
+    "verify_gumbel_kernel": 128,
+    "verify_rejection_kernel": 128,
 }
 """Of a thread at most: with 32, 2048 threads are resident; with 64, 1024; with 80, 768; with 128,
 512; with 255, 256."""
