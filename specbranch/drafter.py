@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
 
 from specbranch import ops
+from specbranch.calibration import Calibration, drawn
 from specbranch.lanes import Lane
 from specbranch.models.runner import ModelRunner
 from specbranch.sampling import SamplingParams
@@ -39,6 +41,7 @@ class Drafter:
         self._max_fan = max_fan
         self._vocab_size = min(vocab_size, runner.vocab_size)
         self._target_vocab_size = vocab_size
+        self._learnt = {"greedy": Calibration(), "sampled": Calibration()}
 
     def begin(self, params: SamplingParams, committed: Sequence[int]) -> None:
         """Start a request; `committed` is the live sequence of its tokens, the root's last."""
@@ -47,6 +50,7 @@ class Drafter:
         self._committed = committed
         self._filters = params.filters(self._runner.max_nodes, self._runner.device)
         self._coupling = params.coupling if params.temperature > 0 else "gumbel"
+        self.calibration = self._calibration(params)
         self._draws = 0  # draft rows so far, each with noise of its own under rejection
         self._laws: dict[Node, torch.Tensor] = {}
 
@@ -75,7 +79,11 @@ class Drafter:
                 self._laws[node] = rows.laws[row]
 
     def commit(self, path: Sequence[Node], winner: Node | None) -> None:
-        """Make the expanded part of `path` context; of the rest, what is below `winner` stays."""
+        """Learn from a verified walk and follow it.
+
+        The expanded part of `path` becomes context; of the rest, what is below `winner` stays.
+        """
+        self.calibration.learn(path, winner)
         if not self._runner.block:
             return
         kept_path = [node.slot for node in path if node.expanded]
@@ -156,6 +164,13 @@ class Drafter:
         self._draws += 1
         return ops.mix(self._params.seed, self._draws)
 
+    def _calibration(self, params: SamplingParams) -> Calibration:
+        """What earlier requests taught, except under rejection: there the draws depend on what is
+        grown, and a request's text must not depend on those before it."""
+        if self._coupling == "rejection":
+            return Calibration(drawn)
+        return self._learnt["sampled" if params.temperature > 0 else "greedy"]
+
     def _attach(
         self,
         node: Node,
@@ -164,13 +179,15 @@ class Drafter:
         fan: int,
         ends: Callable[[Node], bool],
     ) -> None:
-        for rank, (token, estimate) in enumerate(zip(ids[:fan], estimates, strict=False)):
-            if token < 0:
-                break
+        tokens = list(takewhile(lambda token: token >= 0, ids[:fan]))
+        priors = self.calibration.prior(estimates[: len(tokens)])
+        chances = self.calibration.chances(priors)
+        for rank, (token, prior, chance) in enumerate(zip(tokens, priors, chances, strict=True)):
             child = Node(
                 token,
                 node,
-                estimate=node.estimate * min(estimate, 1.0),  # float32 sums can exceed 1
+                estimate=node.estimate * chance,
+                prior=prior,
                 draw=rank + 1 if self._coupling == "rejection" else 0,
                 on_main_line=node.on_main_line and rank == 0,
                 depth=node.depth + 1,

@@ -18,6 +18,7 @@ class Node:
     token: int
     parent: Node | None = None
     estimate: float = 1.0  # chance that decoding passes through here, given the root
+    prior: float = 1.0  # chance of this guess given its parent, before calibration
     draw: int = 0  # n for the n-th draw from the parent's law, 0 for a deterministic guess
     on_main_line: bool = True  # the draft's first choice all the way from the root
     terminal: bool = False

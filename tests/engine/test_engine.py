@@ -47,7 +47,7 @@ def test_streaming_yields_every_token_once(engine):
     generation = engine.generate(PROMPT, params)
     assert [token for chunk in chunks for token in chunk.token_ids] == generation.token_ids
     assert "".join(chunk.text for chunk in chunks) == generation.text == stream.generation.text
-    assert len(chunks) == generation.stats.target_forwards < 50
+    assert len(chunks) == stream.generation.stats.target_forwards < 50
 
 
 def test_a_text_prompt_is_encoded_with_the_pairs_tokenizer(engine):
