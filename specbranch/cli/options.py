@@ -100,6 +100,16 @@ class PolicyOptions:
     threshold: Annotated[
         float | None, _option("Drafting", "First entropy bound to stop at (adaedl).")
     ] = None
+    fan_out: Annotated[int | None, _option("Drafting", "Branches at the root (ssd).")] = None
+    acceptance: Annotated[
+        float | None, _option("Drafting", "Chance that a guess is right, for the fan-out (ssd).")
+    ] = None
+    power: Annotated[
+        float | None, _option("Drafting", "Exponent of misses over the fan-out (ssd).")
+    ] = None
+    backup: Annotated[
+        int | None, _option("Drafting", "Tokens drafted after a miss, at most (ssd).")
+    ] = None
     rows_draft: Annotated[
         int | None, _option("Drafting", "Nodes of a draft step, at most (bestfirst).")
     ] = None

@@ -12,15 +12,16 @@ from specbranch.policies.best_first import BestFirst
 from specbranch.policies.pearl import PEARL
 from specbranch.policies.specbranch import SpecBranch
 from specbranch.policies.sps import SpeculativeSampling
+from specbranch.policies.ssd import SSD
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
-    for policy in (Autoregressive, SpeculativeSampling, AdaEDL, PEARL, SpecBranch, BestFirst)
+    for policy in (Autoregressive, SpeculativeSampling, AdaEDL, PEARL, SpecBranch, SSD, BestFirst)
 }
 
 
 def make_policy(name: str, **options: Any) -> Policy:
-    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, bestfirst).
+    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, ssd, bestfirst).
 
     options: the constructor's. Raises ValueError for an unknown name or option, and for a value
     that the policy refuses.
@@ -37,6 +38,7 @@ def make_policy(name: str, **options: Any) -> Policy:
 __all__ = [
     "PEARL",
     "POLICIES",
+    "SSD",
     "AdaEDL",
     "Autoregressive",
     "BestFirst",

@@ -13,6 +13,7 @@ from specbranch.engine import Engine
 from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
 from specbranch.policies import (
     PEARL,
+    SSD,
     AdaEDL,
     Autoregressive,
     BestFirst,
@@ -31,6 +32,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "specbranch-any-keep": lambda: SpecBranch(
         k_max=4, gamma=4, keep=lambda tree: tree.root.token % 3
     ),
+    "ssd": lambda: SSD(fan_out=3, gamma=4, backup=2),
     "bestfirst": BestFirst,
     "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),
     "random-1": lambda: tiny.RandomPolicy(1),
