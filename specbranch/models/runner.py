@@ -9,55 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from specbranch import ops
 from specbranch.cache import PagedKVCache
 from specbranch.models.attention import ATTENTION_NAME, PrefillPass
 from specbranch.models.block_forward import BlockForward, BlockInputs
+from specbranch.models.buffers import CommitBuffers, ForwardBuffers
 from specbranch.models.capture import recorded
+from specbranch.models.graphs import CapturedForward, CudaCapture
 from specbranch.models.support import cache_argument, kv_shape
 
 PREFILL_CHUNK = 512
-
-
-class _HostInputs:
-    """The integers of one forward or commit: one int32 buffer, one copy to the device.
-
-    On CPU the views handed out are the buffer itself. Elsewhere the copy starts from pageable
-    memory, which the driver stages before the call returns, so the next forward may refill it.
-    """
-
-    def __init__(self, max_nodes: int, device: torch.device) -> None:
-        host = torch.zeros(5 + 2 * max_nodes, dtype=torch.int32)
-        self._host = host
-        self._values = host.numpy()
-        self._device = host if device.type == "cpu" else host.to(device)
-        self._max_nodes = max_nodes
-        lengths = self._device[:5].view(5, 1)
-        self.context_lens, self.start, self.n_tokens, self.n_nodes, self.keep_lens = (
-            lengths.unbind()
-        )
-        self.tokens = self._device[None, 5 : 5 + max_nodes]
-        self.nodes = self._device[None, 5 + max_nodes :]
-
-    def write_forward(self, context_len: int, tokens: Sequence[int], block: Sequence[int]) -> None:
-        """Set the lengths, `tokens` to the new tokens and `nodes` to the block's parents."""
-        n_tokens, n_nodes = len(tokens), len(block)
-        values = self._values
-        values[:4] = context_len, context_len + n_nodes - n_tokens, n_tokens, n_nodes
-        values[5 : 5 + n_tokens] = tokens
-        values[5 + self._max_nodes : 5 + self._max_nodes + n_nodes] = block
-        self._send()
-
-    def write_commit(self, context_len: int, keep: Sequence[int]) -> None:
-        """Set `context_lens`, `keep_lens` and, in `nodes`, the slots to keep."""
-        values = self._values
-        values[0], values[4] = context_len, len(keep)
-        values[5 + self._max_nodes : 5 + self._max_nodes + len(keep)] = keep
-        self._send()
-
-    def _send(self) -> None:
-        if self._device is not self._host:
-            self._device.copy_(self._host, non_blocking=True)
 
 
 class ModelRunner:
@@ -74,6 +34,8 @@ class ModelRunner:
     max_positions: the model's own limit of positions; what the cache holds if it has none.
     vocab_size: columns of the logits.
     device, dtype: of the logits.
+    next_positions: int32 [k], the position of the token that each row of logits of the latest
+        forward decides; the next forward overwrites it.
     features: [n, feature_layers * hidden] in the model's dtype, the outputs of the last decoder
         layers side by side for each new node of the latest forward; a forward may overwrite those
         of the one before. None without feature layers.
@@ -126,20 +88,19 @@ class ModelRunner:
         )
         model.eval()
         model.set_attn_implementation(ATTENTION_NAME)
-        self._inputs = _HostInputs(max_nodes, self.device)
-        mask_words = -(-max_nodes // 32)
-        self._depth = self._inputs.nodes.new_zeros(1, max_nodes)
-        self._ancestor_mask = self._inputs.nodes.new_zeros(1, max_nodes, mask_words)
-        self._rows = torch.arange(max_nodes, device=self.device)
+        self._forward_buffers = ForwardBuffers(max_nodes, self.device)
+        self._commit_buffers = CommitBuffers(max_nodes, self.device)
         self._block_forward = BlockForward(model, self.cache, feature_layers)
         self._forward_block: Callable[..., tuple[Tensor, ...]] | None = None
         self.features: Tensor | None = None
+        self.next_positions = self._forward_buffers.next_positions
         self.reset()
 
     def reset(self) -> None:
         """Forget context and block; the pool stays allocated."""
         self.context_len = 0
         self.block: list[int] = []
+        self._positions: list[int] = []  # of the block's nodes
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int]) -> None:
@@ -178,32 +139,23 @@ class ModelRunner:
             follows the context directly.
         logits_rows: compute logits of the last so many new nodes only; all by default.
 
-        Returns logits [logits_rows, vocab_size] in the model's dtype. Raises ValueError for no or
+        Returns logits [logits_rows, vocab_size] in the model's dtype; on a GPU the next forward
+        overwrites them. Raises ValueError for no or
         too many nodes, a parent that does not come before its child, or a token outside the
         vocabulary. Block and context are then as before.
         """
         block = [*self.block, *parents]
         self._check_forward(tokens, parents, block, logits_rows)
-        first, last = len(self.block), len(block)
-        inputs = self._inputs
-        inputs.write_forward(self.context_len, tokens, block)
-        ops.tree_mask_out(inputs.nodes, inputs.n_nodes, self._ancestor_mask, self._depth)
-        wanted = len(tokens) if logits_rows is None else logits_rows
-        block_inputs = BlockInputs(
-            tokens=inputs.tokens[:, : len(tokens)],
-            position_ids=self._depth[:, first:last] + inputs.context_lens,
-            ancestor_mask=self._ancestor_mask[:, first:last],
-            context_lens=inputs.context_lens,
-            start=inputs.start,
-            n_tokens=inputs.n_tokens,
-            n_nodes=inputs.n_nodes,
-            logits_rows=self._rows[len(tokens) - wanted : len(tokens)],
-        )
+        positions = self._with_positions(parents)
+        n, buffers = len(tokens), self._forward_buffers
+        buffers.send(self.context_len, tokens, positions[-n:], block)
+        inputs = buffers.inputs.head(n, n if logits_rows is None else logits_rows)
         if self._forward_block is None:
-            self._forward_block = self._prepared(block_inputs)
-        logits, *features = self._forward_block(*block_inputs)
+            self._forward_block = self._prepared(inputs)
+        logits, *features = self._forward_block(*inputs)
         self.features = features[0] if features else None
-        self.block = block
+        self.next_positions = buffers.next_positions[n - len(logits) : n]
+        self.block, self._positions = block, positions
         return logits
 
     @torch.inference_mode()
@@ -227,16 +179,25 @@ class ModelRunner:
                 f"got {self.context_len + n_context}"
             )
         block = _remap_parents(self.block, keep, n_context)
-        inputs = self._inputs
-        inputs.write_commit(self.context_len, keep)
-        self.cache.compact(inputs.context_lens, inputs.nodes, inputs.keep_lens)
+        buffers = self._commit_buffers
+        buffers.send(self.context_len, keep)
+        self.cache.compact(buffers.context_lens, buffers.keep, buffers.keep_lens)
         self.context_len += n_context
-        self.block = block
+        self.block, self._positions = block, [self._positions[slot] for slot in keep[n_context:]]
+
+    def _with_positions(self, parents: Sequence[int]) -> list[int]:
+        """Positions of the block's nodes and of new ones below `parents`."""
+        positions = list(self._positions)
+        for parent in parents:
+            positions.append(positions[parent] + 1 if parent >= 0 else self.context_len)
+        return positions
 
     def _prepared(self, inputs: BlockInputs) -> Callable[..., tuple[Tensor, ...]]:
-        """The forward, recorded where that can be done."""
-        if self.device.type != "cpu":
-            return self._block_forward
+        """The forward, captured or recorded where that can be done."""
+        if self.device.type == "cuda":
+            return CapturedForward(
+                self._block_forward, self._forward_buffers.inputs, CudaCapture(self.device)
+            )
         return recorded(self._block_forward, tuple(inputs)) or self._block_forward
 
     def _check_forward(

@@ -1,0 +1,117 @@
+"""Forwards in buckets of rows, captured once and repeated on fixed memory."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from specbranch.models.graphs import CapturedForward, bucket
+from specbranch.models.runner import ModelRunner
+from tests.replaying_capture import ReplayingCapture
+
+from . import tiny
+
+PROMPT = list(range(20, 45))
+TREES = [[-1], [-1, 0, 0], [-1, 0, 0, 1, 2], [-1], [-1, 0, 0, 1, 2, 3, 3, 0, 6], [-1, 0]]
+
+
+def make_runner(model, *, feature_layers: int = 0) -> ModelRunner:
+    return ModelRunner(model, max_len=64, max_nodes=12, page_size=8, feature_layers=feature_layers)
+
+
+def capturing(model, capture, **options) -> ModelRunner:
+    """A runner whose unused keys and values are NaN, as a padding row might read or write them."""
+    runner = make_runner(model, **options)
+    for pool in (*runner.cache.k, *runner.cache.v):
+        pool.fill_(torch.nan)
+    runner._forward_block = CapturedForward(
+        runner._block_forward, runner._forward_buffers.inputs, capture
+    )
+    return runner
+
+
+def eager(model, **options) -> ModelRunner:
+    runner = make_runner(model, **options)
+    runner._forward_block = runner._block_forward
+    return runner
+
+
+def test_rows_go_to_the_next_power_of_two():
+    assert [bucket(n, 12) for n in (1, 2, 3, 4, 5, 8, 9, 12)] == [1, 2, 4, 4, 8, 8, 12, 12]
+    assert [bucket(n, 16) for n in (9, 16)] == [16, 16]
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_captured_forward_is_the_eager_one(family):
+    """At every number of rows, context and tree, with padding rows and without."""
+    model, capture = tiny.model(family), ReplayingCapture()
+    runners = capturing(model, capture), eager(model)
+    for context in (PROMPT[:3], PROMPT):
+        for runner in runners:
+            runner.reset()
+            runner.prefill(context)
+        for tree in TREES:
+            tokens = [50 + node for node in range(len(tree))]
+            got, wanted = (runner.forward(tokens, tree) for runner in runners)
+            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+            got, wanted = (runner.forward([60, 61, 62], [0, 0, 1]) for runner in runners)
+            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+            for runner in runners:
+                runner.commit([0], 1)
+    assert capture.rows == [1, 4, 8, 12, 2]
+    assert capture.replays == 4 * len(TREES)
+
+
+def test_logits_of_the_last_rows_and_features_of_all():
+    model, capture = tiny.model("Llama"), ReplayingCapture()
+    runners = capturing(model, capture, feature_layers=2), eager(model, feature_layers=2)
+    got, wanted = (runner.forward(PROMPT[:7], range(-1, 6), logits_rows=2) for runner in runners)
+    torch.testing.assert_close(got, wanted)
+    assert got.shape == (2, tiny.VOCAB_SIZE)
+    torch.testing.assert_close(runners[0].features, runners[1].features)
+    assert len(runners[0].features) == 7
+    assert runners[0].next_positions.tolist() == [6, 7]
+
+
+def test_padding_rows_write_no_key_or_value():
+    capture = ReplayingCapture()
+    runner = capturing(tiny.model("Llama"), capture)
+    runner.forward(PROMPT[:9], range(-1, 8))
+    runner.commit(range(9), 9)
+    before = [pool.clone() for pool in (*runner.cache.k, *runner.cache.v)]
+    for _ in range(2):
+        runner.forward([1, 2, 3, 4, 5], [-1, 0, 1, 2, 3])
+        runner.commit([], 0)
+    written = torch.zeros(before[0].shape[:2], dtype=torch.bool)
+    written[runner.cache.block_table[0, 1], 1:6] = True  # positions 9 to 13 of pages of 8
+    for pool, old in zip((*runner.cache.k, *runner.cache.v), before, strict=True):
+        assert torch.equal(pool[~written].isnan(), old[~written].isnan())
+        torch.testing.assert_close(pool[~written], old[~written], rtol=0, atol=0, equal_nan=True)
+        assert not pool[written].isnan().any()
+
+
+def test_what_cannot_be_captured_runs_eagerly_and_is_told_once():
+    model = tiny.model("Llama")
+
+    def refuse(work):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    runners = capturing(model, refuse), eager(model)
+    with pytest.warns(RuntimeWarning, match="without CUDA graphs.*RuntimeError: operation not"):
+        got = runners[0].forward([5, 6], [-1, 0])
+    assert torch.equal(got, runners[1].forward([5, 6], [-1, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = runners[0].forward([7], [1])
+    assert torch.equal(got, runners[1].forward([7], [1]))
+
+
+def test_a_refused_forward_leaves_no_trace_of_itself():
+    runner = capturing(tiny.model("Llama"), ReplayingCapture())
+    first = runner.forward([5], [-1]).clone()
+    with pytest.raises(ValueError, match="parents"):
+        runner.forward([6], [4])
+    runner.commit([], 0)
+    assert torch.equal(runner.forward([5], [-1]), first)
