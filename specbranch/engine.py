@@ -175,17 +175,14 @@ class Engine:
             finally:
                 wall_s = self.lanes.now()
                 self.lanes.drain()
-            stats = loop.stats
-            stats.wall_s = wall_s
-            stats.overlap = trace.overlap("draft", "target")
-            stats.cost_ratio = trace.cost_ratio()
+            loop.stats.finish(wall_s, trace)
             assert committer.finish_reason is not None
             return Generation(
                 prompt,
                 committer.token_ids,
                 committer.text,
                 committer.finish_reason,
-                stats,
+                loop.stats,
                 trace,
             )
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from specbranch.trace import Trace
 from specbranch.tree import Node
 
 
@@ -65,6 +66,12 @@ class Stats:
         """Discarded over drafted tokens, wherever they grew."""
         discarded = self.discarded_main + self.discarded_branch
         return _ratio(discarded, discarded + self.accepted_main + self.accepted_branch)
+
+    def finish(self, wall_s: float, trace: Trace) -> None:
+        """Set what only the whole request's time tells."""
+        self.wall_s = wall_s
+        self.overlap = trace.overlap("draft", "target")
+        self.cost_ratio = trace.cost_ratio()
 
     def count_walk(self, path: Sequence[Node], winner: Node | None, committed: int) -> None:
         """Count a verified walk: the path from the root, and the guess that ended it, if any.

@@ -1,0 +1,73 @@
+"""The draft's side of a replayed request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from specbranch.drafter import Drafter, DraftRows
+from specbranch.lanes import Lane
+from specbranch.replay.laws import RANKS, LawSource, place_of
+from specbranch.sampling import SamplingParams
+from specbranch.tree import Node
+
+
+class BlockOnPaper:
+    """A runner's bookkeeping of its block, without a model."""
+
+    device = torch.device("cpu")
+    vocab_size = 0
+    context_len = 0
+
+    def __init__(self, max_nodes: int) -> None:
+        self.max_nodes = max_nodes
+        self.reset()
+
+    def reset(self) -> None:
+        self.block: list[int] = []
+
+    def commit(self, keep: Sequence[int], n_context: int) -> None:
+        """Keep as many nodes as `ModelRunner.commit` would; no one asks for their parents."""
+        self.block = [-1] * (len(keep) - n_context)
+
+
+class ReplayDrafter(Drafter):
+    """A drafter whose laws come from a source instead of a forward.
+
+    lane: the draft's. max_nodes: size of the draft's block. max_fan: as for Drafter, RANKS at most.
+    """
+
+    def __init__(self, lane: Lane, max_nodes: int, max_fan: int) -> None:
+        if max_fan > RANKS:
+            raise ValueError(f"max_fan: expected at most {RANKS} to replay, got {max_fan}")
+        super().__init__(BlockOnPaper(max_nodes), lane, max_fan, 0)  # type: ignore[arg-type]
+
+    def follow(self, text: Sequence[int], source: LawSource) -> None:
+        """Take the next request's laws from `source`; it will commit `text`."""
+        self._text = text
+        self._source = source
+
+    def begin(self, params: SamplingParams, committed: Sequence[int]) -> None:
+        super().begin(params, committed)
+        self._prompt_len = len(committed)
+
+    def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
+        committed = len(self._committed) - self._prompt_len
+        places = [place_of(self._text, committed, _path(node)) for node in nodes]
+
+        def step() -> DraftRows:
+            self._runner.block += [-1] * len(nodes)
+            ids, estimates, max_prob, entropy = zip(*self._source.laws(places), strict=True)
+            return DraftRows(list(ids), list(estimates), list(max_prob), list(entropy), None)
+
+        return step
+
+
+def _path(node: Node) -> list[int]:
+    """Tokens from below the root down to the node."""
+    tokens = []
+    while node.parent is not None:
+        tokens.append(node.token)
+        node = node.parent
+    return tokens[::-1]

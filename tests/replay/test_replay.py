@@ -1,0 +1,148 @@
+"""A replayed request is the engine's under the virtual clock, figure for figure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from specbranch.engine import Engine
+from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.models.runner import ModelRunner
+from specbranch.policies import POLICIES, make_policy
+from specbranch.replay import DraftLaws, LawStore, Recording, Replayer, record
+from specbranch.sampling import SamplingParams
+from tests.engine import tiny
+from tests.engine.test_identity import POLICIES as VARIANTS
+
+COSTS = CostModel.parse("virtual:c=4")
+PROMPTS = [[5], [7, 3, 9, 30, 12, 40]]
+PARAMS = {
+    "greedy": SamplingParams(max_new_tokens=40),
+    "T=1": SamplingParams(temperature=1.0, seed=3, max_new_tokens=40),
+    "filters": SamplingParams(temperature=0.7, top_k=20, top_p=0.9, seed=3, max_new_tokens=40),
+}
+
+
+def engine_for(pair, policy, max_nodes=128) -> Engine:
+    return Engine(pair, policy, lanes=VirtualLanes(COSTS), max_len=256, max_nodes=max_nodes)
+
+
+def draft_laws(pair, recording, store=None, max_nodes=64) -> DraftLaws:
+    runner = ModelRunner(pair.draft, max_len=256, max_nodes=max_nodes)
+    vocab_size = pair.target.config.vocab_size
+    return DraftLaws(runner, recording, store or LawStore(), vocab_size)
+
+
+def replay(recording, laws, policy, **options):
+    return Replayer(policy, COSTS, **options).replay(recording, laws)
+
+
+def recorded(pair, prompt, params):
+    return record(engine_for(pair, make_policy("ar")), prompt, params)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return tiny.pair(seed=15, noise=0.15)
+
+
+@pytest.fixture(scope="module")
+def sources(pair):
+    """A recording and its laws for each prompt and setting, shared by all policies."""
+    made = {}
+    for name, params in PARAMS.items():
+        for prompt in PROMPTS:
+            recording = recorded(pair, prompt, params)
+            made[name, tuple(prompt)] = recording, draft_laws(pair, recording)
+    return made
+
+
+@pytest.mark.parametrize("params", PARAMS)
+@pytest.mark.parametrize("policy", VARIANTS)
+def test_figures_are_the_engines(pair, sources, policy, params):
+    engine = engine_for(pair, VARIANTS[policy]())
+    replayer = Replayer(VARIANTS[policy](), COSTS)
+    for prompt in PROMPTS:
+        generation = engine.generate(prompt, PARAMS[params])
+        recording, laws = sources[params, tuple(prompt)]
+        again = replayer.replay(recording, laws)
+        assert again.token_ids == generation.token_ids
+        assert again.stats == generation.stats
+        assert again.trace == generation.trace
+
+
+def test_an_early_end_is_replayed(pair):
+    whole = recorded(pair, PROMPTS[1], PARAMS["T=1"])
+    params = replace(PARAMS["T=1"], eos_token_ids={whole.text[23]})
+    recording = recorded(pair, PROMPTS[1], params)
+    assert recording.text == whole.text[: whole.text.index(whole.text[23]) + 1]
+    generation = engine_for(pair, make_policy("bestfirst")).generate(PROMPTS[1], params)
+    again = replay(recording, draft_laws(pair, recording), make_policy("bestfirst"))
+    assert (again.token_ids, again.stats) == (generation.token_ids, generation.stats)
+
+
+def test_a_small_block_is_replayed(pair, sources):
+    recording, laws = sources["T=1", tuple(PROMPTS[1])]
+    engine = engine_for(pair, make_policy("bestfirst"), max_nodes=7)
+    generation = engine.generate(PROMPTS[1], PARAMS["T=1"])
+    assert replay(recording, laws, make_policy("bestfirst"), max_nodes=7).stats == (
+        generation.stats
+    )
+
+
+def test_known_laws_need_no_draft(pair, tmp_path):
+    recording = recorded(pair, PROMPTS[1], PARAMS["T=1"])
+    laws = draft_laws(pair, recording)
+    first = replay(recording, laws, make_policy("bestfirst"))
+    assert laws.computed >= len(laws.store) > len(recording.text)
+    laws.store.save(tmp_path / "laws.npz")
+    again = draft_laws(pair, recording, LawStore.load(tmp_path / "laws.npz"))
+    assert replay(recording, again, make_policy("bestfirst")).stats == first.stats
+    assert again.computed == 0
+
+
+def test_laws_of_the_text_are_computed_at_once(pair):
+    recording = recorded(pair, PROMPTS[1], PARAMS["T=1"])
+    at_once, lazily = draft_laws(pair, recording), draft_laws(pair, recording, max_nodes=24)
+    at_once.compute_text()
+    assert at_once.computed == len(at_once.store) == len(recording.text)
+    replay(recording, lazily, make_policy("bestfirst"))
+    for place, law in at_once.store.items():
+        if place in lazily.store:
+            assert law.ids == lazily.store[place].ids
+            assert law.estimates == pytest.approx(lazily.store[place].estimates, rel=1e-4)
+
+
+def test_recordings_survive_a_file(pair, tmp_path):
+    recording = recorded(pair, PROMPTS[1], PARAMS["filters"])
+    recording.save(tmp_path / "text.json")
+    assert Recording.load(tmp_path / "text.json") == recording
+
+
+def test_a_store_without_a_file_is_empty(tmp_path):
+    assert LawStore.load(tmp_path / "none.npz") == {}
+    LawStore().save(tmp_path / "none.npz")
+    assert LawStore.load(tmp_path / "none.npz") == {}
+
+
+def test_what_cannot_be_replayed_is_refused(pair):
+    engine = engine_for(pair, make_policy("ar"))
+    with pytest.raises(ValueError, match="coupling: expected gumbel"):
+        record(engine, [5], SamplingParams(temperature=1.0, coupling="rejection"))
+    with pytest.raises(ValueError, match="stop: expected none"):
+        record(engine, [5], SamplingParams(stop=("a",)))
+    recording = recorded(pair, [5], PARAMS["greedy"])
+    with pytest.raises(ValueError, match="max_fan: expected at most 16"):
+        replay(recording, draft_laws(pair, recording), make_policy("bestfirst", fan=17))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_real_pair_is_replayed(smollm2, temperature):
+    params = SamplingParams(temperature=temperature, max_new_tokens=12)
+    prompt = smollm2.encode("Why is the sky blue?")
+    recording = recorded(smollm2, prompt, params)
+    laws = draft_laws(smollm2, recording)
+    for method in POLICIES:
+        generation = engine_for(smollm2, make_policy(method)).generate(prompt, params)
+        assert replay(recording, laws, make_policy(method)).stats == generation.stats
