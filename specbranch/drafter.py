@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
-from typing import NamedTuple
 
 import torch
 
@@ -12,20 +11,9 @@ from specbranch import ops
 from specbranch.calibration import Calibration, drawn
 from specbranch.lanes import Lane
 from specbranch.models.runner import ModelRunner
+from specbranch.ranking import DraftRows, Ranker
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node
-
-
-class DraftRows(NamedTuple):
-    """What one draft step says about each of its n rows."""
-
-    ids: list[
-        list[int]
-    ]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
-    estimates: list[list[float]]  # [n, k] chance that each is right
-    max_prob: list[float]  # [n] of the draft's law
-    entropy: list[float]  # [n] of the draft's law, in nats
-    laws: torch.Tensor | None  # [n, V] that the guesses were drawn from, rejection coupling only
 
 
 class Drafter:
@@ -38,7 +26,7 @@ class Drafter:
     def __init__(self, runner: ModelRunner, lane: Lane, max_fan: int, vocab_size: int) -> None:
         self._runner = runner
         self._lane = lane
-        self._max_fan = max_fan
+        self._ranker = Ranker(runner.max_nodes, max_fan, runner.device)
         self._vocab_size = min(vocab_size, runner.vocab_size)
         self._target_vocab_size = vocab_size
         self._learnt = {"greedy": Calibration(), "sampled": Calibration()}
@@ -48,8 +36,8 @@ class Drafter:
         self._runner.reset()
         self._params = params
         self._committed = committed
-        self._filters = params.filters(self._runner.max_nodes, self._runner.device)
-        self._coupling = params.coupling if params.temperature > 0 else "gumbel"
+        self._ranker.begin(params)
+        self._coupling = self._ranker.coupling
         self.calibration = self._calibration(params)
         self._draws = 0  # draft rows so far, each with noise of its own under rejection
         self._laws: dict[Node, torch.Tensor] = {}
@@ -107,10 +95,8 @@ class Drafter:
         return laws
 
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
-        position = len(self._committed)
         known = self._runner.vocab_size
-        positions = [position + node.depth for node in nodes]
-        seeds = [self._next_seed() for _ in nodes]
+        fresh_seeds = self._fresh_seeds(len(nodes))
         catch_up: Sequence[int] = ()
         if nodes[0].parent is None:
             catch_up = self._committed[self._runner.context_len : -1]
@@ -121,9 +107,19 @@ class Drafter:
 
         def step() -> DraftRows:
             logits = self._forward(catch_up, tokens, parents)
-            return self._rank(logits, seeds, positions)
+            if fresh_seeds:
+                self._ranker.seed(fresh_seeds)
+            return self._ranker.rank(logits[:, : self._vocab_size], self._runner.next_positions)
 
         return step
+
+    def _fresh_seeds(self, rows: int) -> list[int]:
+        """Under rejection every row draws with noise of its own: shared noise would be biased as
+        soon as a policy looks at the draws. Under gumbel none: all rows share the request's."""
+        if self._coupling == "gumbel":
+            return []
+        first, self._draws = self._draws + 1, self._draws + rows
+        return [ops.mix(self._params.seed, n) for n in range(first, first + rows)]
 
     def _forward(
         self, catch_up: Sequence[int], tokens: list[int], parents: list[int]
@@ -138,31 +134,6 @@ class Drafter:
         logits = self._runner.forward([*catch_up, *tokens], range(-1, behind), logits_rows=1)
         self._runner.commit(range(behind + 1), behind)
         return logits
-
-    def _rank(self, logits: torch.Tensor, seeds: list[int], positions: list[int]) -> DraftRows:
-        logits = logits[:, : self._vocab_size]
-        filters = self._filters.head(len(seeds))
-        device = logits.device
-        ids, estimates, max_prob, entropy = ops.draft_topk(
-            logits,
-            self._max_fan,
-            *filters,
-            torch.tensor(seeds, device=device),
-            torch.tensor(positions, dtype=torch.int32, device=device),
-            self._coupling,
-        )
-        laws = ops.sampling_probs(logits, *filters) if self._coupling == "rejection" else None
-        return DraftRows(
-            ids.tolist(), estimates.tolist(), max_prob.tolist(), entropy.tolist(), laws
-        )
-
-    def _next_seed(self) -> int:
-        """Shared noise under gumbel; fresh noise for every row under rejection, which shared noise
-        would bias as soon as a policy looks at the draws."""
-        if self._coupling == "gumbel":
-            return self._params.seed
-        self._draws += 1
-        return ops.mix(self._params.seed, self._draws)
 
     def _calibration(self, params: SamplingParams) -> Calibration:
         """What earlier requests taught, except under rejection: there the draws depend on what is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -36,7 +37,11 @@ class Pending(Protocol[T_co]):
         ...
 
     def result(self) -> T_co:
-        """Wait for the result; raises LaneError if the work failed."""
+        """Wait for the result; raises LaneError if the work failed.
+
+        Tensors in it are for later work of the same lane, which on a stream they need not precede
+        in time but only in order.
+        """
         ...
 
 
@@ -81,6 +86,10 @@ class Lanes(ABC):
     @abstractmethod
     def now(self) -> float:
         """Seconds of the lanes' clock since the request began."""
+
+    def round(self) -> AbstractContextManager[None]:
+        """What to run a round of the loop in, for lanes whose profiler shows it."""
+        return nullcontext()
 
     def drain(self) -> None:
         """Wait until both lanes are idle."""

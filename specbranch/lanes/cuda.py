@@ -1,15 +1,23 @@
-"""CUDA lanes: a stream each, on the same device or on two."""
+"""CUDA lanes: a stream each, on the same device or on two.
+
+Work runs on the host at once, in the caller's thread, and launches kernels; the lane's order is the
+stream's. So a result is there as soon as it was launched: tensors are for later work of the same
+lane, and what the host must know, work itself waits for (see `staging`), once. Nothing waits for a
+whole device.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from specbranch.lanes.base import Lane, Lanes, guarded
+from specbranch.lanes.base import Lane, LaneError, Lanes, guarded
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
@@ -18,61 +26,74 @@ HIGH_PRIORITY, NORMAL_PRIORITY = -1, 0
 
 
 @dataclass(slots=True)
-class EventPending(Generic[T]):
-    """Kernels in flight on a stream, and what they will have computed."""
+class StreamPending(Generic[T]):
+    """Work that was launched on a stream, and what it returned or raised."""
 
-    lane: StreamLane
     label: str
     rows: int
     started: torch.cuda.Event
     finished: torch.cuda.Event
-    value: T
-    traced: bool = False
+    value: T | None = None
+    error: LaneError | None = None
 
     def done(self) -> bool:
+        """Whether the kernels have run."""
         return self.finished.query()
 
     def result(self) -> T:
-        self.finished.synchronize()
-        if not self.traced:
-            self.traced = True
-            self.lane.trace_span(self.label, self.rows, self.started, self.finished)
-        return self.value
+        """What was returned; tensors may still be in the making, in the order of the stream."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
 
 
 class StreamLane(Lane):
-    """Launches work on one stream; the host goes on at once."""
+    """Launches work on one stream, each piece in an NVTX range."""
 
     def __init__(self, name: str, device: torch.device, priority: int) -> None:
         self.name = name
         self.device = device
         self.stream = torch.cuda.Stream(device, priority)
         self._epoch = torch.cuda.Event(enable_timing=True)
+        self._epoch.record(self.stream)
         self._trace = Trace()
+        self._untraced: deque[StreamPending[Any]] = deque()
 
-    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> EventPending[T]:
+    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> StreamPending[T]:
         started, finished = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        pending: StreamPending[T] = StreamPending(label, rows, started, finished)
         # What the caller has launched so far may be what this work reads.
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.stream), torch.cuda.nvtx.range(f"{self.name}: {label}"):
             started.record()
-            value = guarded(self.name, label, work)
-            finished.record()
-        return EventPending(self, label, rows, started, finished, value)
+            try:
+                pending.value = guarded(self.name, label, work)
+            except LaneError as error:
+                pending.error = error
+            finally:
+                finished.record()
+        self._untraced.append(pending)
+        self._trace_finished()
+        return pending
 
     def begin(self, trace: Trace) -> None:
+        """Record into `trace`, from now on. The lane is idle."""
         self._trace = trace
+        self._untraced.clear()
         self._epoch.record(self.stream)
-
-    def trace_span(
-        self, label: str, rows: int, started: torch.cuda.Event, finished: torch.cuda.Event
-    ) -> None:
-        """Add finished work to the trace, in the device's time."""
-        start, end = (self._epoch.elapsed_time(event) / 1e3 for event in (started, finished))
-        self._trace.spans.append(Span(self.name, label, start, end, rows))
 
     def drain(self) -> None:
         self.stream.synchronize()
+        self._trace_finished()
+
+    def _trace_finished(self) -> None:
+        """Add a span for each piece of work that has ended, in the device's time."""
+        while self._untraced and self._untraced[0].done():
+            work = self._untraced.popleft()
+            start, end = (
+                self._epoch.elapsed_time(event) / 1e3 for event in (work.started, work.finished)
+            )
+            self._trace.spans.append(Span(self.name, work.label, start, end, work.rows))
 
 
 class StreamLanes(Lanes):
@@ -95,3 +116,6 @@ class StreamLanes(Lanes):
 
     def now(self) -> float:
         return time.perf_counter() - self._epoch
+
+    def round(self) -> AbstractContextManager[None]:
+        return torch.cuda.nvtx.range("round")

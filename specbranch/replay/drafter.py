@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from specbranch.drafter import Drafter, DraftRows
+from specbranch.drafter import Drafter
 from specbranch.lanes import Lane
+from specbranch.ranking import DraftRows
 from specbranch.replay.laws import RANKS, LawSource, place_of
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node

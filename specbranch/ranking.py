@@ -1,0 +1,80 @@
+"""What the draft guesses at each node: its ranked candidates, and how sure it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from specbranch import ops
+from specbranch.sampling import SamplingParams
+from specbranch.staging import download, upload
+
+
+class DraftRows(NamedTuple):
+    """What one draft step says about each of its n rows."""
+
+    ids: list[
+        list[int]
+    ]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
+    estimates: list[list[float]]  # [n, k] chance that each is right
+    max_prob: list[float]  # [n] of the draft's law
+    entropy: list[float]  # [n] of the draft's law, in nats
+    laws: Tensor | None  # [n, V] that the guesses were drawn from, rejection coupling only
+
+
+class Ranker:
+    """Ranks the guesses of up to max_rows rows of logits, k a row."""
+
+    def __init__(self, max_rows: int, k: int, device: torch.device) -> None:
+        self._max_rows = max_rows
+        self._k = k
+        self._device = device
+        self._seeds = upload(max_rows, torch.int64, device)
+        self._guesses = download(max_rows * (2 * k + 2), torch.int32, device)
+        guesses, certainty = self._guesses.tensor.split([2 * max_rows * k, 2 * max_rows])
+        self._ids, estimates = guesses.view(2, max_rows, k).unbind()
+        self._estimates = estimates.view(torch.float32)
+        self._max_prob, self._entropy = certainty.view(torch.float32).view(2, max_rows).unbind()
+
+    def begin(self, params: SamplingParams) -> None:
+        """Start a request. Its noise is shared by all rows until `seed` says otherwise."""
+        self._filters = params.filters(self._max_rows, self._device)
+        self.coupling = params.coupling if params.temperature > 0 else "gumbel"
+        self.seed([params.seed] * self._max_rows)
+
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Set the seed of each of the next rows."""
+        self._seeds.values()[: len(seeds)] = seeds
+        self._seeds.send()
+
+    def rank(self, logits: Tensor, positions: Tensor) -> DraftRows:
+        """Rank the guesses for the tokens at `positions` [n] by logits [n, V]; waits for them."""
+        n, k = len(logits), self._k
+        filters = self._filters.head(n)
+        ops.draft_topk_out(
+            logits,
+            k,
+            *filters,
+            self._seeds.tensor[:n],
+            positions,
+            self.coupling,
+            None,
+            self._ids[:n],
+            self._estimates[:n],
+            self._max_prob[:n],
+            self._entropy[:n],
+        )
+        laws = ops.sampling_probs(logits, *filters) if self.coupling == "rejection" else None
+        values = self._guesses.fetch()
+        ids, estimates = values[: 2 * self._max_rows * k].reshape(2, self._max_rows, k)
+        max_prob, entropy = values[2 * self._max_rows * k :].view("f4").reshape(2, -1)
+        return DraftRows(
+            ids[:n].tolist(),
+            estimates[:n].view("f4").tolist(),
+            max_prob[:n].tolist(),
+            entropy[:n].tolist(),
+            laws,
+        )
