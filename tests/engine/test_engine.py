@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from specbranch import drafter
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
+from specbranch.ranking import Ranker
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node
 from tests.engine import tiny
@@ -337,10 +337,10 @@ def test_every_step_runs_on_our_ops(pair, method):
 
     attends = {"branch_attention", "append_kv_"}
     assert all(attends <= ops for ops in names("target"))
-    assert all(ops == {"verify_tree"} for ops in names("verify"))
+    assert all(ops == {"verify_tree_out"} for ops in names("verify"))
     assert all(ops == {"compact_kv_"} for ops in names("commit"))
     if method != "ar":
-        assert all(attends | {"draft_topk"} <= ops for ops in names("draft"))
+        assert all(attends | {"draft_topk_out"} <= ops for ops in names("draft"))
     decoding = [*seen["target"], *seen.get("draft", [])]
     banned = ("scaled_dot_product", "softmax", "multinomial", "argmax", "topk.default")
     for ops in decoding:
@@ -378,12 +378,12 @@ def test_an_engine_closes_twice_and_its_old_streams_say_so(pair):
 
 def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pair):
     """A certain guess may be estimated at 1 + 1e-7, yet no child is likelier than its parent."""
-    draft_topk = drafter.ops.draft_topk
+    rank = Ranker.rank
 
     def certain(*args):
-        ids, estimates, max_prob, entropy = draft_topk(*args)
-        return ids, torch.full_like(estimates, 1 + 1e-6), max_prob, entropy
+        rows = rank(*args)
+        return rows._replace(estimates=[[1 + 1e-6] * len(row) for row in rows.estimates])
 
     healthy = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
-    monkeypatch.setattr(drafter.ops, "draft_topk", certain)
+    monkeypatch.setattr(Ranker, "rank", certain)
     assert virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids == healthy

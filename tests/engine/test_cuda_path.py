@@ -1,0 +1,137 @@
+"""The engine's CUDA path on a CPU that pretends: graphs, streams, pinned copies, host waits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from specbranch import staging
+from specbranch.engine import Engine
+from specbranch.lanes import LaneError, StreamLanes
+from specbranch.policies import PEARL, Autoregressive
+from tests.engine import pretended_gpu, tiny
+from tests.engine.test_identity import POLICIES, PROMPTS, params_of
+
+CPU = torch.device("cpu")
+SHORT = {"max_new_tokens": 20}
+SETTINGS = {
+    "greedy": params_of("greedy", **SHORT),
+    "all": params_of("all", **SHORT),
+    "rejection": params_of("greedy", coupling="rejection", **SHORT),
+}
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    return pretended_gpu.pretend(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return tiny.pair(noise=0.15)
+
+
+@pytest.fixture(scope="module")
+def written_alone(pair):
+    """What the target writes by itself, without graphs."""
+    engine = Engine(pair, Autoregressive(), max_len=256)
+    return {name: engine.generate(PROMPTS[1], SETTINGS[name]).token_ids for name in SETTINGS}
+
+
+def stream_engine(pair, policy, **options) -> Engine:
+    return Engine(pair, policy, lanes=StreamLanes(CPU, CPU), max_len=256, **options)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_writes_what_the_target_alone_writes(
+    gpu, pair, written_alone, policy, setting
+):
+    engine = stream_engine(pair, POLICIES[policy]())
+    assert engine.generate(PROMPTS[1], SETTINGS[setting]).token_ids == written_alone[setting]
+    for capture in gpu.captures:
+        assert len(set(capture.rows)) == len(capture.rows), "a bucket was captured twice"
+        assert capture.replays > len(capture.rows)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_host_waits_once_a_draft_step_and_once_a_target_forward(gpu, pair, policy):
+    engine = stream_engine(pair, POLICIES[policy]())
+    for params in SETTINGS.values():
+        before = gpu.waits
+        stats = engine.generate(PROMPTS[1], params).stats
+        assert gpu.waits - before <= stats.draft_forwards + stats.target_forwards
+
+
+def test_a_small_block_has_a_last_bucket_of_its_own_size(gpu, pair, written_alone):
+    engine = stream_engine(pair, POLICIES["bestfirst-wide"](), max_nodes=11)
+    assert engine.generate(PROMPTS[1], SETTINGS["all"]).token_ids == written_alone["all"]
+    rows = {rows for capture in gpu.captures for rows in capture.rows}
+    assert rows <= {1, 2, 4, 8, 11}
+    assert 11 in rows
+
+
+def test_lanes_overlap_and_say_so(gpu, pair):
+    generation = stream_engine(pair, PEARL()).generate(PROMPTS[1], SETTINGS["greedy"])
+    labels = {(span.lane, span.label) for span in generation.trace.spans}
+    assert labels == {
+        *((lane, "commit") for lane in ("draft", "target")),
+        *(("target", work) for work in ("prefill", "target", "verify")),
+        ("draft", "draft"),
+    }
+    forwards = [span for span in generation.trace.spans if span.label == "target"]
+    assert len(forwards) == generation.stats.target_forwards
+    assert gpu.ranges.count("round") == generation.stats.target_forwards
+    assert {"draft: draft", "target: target", "target: verify"} <= set(gpu.ranges)
+
+
+def test_the_draft_goes_first(gpu):
+    lanes = StreamLanes(CPU, CPU)
+    assert lanes.draft.stream.priority < lanes.target.stream.priority
+
+
+def test_an_error_is_raised_where_its_result_is_asked_for(gpu):
+    lanes = StreamLanes(CPU, CPU)
+
+    def fail() -> None:
+        raise MemoryError("no more")
+
+    pending = lanes.target.submit("prefill", fail)
+    with pytest.raises(LaneError, match="target lane, prefill: MemoryError: no more"):
+        pending.result()
+    assert lanes.target.run("next", lambda: 7) == 7
+    lanes.drain()
+
+
+def test_work_is_done_when_its_kernels_have_run(gpu):
+    lanes = StreamLanes(CPU, CPU)
+    trace = lanes.begin()
+    pending = lanes.target.submit("target", lambda: "launched", rows=2)
+    assert pending.result() == "launched"
+    assert not pending.done()
+    assert trace.spans == []
+    lanes.drain()
+    assert pending.done()
+    assert [(span.label, span.rows) for span in trace.spans] == [("target", 2)]
+
+
+def test_a_pinned_buffer_is_filled_again_only_when_its_copy_has_ended(gpu):
+    upload = staging.PinnedUpload(2, torch.int32, CPU)
+    buffers = []
+    for number in range(staging.RING):
+        buffers.append(upload.values())
+        buffers[-1][:] = number
+        upload.send()
+        assert upload.tensor.tolist() == [number, number]
+    assert gpu.waits == 0
+    assert len({buffer.ctypes.data for buffer in buffers}) == staging.RING
+    again = upload.values()
+    assert gpu.waits == 1
+    assert again.ctypes.data == buffers[0].ctypes.data
+
+
+def test_a_download_waits_for_its_own_copy(gpu):
+    download = staging.PinnedDownload(3, torch.int32, CPU)
+    download.tensor.copy_(torch.tensor([4, 5, 6]))
+    assert download.fetch().tolist() == [4, 5, 6]
+    assert gpu.waits == 1
