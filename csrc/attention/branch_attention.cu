@@ -24,11 +24,10 @@ void launch_plain(const BranchAttentionLaunch& launch, const dim3& grid, CudaStr
 }
 
 void launch_mma(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream) {
-  const std::int64_t head_dim = launch.params.head_dim;
-  if (head_dim <= 64) return launch_mma<64>(launch, grid, stream);
-  if (head_dim <= 96) return launch_mma<96>(launch, grid, stream);
-  if (head_dim <= 128) return launch_mma<128>(launch, grid, stream);
-  launch_mma<256>(launch, grid, stream);
+  dispatch(launch.params.dtype, MmaDTypes{}, [&]<DType dtype>() {
+    dispatch(mma_head_dim(launch.params), MmaHeadDims{},
+             [&]<int head_dim>() { launch_mma<dtype, head_dim>(launch, grid, stream); });
+  });
 }
 
 }  // namespace

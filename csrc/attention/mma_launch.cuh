@@ -6,6 +6,17 @@
 
 namespace specbranch {
 
+template <DType dtype>
+struct MmaElement;
+template <>
+struct MmaElement<DType::kFloat16> {
+  using Type = __half;
+};
+template <>
+struct MmaElement<DType::kBFloat16> {
+  using Type = __nv_bfloat16;
+};
+
 template <class T, class Tiling>
 void launch_tiling(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream) {
   using Shared = AttentionShared<T, Tiling>;
@@ -14,25 +25,12 @@ void launch_tiling(const BranchAttentionLaunch& launch, const dim3& grid, CudaSt
                 {grid, dim3(kAttentionThreads), sizeof(Shared)}, stream, launch);
 }
 
-template <class T, int kHeadDim>
-void launch_rows(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream) {
-  switch (mma_warps_m(launch.plan.num_rows)) {
-    case 1:
-      return launch_tiling<T, MmaTiling<kHeadDim, 1>>(launch, grid, stream);
-    case 2:
-      return launch_tiling<T, MmaTiling<kHeadDim, 2>>(launch, grid, stream);
-    default:
-      return launch_tiling<T, MmaTiling<kHeadDim, 4>>(launch, grid, stream);
-  }
-}
-
-template <int kHeadDim>
+template <DType dtype, int kHeadDim>
 void launch_mma(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream) {
-  if (launch.params.dtype == DType::kFloat16) {
-    launch_rows<__half, kHeadDim>(launch, grid, stream);
-  } else {
-    launch_rows<__nv_bfloat16, kHeadDim>(launch, grid, stream);
-  }
+  dispatch(mma_warps_m(launch.plan.num_rows), MmaWarpsM{}, [&]<int warps_m>() {
+    launch_tiling<typename MmaElement<dtype>::Type, MmaTiling<kHeadDim, warps_m>>(launch, grid,
+                                                                                  stream);
+  });
 }
 
 }  // namespace specbranch

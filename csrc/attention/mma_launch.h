@@ -7,9 +7,9 @@
 
 namespace specbranch {
 
-/// The tensor-core kernels for head dimensions up to kHeadDim: 64, 96, 128 or 256, each compiled in
-/// a file of its own.
-template <int kHeadDim>
+/// Enqueues a tensor-core kernel for head dimensions up to kHeadDim. Each of these functions is
+/// compiled in a file of its own.
+template <DType dtype, int kHeadDim>
 void launch_mma(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream);
 
 }  // namespace specbranch

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <algorithm>
+#include <climits>
 #include <cstdint>
 
+#include "attention/mma_kernels.h"
 #include "attention/params.h"
 #include "common/host_device.h"
+#include "common/value_list.h"
 
 // How a CUDA launch of branch_attention divides its work. The query rows that share a KV head
 // (Q * group_size of them) are cut into row tiles, the keys of a request into splits; a block
@@ -13,7 +16,7 @@
 // those that get no keys end at once.
 namespace specbranch {
 
-inline constexpr int kMaxTileRows = 64;
+inline constexpr int kMaxTileRows = 16 * first_at_least(INT_MAX, MmaWarpsM{});
 inline constexpr int kMaxSplits = 64;
 inline constexpr int kMaxFanIn = 8;         // kMaxFanIn * kMaxFanIn >= kMaxSplits
 inline constexpr int kMinFanIn = 4;         // fewer are not worth a level of merging
@@ -39,8 +42,14 @@ constexpr TileShape mma_tile(int head_dim, int warps_m) {
 }
 
 constexpr int mma_warps_m(int num_rows) {
-  if (num_rows <= 16) return 1;
-  return num_rows <= 32 ? 2 : 4;
+  return first_at_least((num_rows + 15) / 16, MmaWarpsM{});
+}
+
+static_assert(first_at_least(kMaxHeadDim, MmaHeadDims{}) == kMaxHeadDim);
+
+/// The head dimension of the kernel that takes p.
+constexpr int mma_head_dim(const BranchAttentionParams& p) {
+  return first_at_least(static_cast<int>(p.head_dim), MmaHeadDims{});
 }
 
 /// Whether the tensor-core kernels take it: 16-bit elements in vectors of 16 bytes.

@@ -33,12 +33,14 @@ class Usage:
 
 def reports() -> list[Path]:
     """Beside the object files of the sources that there are."""
-    found = sorted(objects_dir().rglob("*.cu.o.ptxas"))
-    return [r for r in found if source_of(r).exists()]
+    return [r for r in sorted(objects_dir().rglob("*.cu.o.ptxas")) if source_of(r)]
 
 
-def source_of(report: Path) -> Path:
-    return ROOT / str(report.relative_to(objects_dir())).removesuffix(".o.ptxas")
+def source_of(report: Path) -> Path | None:
+    """In the repository, or made by CMake in the folder of the build."""
+    name = str(report.relative_to(objects_dir())).removesuffix(".o.ptxas")
+    found = [folder / name for folder in (ROOT, objects_dir().parents[1])]
+    return next((source for source in found if source.exists()), None)
 
 
 def usages() -> list[Usage]:

@@ -39,7 +39,7 @@ def test_wide_copies_move_16_bytes_at_once(source):
 
 @needs_sass
 def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously():
-    kernels = kernels_of("attention/branch_attention_hdim")
+    kernels = kernels_of("attention/mma_hdim")
     assert kernels
     for name, found in kernels.items():
         assert number_of(found, "HMMA", "16816", "F32"), name
