@@ -93,11 +93,11 @@ __device__ bool narrow(const Visit& visit, FixedWeight limit, Bracket& bracket) 
 }
 
 /// Lists the keys of the bracket, at most kMaxListed, in any order; the list holds until the next
+/// search. Whoever read an earlier list has met the others since, in the reduction that ends a
 /// search.
 template <class Visit>
 __device__ const KeyList& list_keys(const Visit& visit, const Bracket& bracket) {
   KeyList& list = search_memory().list;
-  __syncthreads();  // an earlier list has been read
   if (threadIdx.x == 0) list.size = 0;
   __syncthreads();
   visit([&](Key key, FixedWeight weight) {

@@ -24,22 +24,64 @@ __device__ inline float score_of(const Law& law, float logit, std::uint32_t word
   return perturbed_score(logit, law.max, law.inverse_temperature, gumbel_noise(word));
 }
 
+/// At least the score, without its two logarithms.
+__device__ inline float score_bound(const Law& law, float logit, std::uint32_t word) {
+  return perturbed_score(logit, law.max, law.inverse_temperature, gumbel_bound(word));
+}
+
 /// No noise makes a score of these four higher.
 __device__ inline float score_bound(const Law& law, const float (&x)[4]) {
   const float top = fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
   return perturbed_score(top, law.max, law.inverse_temperature, kMaxGumbel);
 }
 
-/// The warp's highest score, by a law whose maximum is the tile's.
-__device__ inline float tile_best(const Tile& tile, std::int64_t index, const Law& law,
-                                  const ColumnWords& words) {
-  float best = kMinGumbel;
+/// The token of this lane whose score has the highest bound, and the second highest bound.
+struct LaneFavourite {
+  float bound = kNoLogit, next_bound = kNoLogit;
+  float logit = kNoLogit;
+  std::uint32_t word = 0;
+
+  __device__ void offer(float other_bound, float other_logit, std::uint32_t other_word) {
+    next_bound = fmaxf(next_bound, fminf(bound, other_bound));
+    if (!(other_bound > bound)) return;
+    bound = other_bound;
+    logit = other_logit;
+    word = other_word;
+  }
+};
+
+__device__ inline LaneFavourite lane_favourite(const Tile& tile, const Law& law,
+                                               const ColumnWords& words) {
+  LaneFavourite favourite;
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
-    const auto& x = tile.x[group];
-    if (score_bound(law, x) < best) continue;
     std::uint32_t word[4];
-    words(first_token(index, group), word);
+    words(first_token(tile.index, group), word);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float x = tile.x[group][i];
+      favourite.offer(score_bound(law, x, word[i]), x, word[i]);
+    }
+  }
+  return favourite;
+}
+
+/// The warp's highest score, by a law whose maximum is the tile's. It is that of a lane's favourite
+/// but for one tile in hundreds, so that a lane computes one score of its sixteen.
+template <class T>
+__device__ float tile_best(const Row<T>& row, const Tile& tile, const Law& law,
+                           const ColumnWords& words) {
+  const LaneFavourite favourite = lane_favourite(tile, law, words);
+  float best = fmaxf(kMinGumbel, score_of(law, favourite.logit, favourite.word));
+  best = warp_reduce(best, Largest{});
+  if (!__any_sync(kFullWarp, favourite.next_bound > best)) return best;
+#pragma unroll 1  // rare, so short
+  for (int group = 0; group < kGroups; ++group) {
+    const std::int64_t first = first_token(tile.index, group);
+    float x[4];
+    std::uint32_t word[4];
+    row.load(first, x);
+    words(first, word);
 #pragma unroll
     for (int i = 0; i < 4; ++i) best = fmaxf(best, score_of(law, x[i], word[i]));
   }
@@ -73,18 +115,18 @@ __device__ std::int32_t draw_token(const Row<T>& row, const Stats* tiles, const 
   Key winner = 0;
   for_each_tile(count, wanted, [&](std::int64_t index) {
     const Tile tile(row, index);
+    std::uint32_t word[kGroups][4];
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) words(first_token(index, group), word[group]);
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
-      const auto& x = tile.x[group];
-      if (score_bound(law, x) < best) continue;
-      const std::int64_t first = first_token(index, group);
-      std::uint32_t word[4];
-      words(first, word);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const auto id = static_cast<std::int32_t>(first + i);
-        const float score = score_of(law, x[i], word[i]);
-        if (score < best || !cutoff.keeps(law, x[i], id)) continue;
+        const float x = tile.x[group][i];
+        if (!(score_bound(law, x, word[group][i]) >= best)) continue;
+        const auto id = static_cast<std::int32_t>(first_token(index, group) + i);
+        const float score = score_of(law, x, word[group][i]);
+        if (score < best || !cutoff.keeps(law, x, id)) continue;
         best = score;
         winner = Largest{}(winner, key_of(score, id));
       }
@@ -93,17 +135,16 @@ __device__ std::int32_t draw_token(const Row<T>& row, const Stats* tiles, const 
   return id_of(block_reduce(winner, Largest{}));
 }
 
-/// The pass over a row: the warp that has tile `index` writes what it leaves of it; the weight only
-/// if it is wanted.
+/// The pass over a row: the warp writes what it leaves of its tile, if the row has that; the weight
+/// only if it is wanted.
 template <class T>
-__device__ void write_stats(const Row<T>& row, std::int64_t index, float temperature,
+__device__ void write_stats(const Row<T>& row, const Tile& tile, float temperature,
                             const ColumnWords& words, bool wants_weight, TileStats* tiles) {
-  if (index >= num_tiles(row.vocab_size)) return;
-  const Tile tile(row, index);
+  if (tile.index >= num_tiles(row.vocab_size)) return;
   const Law law = law_of(tile.max(), temperature);
   const float weight = wants_weight ? tile_weight(tile, law) : 0.0f;
-  const float best = law.is_greedy ? 0.0f : tile_best(tile, index, law, words);
-  if (lane_index() == 0) tiles[index] = {law.max, weight, best};
+  const float best = law.is_greedy ? 0.0f : tile_best(row, tile, law, words);
+  if (lane_index() == 0) tiles[tile.index] = {law.max, weight, best};
 }
 
 }  // namespace specbranch

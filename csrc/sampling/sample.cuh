@@ -27,12 +27,13 @@ __global__ void __launch_bounds__(kRowThreads)
   const std::int64_t r = blockIdx.x;
   const std::int64_t vocab_size = p.logits.vocab_size;
   const Row<T> row = row_at<T>(p.logits.data, r * p.logits.stride, vocab_size);
+  const Tile tile(row, tile_of_warp());
   const Filter filter = p.filters[r];
   const ColumnWords words{.source = {philox_key(p.seed[r]),
                                      static_cast<std::uint32_t>(p.position[r]),
                                      NoiseStream::kGumbel}};
   TileStats* tiles = all_tiles + r * num_tiles(vocab_size);
-  write_stats(row, tile_of_warp(), filter.temperature, words, filter.top_p < 1.0f, tiles);
+  write_stats(row, tile, filter.temperature, words, filter.top_p < 1.0f, tiles);
   if (!is_last_block(row_tickets + r, gridDim.y)) return;
 
   const std::int32_t token = sample_row(row, tiles, filter, words);

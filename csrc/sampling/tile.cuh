@@ -92,14 +92,15 @@ __device__ inline std::int64_t first_token(std::int64_t tile, int group) {
   return tile * kTileTokens + group * (4 * kWarpThreads) + lane_index() * 4;
 }
 
-/// This lane's tokens of a tile.
+/// This lane's tokens of a tile; past the end of the row, logits of -inf.
 struct Tile {
+  const std::int64_t index;
   float x[kGroups][4];
 
   template <class T>
-  __device__ Tile(const Row<T>& row, std::int64_t tile) {
+  __device__ Tile(const Row<T>& row, std::int64_t index) : index(index) {
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) row.load(first_token(tile, group), x[group]);
+    for (int group = 0; group < kGroups; ++group) row.load(first_token(index, group), x[group]);
   }
 
   /// The warp's largest logit; NaN if any is.
@@ -133,7 +134,7 @@ __device__ void for_each_token(const Row<T>& row, const Wanted& wanted, const Vi
     const Tile tile(row, index);
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
-      const auto first = static_cast<std::int32_t>(first_token(index, group));
+      const auto first = static_cast<std::int32_t>(first_token(tile.index, group));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         if (tile.x[group][i] > kNoLogit) visit(tile.x[group][i], first + i);

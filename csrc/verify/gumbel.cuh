@@ -9,12 +9,13 @@
 namespace specbranch {
 
 /// The gumbel coupling: each submitted row has its token, whatever the walk; the last block of a
-/// row finds it, and the last of a request walks. Grid [rows, blocks_of_row(V), B].
+/// row finds it and the child that carries it, and the last of a request walks along these.
+/// Grid [rows, blocks_of_row(V), B].
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     verify_gumbel_kernel(const __grid_constant__ VerifyTreeParams p,
                          TileStats* all_tiles,         // [B, rows, num_tiles(V)]
-                         std::int32_t* all_tokens,     // [B, rows]
+                         Decision* all_decisions,      // [B, rows]
                          unsigned* row_tickets,        // [B, rows]
                          unsigned* request_tickets) {  // [B]
   const std::int64_t b = blockIdx.z;
@@ -25,21 +26,20 @@ __global__ void __launch_bounds__(kRowThreads)
 
   const std::int64_t row_index = b * gridDim.x + node;
   const Row<T> row = row_of<T>(p, b, node);
+  const Tile tile(row, tile_of_warp());  // on its way while the tree is read
   const Filter filter = p.filters[b];
   const ColumnWords words{.source = request.noise(NoiseStream::kGumbel, request.depth(node))};
   TileStats* tiles = all_tiles + row_index * num_tiles(p.vocab_size);
-  write_stats(row, tile_of_warp(), filter.temperature, words, filter.top_p < 1.0f, tiles);
+  write_stats(row, tile, filter.temperature, words, filter.top_p < 1.0f, tiles);
   if (!is_last_block(row_tickets + row_index, gridDim.y)) return;
 
   const std::int32_t token = sample_row(row, tiles, filter, words);
-  if (threadIdx.x == 0) all_tokens[row_index] = token;
+  const Decision decision{token, request.find_child(node, token, AnyChild{})};
+  if (threadIdx.x == 0) all_decisions[row_index] = decision;
   if (!is_last_block(request_tickets + b, request.n_rows)) return;
 
-  const std::int32_t* tokens = all_tokens + b * gridDim.x;
-  walk(request, [&](std::int32_t at, std::int32_t) {
-    const auto any = [](std::int32_t) { return true; };
-    return Decision{tokens[at], request.find_child(at, tokens[at], any)};
-  });
+  const Decision* decisions = all_decisions + b * gridDim.x;
+  walk(request, [&](std::int32_t at, std::int32_t) { return decisions[at]; });
 }
 
 }  // namespace specbranch

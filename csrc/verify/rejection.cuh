@@ -9,66 +9,98 @@
 
 namespace specbranch {
 
-/// A sampled child, and its place in the order of the draws.
-struct DrawnChild {
-  std::int32_t draw, node;
-};
-
-inline constexpr std::int32_t kNoDraw = 256;  // draws are numbered in eight bits
-
-/// The child of `node` that was drawn next after `previous_draw`; its draw is kNoDraw if none was.
-__device__ inline DrawnChild next_drawn(const Request& request, const std::uint8_t* draw,
-                                        std::int32_t node, std::int32_t previous_draw) {
-  std::int64_t next = std::int64_t{kNoDraw} << 32;
+/// The child of `node` that was drawn next after `previous_draw` (0: the first), -1 if none was.
+__device__ inline std::int32_t next_drawn(const Request& request, const std::uint8_t* draw,
+                                          std::int32_t node, std::int32_t previous_draw) {
+  constexpr std::int64_t kNone = INT64_MAX;
+  std::int64_t next = kNone;
   for (std::int32_t i = node + 1 + threadIdx.x; i < request.n_nodes; i += kRowThreads) {
     if (request.parents[i] != node || draw[i] <= previous_draw) continue;
     next = Smallest{}(next, std::int64_t{draw[i]} << 32 | i);
   }
   next = block_reduce(next, Smallest{});
-  return {static_cast<std::int32_t>(next >> 32), static_cast<std::int32_t>(next)};
+  return next == kNone ? -1 : static_cast<std::int32_t>(next);
 }
 
-/// One visited node: the sampled children in the order of their draws, then a token of the law that
-/// is left, which may be a matched child.
+/// One node of a request, where the target's law meets the draft's.
 template <class T>
-__device__ Decision reject(const VerifyTreeParams& p, const Request& request, std::int64_t b,
-                           std::int32_t node, std::int32_t depth, const Row<T>& row,
-                           const TileStats* tiles, const RowLaw& law) {
-  SPECBRANCH_SHARED(failures, typename Residual<T>::Failure[Residual<T>::kMaxFailures]);
-  const std::uint8_t* draw = p.draw + b * p.draw_stride;
-  const Row<float> draft(p.draft_probs + b * p.probs_batch_stride + node * p.probs_row_stride,
-                         p.vocab_size);
-  const NoiseSource accept = request.noise(NoiseStream::kAccept, depth);
-  const ColumnWords residual_words{.source = request.noise(NoiseStream::kResidual, depth)};
-  const auto is_matched = [&](std::int32_t i) { return draw[i] == 0; };
+class Trial {
+ public:
+  __device__ Trial(const VerifyTreeParams& p, const Request& request, std::int64_t b,
+                   std::int32_t node, std::int32_t depth, const TileStats* tiles, const RowLaw& law)
+      : request_(request),
+        draw_(p.draw + b * p.draw_stride),
+        node_(node),
+        row_(row_of<T>(p, b, node)),
+        draft_(p.draft_probs + b * p.probs_batch_stride + node * p.probs_row_stride, p.vocab_size),
+        tiles_(tiles),
+        law_(law),
+        accept_(request.noise(NoiseStream::kAccept, depth)),
+        residual_words_{.source = request.noise(NoiseStream::kResidual, depth)} {}
 
-  DrawnChild child = next_drawn(request, draw, node, 0);
-  std::int32_t token;
-  if (child.draw == kNoDraw) {
-    token = draw_token(row, tiles, law.law, law.cutoff, residual_words);
-  } else {
-    Residual<T> residual(row, tiles, law, draft, failures);
-    for (;;) {
-      const std::int32_t candidate = request.candidates[child.node];
-      if (residual.passes(candidate, accept.uniform(static_cast<std::uint32_t>(candidate)))) {
-        return {candidate, child.node};
-      }
-      residual.fail(candidate);
-      child = next_drawn(request, draw, node, child.draw);
-      if (child.draw == kNoDraw || !residual.normalise()) break;
+  /// As far as can be told without reading the row again: all but a failure, and the end of a path.
+  __device__ Decision begin() const {
+    if (!law_.law.exists()) return {kNoLaw, -1};
+    if (law_.law.is_greedy) {
+      const std::int32_t token = id_of(law_.cutoff.lowest);
+      return {token, request_.find_child(node_, token, AnyChild{})};
     }
-    token = residual.draw(residual_words);
+    const std::int32_t child = next_drawn(request_, draw_, node_, 0);
+    if (child >= 0 && passes(Residual<T>(row_, tiles_, law_, draft_, nullptr), child)) {
+      return {request_.candidates[child], child};
+    }
+    return {kUndecided, child};
   }
-  return {token, request.find_child(node, token, is_matched)};
-}
 
-/// The rejection coupling: the last block of a row finds its law, and the last of a request walks,
-/// reading again what the walk visits. Grid [rows, blocks_of_row(V), B].
+  /// What was left undecided: after the first child has failed, the others in the order of their
+  /// draws, then a token of the law that is left, which may be a matched child.
+  __device__ Decision finish(std::int32_t failed) const {
+    SPECBRANCH_SHARED(failures, typename Residual<T>::Failure[Residual<T>::kMaxFailures]);
+    if (failed < 0) {
+      return match(draw_token(row_, tiles_, law_.law, law_.cutoff, residual_words_));
+    }
+    Residual<T> residual(row_, tiles_, law_, draft_, failures);
+    for (;;) {
+      residual.fail(request_.candidates[failed]);
+      const std::int32_t child = next_drawn(request_, draw_, node_, draw_[failed]);
+      if (child < 0 || !residual.normalise()) break;
+      if (passes(residual, child)) return {request_.candidates[child], child};
+      failed = child;
+    }
+    return match(residual.draw(residual_words_));
+  }
+
+ private:
+  __device__ bool passes(const Residual<T>& residual, std::int32_t child) const {
+    const std::int32_t token = request_.candidates[child];
+    return residual.passes(token, accept_.uniform(static_cast<std::uint32_t>(token)));
+  }
+
+  __device__ Decision match(std::int32_t token) const {
+    const auto is_matched = [&](std::int32_t i) { return draw_[i] == 0; };
+    return {token, request_.find_child(node_, token, is_matched)};
+  }
+
+  const Request& request_;
+  const std::uint8_t* draw_;  // [N]
+  const std::int32_t node_;
+  const Row<T> row_;
+  const Row<float> draft_;
+  const TileStats* tiles_;
+  const RowLaw& law_;
+  const NoiseSource accept_;
+  const ColumnWords residual_words_;
+};
+
+/// The rejection coupling. The last block of a row finds its law and tests the child that was drawn
+/// first, whatever the walk; the last of a request walks, and reads again the rows of the nodes
+/// that it finds undecided. Grid [rows, blocks_of_row(V), B].
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, 1)
     verify_rejection_kernel(const __grid_constant__ VerifyTreeParams p,
                             TileStats* all_tiles,         // [B, rows, num_tiles(V)]
                             RowLaw* all_laws,             // [B, rows]
+                            Decision* all_decisions,      // [B, rows]
                             unsigned* row_tickets,        // [B, rows]
                             unsigned* request_tickets) {  // [B]
   const std::int64_t b = blockIdx.z;
@@ -77,28 +109,32 @@ __global__ void __launch_bounds__(kRowThreads, 1)
   if (request.n_nodes == 0) return write_idle(request, node);
   if (!request.is_submitted(node)) return;
 
-  const std::int64_t row_index = b * gridDim.x + node;
+  const std::int64_t first_row = b * gridDim.x;
+  const auto tiles_of = [&](std::int32_t at) {
+    return all_tiles + (first_row + at) * num_tiles(p.vocab_size);
+  };
   const Row<T> row = row_of<T>(p, b, node);
+  const Tile tile(row, tile_of_warp());  // on its way while the tree is read
   const Filter filter = p.filters[b];
-  // A node without sampled children draws by this noise.
-  const ColumnWords words{.source = request.noise(NoiseStream::kResidual, request.depth(node))};
-  TileStats* tiles = all_tiles + row_index * num_tiles(p.vocab_size);
-  write_stats(row, tile_of_warp(), filter.temperature, words, true, tiles);
-  if (!is_last_block(row_tickets + row_index, gridDim.y)) return;
+  const std::int32_t depth = request.depth(node);
+  // The scores by which the residual law is drawn from, before anything is taken off them.
+  const ColumnWords words{.source = request.noise(NoiseStream::kResidual, depth)};
+  write_stats(row, tile, filter.temperature, words, true, tiles_of(node));
+  if (!is_last_block(row_tickets + first_row + node, gridDim.y)) return;
 
-  const RowLaw law = find_law(row, tiles, filter);
-  if (threadIdx.x == 0) all_laws[row_index] = law;
+  const RowLaw law = find_law(row, tiles_of(node), filter);
+  const Decision decision = Trial<T>(p, request, b, node, depth, tiles_of(node), law).begin();
+  if (threadIdx.x == 0) {
+    all_laws[first_row + node] = law;
+    all_decisions[first_row + node] = decision;
+  }
   if (!is_last_block(request_tickets + b, request.n_rows)) return;
 
   walk(request, [&](std::int32_t at, std::int32_t depth) -> Decision {
-    const std::int64_t visited = b * gridDim.x + at;
-    const RowLaw law = all_laws[visited];
-    if (!law.law.exists()) return {kNoLaw, -1};
-    const Row<T> row = row_of<T>(p, b, at);
-    const TileStats* tiles = all_tiles + visited * num_tiles(p.vocab_size);
-    if (!law.law.is_greedy) return reject(p, request, b, at, depth, row, tiles, law);
-    const std::int32_t token = id_of(law.cutoff.lowest);
-    return {token, request.find_child(at, token, [](std::int32_t) { return true; })};
+    const Decision decision = all_decisions[first_row + at];
+    if (decision.token != kUndecided) return decision;
+    const RowLaw law = all_laws[first_row + at];
+    return Trial<T>(p, request, b, at, depth, tiles_of(at), law).finish(decision.child);
   });
 }
 

@@ -34,7 +34,8 @@ class Request {
     return {philox_key(p_.seed[b_]), root_position + static_cast<std::uint32_t>(depth), stream};
   }
 
-  /// The child of `node` that carries `token`, of those with may_match(child); -1 if there is none.
+  /// The child of `node` that carries `token`, of those with may_match(child); -1 if there is none,
+  /// as of kNoLaw.
   template <class MayMatch>
   __device__ std::int32_t find_child(std::int32_t node, std::int32_t token,
                                      const MayMatch& may_match) const {
@@ -99,7 +100,14 @@ struct Decision {
   std::int32_t child;
 };
 
-inline constexpr std::int32_t kNoLaw = -1;  // as a decision's token
+/// Of children that any token may meet.
+struct AnyChild {
+  __device__ bool operator()(std::int32_t) const { return true; }
+};
+
+// Instead of a decision's token:
+inline constexpr std::int32_t kNoLaw = -1;
+inline constexpr std::int32_t kUndecided = -2;  // reject() decides; `child` has failed, or is -1
 
 /// From the root along the target's tokens: decide(node, depth) gives the next one.
 template <class Decide>

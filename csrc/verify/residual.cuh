@@ -54,7 +54,6 @@ class Residual {
 
   /// After `token` has failed.
   __device__ void fail(std::int32_t token) {
-    __syncthreads();
     if (threadIdx.x == 0) failures_[num_failures_] = {p_scale_, q_scale_, token, true};
     ++num_failures_;
     __syncthreads();
@@ -84,10 +83,10 @@ class Residual {
 
   /// A token of what is left of P.
   __device__ std::int32_t draw(const ColumnWords& words) {
-    Key winner = best_key(words);
+    Key winner = highest_key_of(words);
     if (winner == 0) {
       keep_last_mass();
-      winner = best_key(words);
+      winner = highest_key_of(words);
     }
     return id_of(winner);
   }
@@ -111,9 +110,9 @@ class Residual {
     return at;
   }
 
-  /// The last failure leaves no mass in P: P stays what it was.
+  /// The last failure leaves no mass in P, as a reduction has told all threads: P stays what it
+  /// was.
   __device__ void keep_last_mass() {
-    __syncthreads();
     if (threadIdx.x == 0) failures_[num_failures_ - 1].leaves_mass = false;
     __syncthreads();
   }
@@ -140,13 +139,45 @@ class Residual {
   }
 
   /// The token of highest log P + Gumbel noise; 0 if P has no mass.
-  __device__ Key best_key(const ColumnWords& words) const {
-    float best = kNoLogit;
+  ///
+  /// What failures take off P only lowers the scores of the pass over the row, so these bound it
+  /// tile by tile. If a mass r is left, about 1 / r tokens stood above the winner: it is likely to
+  /// be in one of the e^3 or so tiles that come first, and the others are read only if it is not.
+  __device__ Key highest_key_of(const ColumnWords& words) const {
+    constexpr float kLikely = 3.0f;
+    const float scale = log_scale();
+    float highest = kNoLogit;
+    for (std::int64_t t = threadIdx.x; t < num_tiles(row_.vocab_size); t += kRowThreads) {
+      highest = fmaxf(highest, score_bound(tiles_[t], scale));
+    }
+    highest = block_reduce(highest, Largest{});
+    const Key winner = best_key(words, scale, highest - kLikely);
+    return winner != 0 ? winner : best_key(words, scale, kNoLogit);
+  }
+
+  /// Of the tile's tokens.
+  __device__ float score_bound(const TileStats& tile, float scale) const {
+    return best_of_tile(law_.law, tile) + scale + kScoreSlack;
+  }
+
+  /// Log of all that masses() multiplies a weight with.
+  __device__ float log_scale() const {
+    float sum = 0.0f;
+    for (int i = 0; i < num_failures_; ++i) {
+      if (failures_[i].leaves_mass) sum += logf(failures_[i].p_scale);
+    }
+    return sum;
+  }
+
+  /// The token of highest score, of those that reach `least`; 0 if none does.
+  __device__ Key best_key(const ColumnWords& words, float scale, float least) const {
+    float best = least;
     Key winner = 0;
-    const auto wanted = [&](std::int64_t t) {
-      return law_.cutoff.may_keep(law_.law, tiles_[t].max);
+    const auto may_hold = [&](std::int64_t t) {
+      return law_.cutoff.may_keep(law_.law, tiles_[t].max) &&
+             score_bound(tiles_[t], scale) >= least;
     };
-    for_each_mass(wanted, [&](const Masses(&four)[4], std::int64_t first) {
+    for_each_mass(may_hold, [&](const Masses(&four)[4], std::int64_t first) {
       const float top = fmaxf(fmaxf(four[0].p, four[1].p), fmaxf(four[2].p, four[3].p));
       if (!(top > 0.0f) || logf(top) + kMaxGumbel < best) return;
       std::uint32_t word[4];
@@ -155,7 +186,8 @@ class Residual {
       for (int i = 0; i < 4; ++i) {
         if (!(four[i].p > 0.0f)) continue;
         const float score = logf(four[i].p) + gumbel_noise(word[i]);
-        best = fmaxf(best, score);
+        if (score < best) continue;
+        best = score;
         winner = Largest{}(winner, key_of(score, static_cast<std::int32_t>(first + i)));
       }
     });

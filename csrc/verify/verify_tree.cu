@@ -23,28 +23,28 @@ std::int64_t tile_bytes(const VerifyTreeParams& p) {
 }  // namespace
 
 WorkspaceSize verify_tree_workspace(const VerifyTreeParams& p) {
-  // Laws (or tokens, which are smaller) first, as they have the largest alignment.
-  const auto law_bytes = rows_of_batch(p) * static_cast<std::int64_t>(sizeof(RowLaw));
-  return {law_bytes + tile_bytes(p), rows_of_batch(p) + p.batch_size};
+  const auto bytes_of_row = static_cast<std::int64_t>(sizeof(RowLaw) + sizeof(Decision));
+  return {rows_of_batch(p) * bytes_of_row + tile_bytes(p), rows_of_batch(p) + p.batch_size};
 }
 
 void launch_verify_tree(const VerifyTreeParams& p, const Workspace& workspace, CudaStream stream) {
   if (p.batch_size == 0) return;
   const dim3 grid(rows_of_request(p), blocks_of_row(p.vocab_size), p.batch_size);
   const LaunchShape shape{grid, dim3(kRowThreads)};
+  // What has the largest alignment comes first.
   auto* laws = reinterpret_cast<RowLaw*>(workspace.scratch);
-  auto* tiles = reinterpret_cast<TileStats*>(laws + rows_of_batch(p));
+  auto* decisions = reinterpret_cast<Decision*>(laws + rows_of_batch(p));
+  auto* tiles = reinterpret_cast<TileStats*>(decisions + rows_of_batch(p));
   unsigned* row_tickets = workspace.tickets;
   unsigned* request_tickets = row_tickets + rows_of_batch(p);
   dispatch_element(p.logits_dtype, [&](auto element) {
     using T = decltype(element);
     if (p.draft_probs == nullptr) {
-      auto* tokens = reinterpret_cast<std::int32_t*>(laws);
-      launch_kernel("verify_tree", verify_gumbel_kernel<T>, shape, stream, p, tiles, tokens,
+      launch_kernel("verify_tree", verify_gumbel_kernel<T>, shape, stream, p, tiles, decisions,
                     row_tickets, request_tickets);
     } else {
       launch_kernel("verify_tree", verify_rejection_kernel<T>, shape, stream, p, tiles, laws,
-                    row_tickets, request_tickets);
+                    decisions, row_tickets, request_tickets);
     }
   });
 }
