@@ -109,8 +109,10 @@ class PrefillPass(AttentionPass):
         super().__init__(pool)
         self._length = start + n_tokens
         device = pool.block_table.device
-        lengths = torch.tensor([[start], [n_tokens]], dtype=torch.int32, device=device)
-        self._start, self._n_tokens = lengths.unbind()
+        self._start, self._n_tokens = (
+            torch.full((1,), length, dtype=torch.int32, device=device)
+            for length in (start, n_tokens)
+        )
         rows = torch.arange(start, self._length, device=device)
         self._distance = rows[:, None] - torch.arange(self._length, device=device)
         self._visible: dict[int, Tensor] = {}
