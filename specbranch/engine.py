@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from specbranch.drafter import Drafter
+from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
 from specbranch.loop import RoundLoop
 from specbranch.models.pair import ModelPair
@@ -63,6 +64,7 @@ class Engine:
 
     pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
         default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
+    hrad: looks ahead after every round, for a policy that reads it; trained for this pair.
     max_len: tokens of prompt and output together, at most.
     max_nodes: size of each model's block of speculative nodes.
     """
@@ -73,6 +75,7 @@ class Engine:
         policy: Policy,
         *,
         lanes: Lanes | None = None,
+        hrad: HRad | None = None,
         max_len: int = 2048,
         max_nodes: int = 128,
     ) -> None:
@@ -80,10 +83,16 @@ class Engine:
         self.policy = policy
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
-        target = ModelRunner(pair.target, max_len=max_len, max_nodes=max_nodes)
+        hrad = hrad if policy.reads_outlook else None
+        target = ModelRunner(
+            pair.target,
+            max_len=max_len,
+            max_nodes=max_nodes,
+            feature_layers=hrad.config.feature_layers if hrad else 0,
+        )
         draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
         self.max_len = min(max_len, target.max_positions, draft.max_positions)
-        self._verifier = Verifier(target, self.lanes.target)
+        self._verifier = Verifier(target, self.lanes.target, hrad)
         self._drafter = Drafter(draft, self.lanes.draft, policy.max_fan, target.vocab_size)
         self._lock = threading.Lock()
         self._closed = False

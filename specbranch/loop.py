@@ -50,14 +50,16 @@ class RoundLoop:
         self._drafter.begin(params, self._committed)
         prefill = self._verifier.begin(params, prompt)
         while self._committer.finish_reason is None:
-            self._grow()
-            rows = self._submit()
-            forward = self._verifier.submit(rows)
-            self._grow(forward)
-            prefill.result()
-            logits = forward.result()
-            walk = self._verifier.verify(rows, logits, self._drafter.laws(rows))
-            yield self._commit(rows, walk)
+            with self._lanes.round():
+                self._grow()
+                rows = self._submit()
+                forward = self._verifier.submit(rows)
+                self._grow(forward)
+                prefill.result()
+                logits = forward.result()
+                walk = self._verifier.verify(rows, logits, self._drafter.laws(rows))
+                committed = self._commit(rows, walk)
+            yield committed
 
     def _grow(self, forward: Pending[object] | None = None) -> None:
         """Let the draft expand nodes until the policy stops or the target answered `forward`."""
@@ -91,6 +93,7 @@ class RoundLoop:
         self.stats.accepted_lengths.append(len(tokens))
         self.stats.count_walk(path, winner, len(tokens))
         if self._committer.finish_reason is None:
+            outlook = self._verifier.outlook(rows, walk)
             rolled_back = self._verifier.commit(rows, path)
             self._drafter.commit(path, winner)
             rolled_back.result()
@@ -102,6 +105,7 @@ class RoundLoop:
                     accepted=len(path) - 1,
                     submitted=len(rows) - 1,
                     cost_ratio=self._trace.cost_ratio(RECENT_SPANS),
+                    outlook=outlook,
                 )
             )
         return tokens, text

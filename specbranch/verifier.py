@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import torch
 
-from specbranch import ops
+from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, Pending
 from specbranch.models.runner import ModelRunner
+from specbranch.policies.base import Outlook
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node
+from specbranch.verdict import Examiner, TreeNodes
 
 
 class Walk(NamedTuple):
@@ -23,17 +25,21 @@ class Walk(NamedTuple):
 
 
 class Verifier:
-    """Runs the target model on its lane."""
+    """Runs the target model on its lane.
 
-    def __init__(self, runner: ModelRunner, lane: Lane) -> None:
+    hrad: looks ahead after each walk; the runner then has its feature layers.
+    """
+
+    def __init__(self, runner: ModelRunner, lane: Lane, hrad: HRad | None = None) -> None:
         self._runner = runner
         self._lane = lane
+        self._examiner = Examiner(runner.device)
+        self._hrad = hrad
 
     def begin(self, params: SamplingParams, prompt: Sequence[int]) -> Pending[None]:
         """Start a request: everything before the prompt's last token becomes context."""
         self._runner.reset()
-        self._filters = params.filters(1, self._runner.device)
-        self._seed = torch.tensor([params.seed], device=self._runner.device)
+        self._examiner.begin(params)
         return self._lane.submit("prefill", lambda: self._runner.prefill(prompt[:-1]))
 
     @property
@@ -62,6 +68,17 @@ class Verifier:
         """
         return self._lane.run("verify", lambda: self._walk(rows, logits, laws))
 
+    def outlook(self, rows: Sequence[Node], walk: Walk) -> Outlook | None:
+        """What is to be expected below the walk's next token, None without H-RAD.
+
+        Reads the features of the latest forward, over `rows`.
+        """
+        hrad, features = self._hrad, self._runner.features
+        if hrad is None or features is None:
+            return None
+        stopped = features[rows.index(walk.path[-1])]
+        return self._lane.run("hrad", lambda: hrad.outlook(stopped, walk.next_token))
+
     def commit(self, rows: Sequence[Node], path: Sequence[Node]) -> Pending[None]:
         """Make `path` context and roll every other row back, in place."""
         index = {node: row for row, node in enumerate(rows)}
@@ -73,32 +90,22 @@ class Verifier:
         unsubmitted = (child for node in rows for child in node.children if child not in submitted)
         nodes = [*rows, *unsubmitted]
         index = {node: i for i, node in enumerate(nodes)}
-        parents = [index[node.parent] if node.parent else -1 for node in nodes]
-        position = self._runner.context_len + 1
-        path, path_len, next_token, winner, status = ops.verify_tree(
-            self._ints([node.token for node in nodes]),
-            self._ints(parents),
-            self._int(len(nodes)),
-            self._int(len(rows)),
-            logits[None],
-            *self._filters,
-            self._seed,
-            self._int(position),
-            None if laws is None else laws.to(logits.device),
-            torch.tensor([[node.draw for node in nodes]], dtype=torch.uint8, device=logits.device)
-            if laws is not None
-            else None,
+        tree = TreeNodes(
+            tokens=[node.token for node in nodes],
+            parents=[index[node.parent] if node.parent else -1 for node in nodes],
+            draws=[node.draw for node in nodes],
+            n_rows=len(rows),
         )
-        if int(status):
+        position = self._runner.context_len + 1
+        if laws is not None:
+            laws = laws.to(logits.device)
+        verdict = self._examiner.examine(tree, position, logits, laws)
+        if verdict.bad_logits:
             raise FloatingPointError(
                 f"the target's logits after position {position - 1} are NaN or rule out every token"
             )
-        accepted = path[0, : int(path_len)].tolist()
-        won = int(winner)
-        return Walk([nodes[i] for i in accepted], int(next_token), nodes[won] if won >= 0 else None)
-
-    def _int(self, value: int) -> torch.Tensor:
-        return torch.tensor([value], dtype=torch.int32, device=self._runner.device)
-
-    def _ints(self, values: list[int]) -> torch.Tensor:
-        return torch.tensor([values], dtype=torch.int32, device=self._runner.device)
+        return Walk(
+            [nodes[i] for i in verdict.path],
+            verdict.next_token,
+            nodes[verdict.winner] if verdict.winner >= 0 else None,
+        )

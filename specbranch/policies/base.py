@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from specbranch.tree import Node, SpeculationTree
+
+
+class Outlook(NamedTuple):
+    """H-RAD's chances for the draft's next tokens below the new root; they add up to 1."""
+
+    nothing: float  # the first of them is wrong
+    some: float
+    everything: float  # the first gamma of them are right
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +25,7 @@ class Outcome:
     accepted: int  # submitted guesses that were right
     submitted: int  # submitted guesses, the root excluded
     cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
+    outlook: Outlook | None = None  # only for a policy that reads it, and with a classifier
 
 
 def require_positive(**options: int) -> None:
@@ -39,6 +49,7 @@ class Policy:
     name: str
     overlaps = False  # the draft grows while the target is busy
     max_fan = 1  # the most children `fan` asks for
+    reads_outlook = False  # uses `Outcome.outlook` where an engine can give it
 
     def begin(self) -> None:
         """Forget what earlier requests taught that does not carry over."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from specbranch.policies.base import Outcome, Policy, require_positive
+from specbranch.policies.base import Outcome, Outlook, Policy, require_positive
 from specbranch.tree import Node, SpeculationTree
-
-KEEP_NOTHING, KEEP_CONFIDENT, KEEP_ALL = 0, 1, 2
 
 
 class SpecBranch(Policy):
@@ -19,34 +17,30 @@ class SpecBranch(Policy):
     candidates fork at the branch point and every branch grows by one token a step. If the walk
     ends in a branch, that branch lives on and is the next chain; otherwise all of them are dropped.
 
+    How much of a surviving branch is submitted, H-RAD says after verification: only the new root
+    where it expects nothing to hold, all where it expects everything to, and up to the branch point
+    where it expects something between, or where there is no classifier.
+
     k_max: branches at most. gamma: tokens of a chain, and of a branch, at most.
     epsilon: confidence below which a node is a branch point.
-    keep: how much of a surviving branch to submit, asked after verification: KEEP_NOTHING (only
-        the new root), KEEP_CONFIDENT (up to the branch point) or KEEP_ALL. The paper's H-RAD
-        classifier answers here; by default confidence alone decides.
     """
 
     name = "specbranch"
     overlaps = True
+    reads_outlook = True
 
-    def __init__(
-        self,
-        k_max: int = 4,
-        gamma: int = 6,
-        epsilon: float = 0.4,
-        keep: Callable[[SpeculationTree], int] = lambda tree: KEEP_CONFIDENT,
-    ) -> None:
+    def __init__(self, k_max: int = 4, gamma: int = 6, epsilon: float = 0.4) -> None:
         require_positive(k_max=k_max, gamma=gamma)
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon: expected a number in [0, 1], got {epsilon}")
         self.k_max = self.max_fan = k_max
         self.gamma = gamma
         self.epsilon = epsilon
-        self.keep = keep
         self.begin()
 
     def begin(self) -> None:
         self.survived = False
+        self._outlook: Outlook | None = None
         self._branch_point: Node | None = None
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
@@ -58,16 +52,17 @@ class SpecBranch(Policy):
         return 1
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        chain = tree.main_line()
-        keep = self.keep(tree) if self.survived else KEEP_CONFIDENT
-        if keep == KEEP_NOTHING:
+        chain = tree.main_line()[: self.gamma + 1]
+        outlook = self._outlook if self.survived else None
+        if outlook and outlook.nothing == max(outlook):
             return chain[:1]
-        if keep == KEEP_CONFIDENT:
-            chain = self._to_branch_point(chain)
-        return chain[: self.gamma + 1]
+        if outlook and outlook.everything == max(outlook):
+            return chain
+        return self._to_branch_point(chain)
 
     def observe(self, outcome: Outcome) -> None:
         self.survived = outcome.hit
+        self._outlook = outcome.outlook
 
     def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
         self._branch_point = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specbranch.lanes import CostModel, VirtualLanes
 from specbranch.loop import RoundLoop
-from specbranch.policies.base import Policy
+from specbranch.policies.base import Outlook, Policy
 from specbranch.replay.drafter import ReplayDrafter
 from specbranch.replay.laws import LawSource
 from specbranch.replay.recording import Recording
@@ -37,16 +38,24 @@ class Replayer:
         self._drafter = ReplayDrafter(self._lanes.draft, max_nodes, policy.max_fan)
         self._verifier = ReplayVerifier(self._lanes.target, max_nodes)
 
-    def replay(self, recording: Recording, source: LawSource) -> Replay:
-        """What the engine would do on the recorded request; `source` has the laws around its text.
+    def replay(
+        self,
+        recording: Recording,
+        source: LawSource,
+        outlooks: Sequence[Outlook] | None = None,
+    ) -> Replay:
+        """What the engine would do on the recorded request.
 
         Like an engine it keeps what earlier requests taught.
+
+        source: the draft's laws around the recorded text.
+        outlooks: what H-RAD expects below each token of the text, None without H-RAD.
         """
         params = recording.params
         committer = Committer(None, recording.eos_token_ids, (), params.max_new_tokens)
         trace = self._lanes.begin()
         self._drafter.follow(recording.text, source)
-        self._verifier.follow(recording.text)
+        self._verifier.follow(recording.text, outlooks)
         loop = RoundLoop(self._drafter, self._verifier, self.policy, self._lanes, committer)
         for _ in loop.run(recording.prompt, params, trace):
             pass

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from specbranch.lanes import Lane, Pending
+from specbranch.policies.base import Outlook
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node
 from specbranch.verifier import Verifier, Walk
@@ -24,9 +25,13 @@ class ReplayVerifier(Verifier):
         self._lane = lane
         self._max_nodes = max_nodes
 
-    def follow(self, text: Sequence[int]) -> None:
-        """The next request will commit `text`."""
+    def follow(self, text: Sequence[int], outlooks: Sequence[Outlook] | None = None) -> None:
+        """The next request will commit `text`.
+
+        outlooks: what H-RAD expects below each of its tokens, None without H-RAD.
+        """
         self._text = text
+        self._outlooks = outlooks
 
     def begin(self, params: SamplingParams, prompt: Sequence[int]) -> Pending[None]:
         self._committed = 0
@@ -38,6 +43,11 @@ class ReplayVerifier(Verifier):
 
     def submit(self, rows: Sequence[Node]) -> Pending[torch.Tensor]:
         return self._lane.submit("target", lambda: _NO_LOGITS, rows=len(rows))
+
+    def outlook(self, rows: Sequence[Node], walk: Walk) -> Outlook | None:
+        if self._outlooks is None:
+            return None
+        return self._outlooks[self._committed + len(walk.path) - 1]
 
     def commit(self, rows: Sequence[Node], path: Sequence[Node]) -> Pending[None]:
         self._committed += len(path)

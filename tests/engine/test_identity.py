@@ -29,9 +29,7 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "adaedl": lambda: AdaEDL(gamma=6),
     "pearl": lambda: PEARL(gamma=4),
     "specbranch": lambda: SpecBranch(k_max=4, gamma=5),
-    "specbranch-any-keep": lambda: SpecBranch(
-        k_max=4, gamma=4, keep=lambda tree: tree.root.token % 3
-    ),
+    "specbranch-any-outlook": lambda: tiny.AnyOutlook(k_max=4, gamma=4),
     "ssd": lambda: SSD(fan_out=3, gamma=4, backup=2),
     "bestfirst": BestFirst,
     "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),

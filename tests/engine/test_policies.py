@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from specbranch.policies import (
@@ -14,7 +16,7 @@ from specbranch.policies import (
     SpeculativeSampling,
     make_policy,
 )
-from specbranch.policies.specbranch import KEEP_ALL, KEEP_NOTHING
+from specbranch.policies.base import Outlook
 from tests.engine.pretended import Draft, outcome
 
 
@@ -95,10 +97,14 @@ def test_specbranch_submits_the_surviving_branch_as_far_as_it_is_kept():
     policy.observe(outcome(hit=True))
     assert draft.grow(busy=False) == []
     assert [node.max_prob for node in draft.submit()] == [0.9, 0.9, 0.4]
-    policy.keep = lambda tree: KEEP_NOTHING
+    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
     assert draft.submit() == [winner]
-    policy.keep = lambda tree: KEEP_ALL
+    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.3, 0.4, 0.3)))
+    assert len(draft.submit()) == 3
+    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.1, 0.4, 0.5)))
     assert len(draft.submit()) == 6
+    policy.observe(replace(outcome(hit=False), outlook=Outlook(0.5, 0.4, 0.1)))
+    assert len(draft.submit()) == 3
 
 
 def test_best_first_grows_where_the_probability_is():

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from specbranch.models.pair import ModelPair
-from specbranch.policies.base import Policy
+from specbranch.policies import SpecBranch
+from specbranch.policies.base import Outcome, Outlook, Policy
 from specbranch.tree import Node, SpeculationTree
 
 EOS = 0
@@ -126,3 +129,14 @@ class RandomPolicy(Policy):
             rows.append(node)
             edge += node.children if not node.terminal else []
         return rows
+
+
+class AnyOutlook(SpecBranch):
+    """SpecBranch with an H-RAD that expects nothing, something and everything by turns."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.outlooks = itertools.cycle([Outlook(1, 0, 0), Outlook(0, 1, 0), Outlook(0, 0, 1)])
+
+    def observe(self, outcome: Outcome) -> None:
+        super().observe(replace(outcome, outlook=next(self.outlooks)))

@@ -1,0 +1,128 @@
+"""The classifier, the file that holds it, and what an engine asks of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from specbranch.hrad.features import with_embedding
+from specbranch.models.pair import ModelPair
+from specbranch.policies.base import Outlook
+
+CLASSES = ("nothing", "some", "everything")
+CONFIG_KEY = "hrad"
+
+
+@dataclass(frozen=True, slots=True)
+class HRadConfig:
+    """What a classifier was trained for.
+
+    gamma: guesses of a block; the classes are none of them right, some, all.
+    """
+
+    target: str
+    draft: str
+    gamma: int
+    feature_layers: int
+    hidden_size: int
+    dims: tuple[int, ...] = (256, 64)
+    classes: tuple[str, ...] = CLASSES
+
+    @property
+    def num_inputs(self) -> int:
+        """Features of all layers, and the new token's embedding."""
+        return (self.feature_layers + 1) * self.hidden_size
+
+
+class OutcomeClassifier(nn.Module):
+    """An MLP over standardised inputs, with ReLU and dropout after each hidden layer
+    (arXiv 2506.01979)."""
+
+    mean: Tensor  # float32 [num_inputs], of the training inputs
+    std: Tensor
+    log_prior: Tensor  # float32 [classes], what class weights took out of the logits
+
+    def __init__(self, config: HRadConfig, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(config.num_inputs))
+        self.register_buffer("std", torch.ones(config.num_inputs))
+        self.register_buffer("log_prior", torch.zeros(len(config.classes)))
+        layers: list[nn.Module] = []
+        widths = (config.num_inputs, *config.dims)
+        for narrower, wider in zip(widths[1:], widths, strict=False):
+            layers += [nn.Linear(wider, narrower), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], len(config.classes)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [n, classes] for inputs [n, num_inputs], as if all classes were as frequent."""
+        logits: Tensor = self.layers((inputs.float() - self.mean) / self.std)
+        return logits
+
+    @torch.inference_mode()
+    def chances(self, inputs: Tensor) -> Tensor:
+        """Chances [n, classes] at the classes' own frequencies."""
+        return (self(inputs) + self.log_prior).softmax(dim=-1)
+
+
+class HRad:
+    """A trained classifier beside the target whose hidden states it reads."""
+
+    def __init__(self, classifier: OutcomeClassifier, config: HRadConfig, pair: ModelPair) -> None:
+        self.config = config
+        self._target = pair.target
+        self._classifier = classifier.to(pair.target.device).eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls, path: str | Path, pair: ModelPair) -> HRad:
+        """Read what `save_classifier` wrote.
+
+        Raises ValueError if the file is none, or was trained for another pair.
+        """
+        classifier, config = load_classifier(path)
+        found = (pair.target_name, pair.draft_name)
+        if found != (config.target, config.draft):
+            raise ValueError(
+                f"hrad: {path} was trained for target {config.target} and draft {config.draft}, "
+                f"got target {found[0]} and draft {found[1]}"
+            )
+        return cls(classifier, config, pair)
+
+    def outlook(self, features: Tensor, token: int) -> Outlook:
+        """What to expect of the draft's next block.
+
+        features: [feature_layers * hidden] of the last accepted token. token: what follows it.
+        """
+        return self.outlooks(features[None], [token])[0]
+
+    def outlooks(self, features: Tensor, tokens: list[int]) -> list[Outlook]:
+        """The outlook at each of n places: features [n, feature_layers * hidden], n new tokens."""
+        chances = self._classifier.chances(with_embedding(self._target, features, tokens))
+        return [Outlook(*row) for row in chances.tolist()]
+
+
+def save_classifier(path: str | Path, classifier: OutcomeClassifier, config: HRadConfig) -> None:
+    """Write weights and config to one safetensors file."""
+    tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
+    save_file(tensors, path, metadata={CONFIG_KEY: json.dumps(asdict(config))})
+
+
+def load_classifier(path: str | Path) -> tuple[OutcomeClassifier, HRadConfig]:
+    """Read what `save_classifier` wrote. Raises ValueError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            fields = json.loads(file.metadata()[CONFIG_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"hrad: expected a file of `hrad train`, got {path}: {error}") from error
+    config = HRadConfig(
+        **fields | {"dims": tuple(fields["dims"]), "classes": tuple(fields["classes"])}
+    )
+    classifier = OutcomeClassifier(config)
+    classifier.load_state_dict(tensors)
+    return classifier, config
