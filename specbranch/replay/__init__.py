@@ -9,13 +9,14 @@ the virtual lanes and the figures are the engine's own.
 
 from __future__ import annotations
 
-from specbranch.replay.draft_laws import DraftLaws
+from specbranch.replay.draft_laws import DraftLaws, DraftModel
 from specbranch.replay.laws import Law, LawSource, LawStore, Place
 from specbranch.replay.recording import Recording, record
 from specbranch.replay.run import Replay, Replayer
 
 __all__ = [
     "DraftLaws",
+    "DraftModel",
     "Law",
     "LawSource",
     "LawStore",

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from specbranch import ops
 from specbranch.models.runner import ModelRunner
 from specbranch.replay.laws import RANKS, Law, LawStore, Place
 from specbranch.replay.recording import Recording
+
+
+class DraftModel:
+    """A draft's runner, lent to one borrower at a time.
+
+    runner: used by the borrowers alone. vocab_size: of the target; guesses stay below it.
+    """
+
+    def __init__(self, runner: ModelRunner, vocab_size: int) -> None:
+        self.runner = runner
+        self.vocab_size = min(vocab_size, runner.vocab_size)
+        self._borrower: object = None
+
+    def lend(self, borrower: object) -> bool:
+        """Whether the runner is another's so far; it is reset for the new borrower then."""
+        if borrower is self._borrower:
+            return False
+        self._borrower = borrower
+        self.runner.reset()
+        return True
 
 
 class DraftLaws:
@@ -18,25 +39,20 @@ class DraftLaws:
     The draft's context is the text up to a base, its block the places asked for beyond, so that
     one forward serves all that a step lacks.
 
-    runner: the draft, used by this object alone. store: extended in place.
-    vocab_size: of the target; guesses stay below it.
+    open_draft: the draft, asked for where a law is lacking. store: extended in place.
     computed: rows that the draft had to compute.
     """
 
     def __init__(
-        self, runner: ModelRunner, recording: Recording, store: LawStore, vocab_size: int
+        self, open_draft: Callable[[], DraftModel], recording: Recording, store: LawStore
     ) -> None:
-        self._runner = runner
-        self._recording = recording
-        self._vocab_size = min(vocab_size, runner.vocab_size)
-        self._filters = recording.params.filters(runner.max_nodes, runner.device)
-        self._tokens = [*recording.prompt, *recording.text]
-        self._slots: dict[Place, int] = {}
-        self._base = 0
         self.store = store
         self.computed = 0
-        runner.reset()
-        self._move_base(0)
+        self._open_draft = open_draft
+        self._recording = recording
+        self._tokens = [*recording.prompt, *recording.text]
+        self._base = 0
+        self._slots: dict[Place, int] = {}
 
     def laws(self, places: Sequence[Place]) -> list[Law]:
         missing = [place for place in places if place not in self.store]
@@ -48,26 +64,35 @@ class DraftLaws:
         """Compute the law at every place on the text, in as few forwards as the block allows."""
         on_text = map(Place, range(len(self._recording.text)))
         missing = [place for place in on_text if place not in self.store]
-        batch = self._runner.max_nodes
+        batch = self._open_draft().runner.max_nodes if missing else 1
         for start in range(0, len(missing), batch):
             self.compute(missing[start : start + batch])
 
     def compute(self, places: Sequence[Place]) -> None:
-        """Compute and store the laws of distinct places, in one forward."""
+        """Compute and store the laws of distinct places, in one forward if its block has room."""
+        draft = self._open_draft()
         first = min(place.on_text for place in places)
-        if first < self._base:
-            self._move_base(first)
+        if draft.lend(self) or first < self._base:
+            self._move_base(draft.runner, first)
         lacking = self._lacking(places)
-        if len(self._slots) + len(lacking) > self._runner.max_nodes:
-            self._move_base(first)
+        if len(self._slots) + len(lacking) > draft.runner.max_nodes:
+            self._move_base(draft.runner, first)
             lacking = self._lacking(places)
+        if len(lacking) > draft.runner.max_nodes and len(places) > 1:
+            half = len(places) // 2
+            self.compute(places[:half])
+            self.compute(places[half:])
+        else:
+            self._compute(draft, lacking)
+
+    def _compute(self, draft: DraftModel, lacking: Sequence[Place]) -> None:
         parents = []
         for place in lacking:
             parents.append(-1 if place == Place(self._base) else self._slots[_parent(place)])
             self._slots[place] = len(self._slots)
-        known = self._runner.vocab_size
-        logits = self._runner.forward([self._token(place) % known for place in lacking], parents)
-        self._rank(lacking, logits)
+        known = draft.runner.vocab_size
+        logits = draft.runner.forward([self._token(place) % known for place in lacking], parents)
+        self._rank(lacking, logits[:, : draft.vocab_size], draft.runner.token_ids)
         self.computed += len(lacking)
 
     def _lacking(self, places: Sequence[Place]) -> list[Place]:
@@ -83,35 +108,34 @@ class DraftLaws:
             lacking.update(dict.fromkeys(reversed(path)))
         return list(lacking)
 
-    def _move_base(self, base: int) -> None:
+    def _move_base(self, runner: ModelRunner, base: int) -> None:
         """Let the block begin with the text's token before position `base`."""
+        self._base = base
         self._slots.clear()
-        self._runner.commit([], 0)
+        runner.commit([], 0)
         context_len = len(self._recording.prompt) + base - 1
         # What the cache holds beyond the context is overwritten by what comes next.
-        self._runner.context_len = min(self._runner.context_len, context_len)
-        self._runner.prefill(self._prefix(self._runner.context_len, context_len))
-        self._base = base
-
-    def _prefix(self, start: int, end: int) -> list[int]:
-        return [token % self._runner.vocab_size for token in self._tokens[start:end]]
+        runner.context_len = min(runner.context_len, context_len)
+        context = self._tokens[runner.context_len : context_len]
+        runner.prefill([token % runner.vocab_size for token in context])
 
     def _token(self, place: Place) -> int:
         if place.beyond:
             return place.beyond[-1]
         return self._tokens[len(self._recording.prompt) + place.on_text - 1]
 
-    def _rank(self, places: Sequence[Place], logits: torch.Tensor) -> None:
+    def _rank(self, places: Sequence[Place], logits: Tensor, token_ids: Tensor | None) -> None:
         params, prompt = self._recording.params, len(self._recording.prompt)
         positions = [prompt + place.on_text + len(place.beyond) for place in places]
         device = logits.device
         columns = ops.draft_topk(
-            logits[:, : self._vocab_size],
+            logits,
             RANKS,
-            *self._filters.head(len(places)),
+            *params.filters(len(places), device),
             torch.full((len(places),), params.seed, device=device),
             torch.tensor(positions, dtype=torch.int32, device=device),
             "gumbel",
+            token_ids,
         )
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for place, row in zip(places, rows, strict=True):

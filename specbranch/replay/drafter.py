@@ -20,6 +20,7 @@ class BlockOnPaper:
     device = torch.device("cpu")
     vocab_size = 0
     context_len = 0
+    token_ids = None
 
     def __init__(self, max_nodes: int) -> None:
         self.max_nodes = max_nodes
