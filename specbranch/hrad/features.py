@@ -46,5 +46,5 @@ def with_embedding(model: PreTrainedModel, features: Tensor, tokens: Sequence[in
 
     model: the target, whose embedding it is.
     """
-    ids = torch.tensor(tokens, device=features.device)
+    ids = torch.tensor(tokens, dtype=torch.int64, device=features.device)
     return torch.cat([features, model.get_input_embeddings()(ids)], dim=-1)
