@@ -1,0 +1,164 @@
+"""Recorded texts and draft laws to replay: `python -m bench.recordings`.
+
+Writes, for each prompt and temperature, what the target alone writes (once for all drafts) and the
+draft's laws along that text. Replays add the laws around it. What is there already is kept, so an
+interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from bench.prompts import EVALUATION
+from bench.prompts import FOLDER as PROMPTS
+from specbranch.engine import Engine
+from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.models import ModelPair, load_pair
+from specbranch.models.runner import ModelRunner
+from specbranch.policies import SpeculativeSampling
+from specbranch.prompts import read_prompts
+from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, record
+from specbranch.sampling import SamplingParams
+
+FOLDER = Path("build/replay")
+SETS = ("humaneval", "gsm8k", "mtbench")
+TEMPERATURES = (0.0, 1.0)
+NEW_TOKENS = 128
+MAX_LEN = 1024
+BLOCK = 256  # rows of a draft forward, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request that can be recorded: the index-th prompt of a set, at a temperature."""
+
+    prompts: str
+    index: int
+    temperature: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.prompts}-{self.index:03d}-T{self.temperature:g}"
+
+    @property
+    def params(self) -> SamplingParams:
+        return SamplingParams(temperature=self.temperature, max_new_tokens=NEW_TOKENS)
+
+    def prompt(self) -> str:
+        path = PROMPTS / f"{self.prompts}.jsonl"
+        return read_prompts(path, self.index + 1)[self.index].prompt
+
+
+def cases(first: int, count: int, temperatures: Sequence[float] = TEMPERATURES) -> list[Case]:
+    """Prompts `first` to `first + count` of every set; every beginning of the list is balanced."""
+    return [
+        Case(prompts, index, temperature)
+        for index in range(first, first + count)
+        for prompts in SETS
+        for temperature in temperatures
+    ]
+
+
+def evaluation_cases() -> list[Case]:
+    return cases(0, EVALUATION)
+
+
+class Recordings:
+    """The recordings of a pair and their law stores, in a folder.
+
+    The models are loaded where something is missing, and not before.
+    """
+
+    def __init__(self, target: str, draft: str, folder: Path = FOLDER) -> None:
+        self.target, self.draft = target, draft
+        self._texts = folder / _slug(target)
+        self._laws = folder / f"{_slug(target)}+{_slug(draft)}"
+
+    @cached_property
+    def pair(self) -> ModelPair:
+        return load_pair(self.target, self.draft)
+
+    def recorded(self, wanted: Sequence[Case]) -> list[Case]:
+        """Those of the cases whose text is there."""
+        return [case for case in wanted if self._text_path(case).is_file()]
+
+    def recording(self, case: Case) -> Recording:
+        """What the target writes, recorded now if it was not before."""
+        path = self._text_path(case)
+        if path.is_file():
+            return Recording.load(path)
+        recording = record(self._writer, case.prompt(), case.params)
+        recording.save(path)
+        return recording
+
+    def laws(self, case: Case) -> DraftLaws:
+        """The draft's laws around the text, as far as they were saved; the rest when asked for."""
+        store = LawStore.load(self._laws_path(case))
+        return DraftLaws(lambda: self._draft_model, self.recording(case), store)
+
+    def save(self, case: Case, laws: DraftLaws) -> None:
+        """Keep what the draft has computed since the last time, if anything."""
+        if laws.computed:
+            laws.store.save(self._laws_path(case))
+            laws.computed = 0
+
+    def _text_path(self, case: Case) -> Path:
+        return self._texts / f"{case.name}.json"
+
+    def _laws_path(self, case: Case) -> Path:
+        return self._laws / f"{case.name}.npz"
+
+    @cached_property
+    def _writer(self) -> Engine:
+        """Any policy writes plain decoding's text; this one writes it sooner."""
+        lanes = VirtualLanes(CostModel.parse("virtual:c=1"))
+        return Engine(self.pair, SpeculativeSampling(gamma=8), lanes=lanes, max_len=MAX_LEN)
+
+    @cached_property
+    def _draft_model(self) -> DraftModel:
+        target = self.pair.target.get_output_embeddings().out_features
+        runner = ModelRunner(self.pair.draft, max_len=MAX_LEN, max_nodes=BLOCK)
+        return DraftModel(runner, target)
+
+
+def record_all(recordings: Recordings, wanted: Sequence[Case]) -> Iterator[Case]:
+    """Record every case that is not recorded yet, with the laws on its text."""
+    for case in wanted:
+        laws = recordings.laws(case)
+        laws.compute_text()
+        recordings.save(case, laws)
+        yield case
+
+
+def _slug(name: str) -> str:
+    return "".join(character if character.isalnum() else "-" for character in name).strip("-")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="builtin:smollm2")
+    parser.add_argument("--draft", default="self:int4")
+    parser.add_argument(
+        "--first", type=int, default=0, help="index of the first prompt of each set"
+    )
+    parser.add_argument("--count", type=int, default=EVALUATION, help="prompts of each set")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    recordings = Recordings(options.target, options.draft, options.folder)
+    wanted = cases(options.first, options.count)
+    console = Console(stderr=True)
+    for _ in track(record_all(recordings, wanted), "recording", len(wanted), console=console):
+        pass
+
+
+if __name__ == "__main__":
+    main()
