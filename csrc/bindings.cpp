@@ -7,6 +7,7 @@
 #include "common/cpu_kernels.h"
 #include "common/philox.h"
 #include "register.h"
+#include "workspace_sizes.h"
 
 namespace py = pybind11;
 
@@ -59,6 +60,7 @@ PYBIND11_MODULE(_C, module) {
   module.def("mix", &specbranch::mix, py::arg("seed"), py::arg("n"), "A seed derived from a seed.");
   module.def("philox", &specbranch::philox_words, py::arg("seed"), py::arg("c0"), py::arg("c1"),
              py::arg("c2"), py::arg("c3"), "The four words of Philox4x32-10.");
+  specbranch::add_workspace_sizes(module);
   specbranch::carry_ops(module);
   py::module_::import("specbranch.fakes");
 }

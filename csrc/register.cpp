@@ -6,7 +6,8 @@
 
 #include "common/parallel.h"
 
-// A functional op allocates its results; its _out form writes given tensors and returns nothing.
+// A functional op allocates its results; its _out form writes given tensors and returns nothing,
+// and allocates nothing where it is given a workspace.
 #define SPECBRANCH_FILTER "Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p"
 #define SPECBRANCH_DRAWS SPECBRANCH_FILTER ", Tensor seed, Tensor position"
 #define SPECBRANCH_ATTENTION                                                            \
@@ -36,24 +37,28 @@ constexpr const char* kSchemas[] = {
     "Tensor context_lens, Tensor keep, Tensor keep_lens) -> ()",
 
     "sampling_probs(Tensor logits, " SPECBRANCH_FILTER ") -> Tensor",
-    "sampling_probs_out(Tensor logits, " SPECBRANCH_FILTER ", Tensor(a!) probs) -> ()",
+    "sampling_probs_out(Tensor logits, " SPECBRANCH_FILTER
+    ", Tensor(a!) probs, "
+    "Tensor? workspace=None) -> ()",
 
     "sample(Tensor logits, " SPECBRANCH_DRAWS ") -> Tensor",
-    "sample_out(Tensor logits, " SPECBRANCH_DRAWS ", Tensor(a!) ids) -> ()",
+    "sample_out(Tensor logits, " SPECBRANCH_DRAWS
+    ", Tensor(a!) ids, "
+    "Tensor? workspace=None) -> ()",
 
     "draft_topk(Tensor logits, int k, " SPECBRANCH_DRAWS
     ", str coupling, Tensor? token_ids=None) "
     "-> (Tensor ids, Tensor estimates, Tensor max_prob, Tensor entropy)",
     "draft_topk_out(Tensor logits, int k, " SPECBRANCH_DRAWS
     ", str coupling, Tensor? token_ids, Tensor(a!) ids, Tensor(b!) estimates, "
-    "Tensor(c!) max_prob, Tensor(d!) entropy) -> ()",
+    "Tensor(c!) max_prob, Tensor(d!) entropy, Tensor? workspace=None) -> ()",
 
     "verify_tree(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
     ", Tensor? draft_probs=None, Tensor? draw=None) "
     "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
     "verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
     ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
-    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status) -> ()",
+    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor? workspace=None) -> ()",
 };
 
 void install_torch_threads() {

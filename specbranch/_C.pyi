@@ -6,6 +6,12 @@ int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 
 any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes, devices or
 strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
 
+Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
+tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
+first use; every call leaves it ready for the next one, so it serves any number of calls of one op
+that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
+of these sizes and of smaller ones (0 in a build for the CPU alone).
+
 Logical position i of a request lies in page block_table[b, i // S], slot i % S. Node i of its
 draft block is stored at position context_lens[b] + i.
 """
@@ -76,9 +82,7 @@ def branch_attention_out(
 ) -> None:
     """branch_attention into given tensors.
 
-    workspace: float32 scratch of any size that suffices; nothing is allocated where it is given.
-    On CUDA it is filled with zeros before its first use, and then serves any number of calls of
-    the same shapes, one after the other.
+    workspace: as above, but for calls of the same shapes only.
     """
 
 def compact_kv_(
@@ -111,7 +115,9 @@ def sampling_probs_out(
     top_p: Tensor,
     min_p: Tensor,
     probs: Tensor,
+    workspace: Tensor | None = None,
 ) -> None: ...
+def sampling_probs_workspace_size(rows: int, vocab_size: int) -> int: ...
 def sample(
     logits: Tensor,
     temperature: Tensor,
@@ -135,7 +141,9 @@ def sample_out(
     seed: Tensor,
     position: Tensor,
     ids: Tensor,
+    workspace: Tensor | None = None,
 ) -> None: ...
+def sample_workspace_size(rows: int, vocab_size: int) -> int: ...
 def draft_topk(
     logits: Tensor,
     k: int,
@@ -172,7 +180,9 @@ def draft_topk_out(
     estimates: Tensor,
     max_prob: Tensor,
     entropy: Tensor,
+    workspace: Tensor | None = None,
 ) -> None: ...
+def draft_topk_workspace_size(rows: int, vocab_size: int) -> int: ...
 def verify_tree(
     candidates: Tensor,
     parents: Tensor,
@@ -218,7 +228,9 @@ def verify_tree_out(
     next_token: Tensor,
     winner: Tensor,
     status: Tensor,
+    workspace: Tensor | None = None,
 ) -> None: ...
+def verify_tree_workspace_size(batch_size: int, rows: int, vocab_size: int) -> int: ...
 def mix(seed: int, n: int) -> int:
     """A seed derived from a seed: the first two words of Philox at (n, 0, mix stream, 0)."""
 

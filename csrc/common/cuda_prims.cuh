@@ -154,4 +154,15 @@ __device__ __forceinline__ unsigned atomic_add_acq_rel(unsigned* counter, unsign
   return old;
 }
 
+/// Waits until a counter in global memory is not 0, and sees what the thread that changed it had
+/// written before; barriers extend this to the blocks. That thread's block must have started.
+__device__ __forceinline__ void wait_until_set(const unsigned* counter) {
+  for (;;) {
+    unsigned value;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];\n" : "=r"(value) : "l"(counter) : "memory");
+    if (value != 0) return;
+    __nanosleep(32);
+  }
+}
+
 }  // namespace specbranch

@@ -54,7 +54,7 @@ __device__ bool narrow(const Visit& visit, FixedWeight limit, Bracket& bracket) 
   SearchMemory& memory = search_memory();
   const Key step = (bracket.high - bracket.low + kPivots - 1) / kPivots;
   Sum sums[kPivots] = {};
-  visit([&](Key key, FixedWeight weight) {
+  visit(bracket.low, [&](Key key, FixedWeight weight) {
     if (!bracket.contains(key)) return;
 #pragma unroll
     for (int i = 0; i < kPivots; ++i) {
@@ -100,7 +100,7 @@ __device__ const KeyList& list_keys(const Visit& visit, const Bracket& bracket) 
   KeyList& list = search_memory().list;
   if (threadIdx.x == 0) list.size = 0;
   __syncthreads();
-  visit([&](Key key, FixedWeight weight) {
+  visit(bracket.low, [&](Key key, FixedWeight weight) {
     if (!bracket.contains(key)) return;
     const std::uint32_t slot = atomicAdd(&list.size, 1u);
     list.keys[slot] = key;
@@ -118,7 +118,8 @@ __device__ inline FixedWeight listed_from(const KeyList& list, Key key) {
 }
 
 /// The highest key from which on the weights reach `limit`; 0 where all do not. The threads of the
-/// block share the keys of the bracket: visit(f) calls f(key, weight) for those of this thread.
+/// block share the keys of the bracket: visit(low, f) calls f(key, weight) for those of this thread,
+/// and need not for keys below `low`.
 template <class Visit>
 __device__ Key find_crossing(const Visit& visit, FixedWeight limit, Bracket bracket) {
   while (bracket.count > kMaxListed) {

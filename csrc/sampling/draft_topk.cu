@@ -8,10 +8,9 @@ namespace specbranch {
 
 static_assert(kMaxDraftGuesses == kMaxListed);
 
-WorkspaceSize draft_topk_workspace(const DraftTopkParams& p) {
-  const std::int64_t rows = p.logits.num_rows;
-  const auto tile_bytes = num_tiles(p.logits.vocab_size) * sizeof(DraftStats);
-  return {rows * static_cast<std::int64_t>(tile_bytes), rows};
+WorkspaceSize draft_topk_workspace(std::int64_t num_rows, std::int64_t vocab_size) {
+  const auto row_bytes = num_tiles(vocab_size) * static_cast<std::int64_t>(sizeof(DraftStats));
+  return {num_rows * row_bytes, num_rows};
 }
 
 void launch_draft_topk(const DraftTopkParams& p, const Workspace& workspace, CudaStream stream) {

@@ -197,7 +197,7 @@ class Guesses {
   template <class Wanted, class Matters, class Score, class Estimate>
   __device__ void select(float floor, float highest, const Wanted& wanted, const Matters& matters,
                          const Score& score, const Estimate& estimate) const {
-    const auto visit = [&](const auto& use) {
+    const auto visit = [&](Key, const auto& use) {
       for_each_scored(wanted, matters, [&](std::int64_t column, float x, std::uint32_t word) {
         const float s = score(column, x, word);
         if (s > kNoLogit) use(key_of(s, static_cast<std::int32_t>(column)), FixedWeight{1});

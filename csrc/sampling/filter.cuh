@@ -48,7 +48,7 @@ __device__ float row_sum(const Stats* tiles, std::int64_t count, const Law& law,
 template <class Stats, class Value>
 __device__ float kth_of_tiles(const Stats* tiles, std::int64_t count, std::int64_t k,
                               const Value& value) {
-  const auto visit = [&](const auto& use) {
+  const auto visit = [&](Key, const auto& use) {
     for (std::int64_t t = threadIdx.x; t < count; t += kRowThreads) {
       const float x = value(tiles[t]);
       if (x > kNoLogit) use(key_of(x, static_cast<std::int32_t>(t)), FixedWeight{1});
@@ -107,9 +107,9 @@ class Filtering {
   /// least `floor` and is no lower than `low`.
   template <class Weight>
   __device__ Key cross(float floor, Key low, FixedWeight limit, const Weight& weight) const {
-    const auto visit = [&](const auto& use) {
+    const auto visit = [&](Key lowest, const auto& use) {
       for_each_token(
-          row_, [&](std::int64_t t) { return tiles_[t].max >= floor; },
+          row_, [&](std::int64_t t) { return highest_key(tiles_[t].max) > lowest; },
           [&](float x, std::int32_t id) { use(key_of(x, id), weight(x)); });
     };
     low = Largest{}(low, lowest_key(floor));

@@ -6,10 +6,9 @@
 
 namespace specbranch {
 
-WorkspaceSize sample_workspace(const SampleParams& p) {
-  const std::int64_t rows = p.logits.num_rows;
-  return {rows * num_tiles(p.logits.vocab_size) * static_cast<std::int64_t>(sizeof(TileStats)),
-          rows};
+WorkspaceSize sample_workspace(std::int64_t num_rows, std::int64_t vocab_size) {
+  const auto row_bytes = num_tiles(vocab_size) * static_cast<std::int64_t>(sizeof(TileStats));
+  return {num_rows * row_bytes, num_rows};
 }
 
 void launch_sample(const SampleParams& p, const Workspace& workspace, CudaStream stream) {

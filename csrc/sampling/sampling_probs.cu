@@ -6,24 +6,24 @@
 
 namespace specbranch {
 
-WorkspaceSize sampling_probs_workspace(const SamplingProbsParams& p) {
-  const std::int64_t rows = p.logits.num_rows;
-  const auto tile_bytes = num_tiles(p.logits.vocab_size) * sizeof(TileStats);
-  return {rows * static_cast<std::int64_t>(sizeof(RowLaw) + tile_bytes), rows};
+WorkspaceSize sampling_probs_workspace(std::int64_t num_rows, std::int64_t vocab_size) {
+  const auto tile_bytes = num_tiles(vocab_size) * static_cast<std::int64_t>(sizeof(TileStats));
+  const auto row_bytes = static_cast<std::int64_t>(sizeof(RowLaw)) + tile_bytes;
+  return {num_rows * row_bytes, 1 + 2 * num_rows};
 }
 
 void launch_sampling_probs(const SamplingProbsParams& p, const Workspace& workspace,
                            CudaStream stream) {
-  if (p.logits.num_rows == 0) return;
-  const dim3 grid(p.logits.num_rows, blocks_of_row(p.logits.vocab_size));
-  const LaunchShape shape{grid, dim3(kRowThreads)};
+  const std::int64_t rows = p.logits.num_rows;
+  if (rows == 0) return;
+  const dim3 grid(2 * rows * blocks_of_row(p.logits.vocab_size));
   auto* laws = reinterpret_cast<RowLaw*>(workspace.scratch);
-  auto* tiles = reinterpret_cast<TileStats*>(laws + p.logits.num_rows);
+  auto* tiles = reinterpret_cast<TileStats*>(laws + rows);
+  const ProbsTickets tickets{workspace.tickets, workspace.tickets + 1,
+                             workspace.tickets + 1 + rows};
   dispatch_element(p.logits.dtype, [&](auto element) {
-    using T = decltype(element);
-    launch_kernel("sampling_probs", row_laws_kernel<T>, shape, stream, p, tiles, laws,
-                  workspace.tickets);
-    launch_kernel("sampling_probs", write_probs_kernel<T>, shape, stream, p, laws);
+    launch_kernel("sampling_probs", sampling_probs_kernel<decltype(element)>,
+                  {grid, dim3(kRowThreads)}, stream, p, tiles, laws, tickets);
   });
 }
 

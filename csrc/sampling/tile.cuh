@@ -63,7 +63,7 @@ class MutableRow {
   /// Values of tokens first ... first + 3 that lie in the row. `first` is a multiple of 4.
   __device__ void store(std::int64_t first, const float (&x)[4]) const {
     if (aligned_ && first + 4 <= vocab_size_) {
-      *reinterpret_cast<float4*>(values_ + first) = {x[0], x[1], x[2], x[3]};
+      store_16(values_ + first, __builtin_bit_cast(uint4, float4{x[0], x[1], x[2], x[3]}));
       return;
     }
 #pragma unroll

@@ -1,25 +1,56 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+#include <string>
+
 #include "common/workspace.h"
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
 
-/// A launch's workspace from torch's allocator. The memory may be freed before the kernel has run:
-/// whoever gets it next is behind it on the stream. In a captured graph it stays the graph's.
+/// Checks a workspace that was given, without which an op makes its own. Returns its floats.
+inline std::int64_t check_workspace(OpCheck& op, const Tensor& given, std::int64_t num_floats) {
+  constexpr std::intptr_t kAlignment = 16;  // bytes
+  const TensorArg workspace = op.output("workspace", given, {kFloat32}, {"workspace size"});
+  const std::int64_t floats = op.size("workspace size");
+  op.require(floats >= num_floats, "workspace",
+             "at least " + std::to_string(num_floats) + " floats", floats);
+  const std::intptr_t misaligned = reinterpret_cast<std::intptr_t>(workspace.data()) % kAlignment;
+  op.require(misaligned == 0, "workspace", "an address that is a multiple of 16 bytes", misaligned);
+  return floats;
+}
+
+/// The workspace of a launch: the caller's, or one from torch's allocator. That may be freed before
+/// the kernel has run: whoever gets the memory next is behind it on the stream. In a captured graph
+/// it stays the graph's.
+///
+/// The tickets are the last of the floats: smaller launches use fewer of the same, so that one
+/// workspace serves them all.
 class LaunchWorkspace {
  public:
-  LaunchWorkspace(const Tensor& like, const WorkspaceSize& size)
-      : scratch_(new_empty(like, {size.scratch_bytes}, kUInt8)),
-        tickets_(torch::stable::new_zeros(like, {size.num_tickets}, kInt32)) {}
+  LaunchWorkspace(OpCheck& op, const Tensor& like, const std::optional<Tensor>& given,
+                  const WorkspaceSize& size)
+      : memory_(given ? *given : new_memory(like, size)),
+        first_ticket_(check_workspace(op, memory_, size.num_floats()) - size.num_tickets) {}
 
   Workspace get() const {
-    return {static_cast<std::byte*>(scratch_.mutable_data_ptr()),
-            static_cast<unsigned*>(tickets_.mutable_data_ptr())};
+    auto* floats = static_cast<float*>(memory_.mutable_data_ptr());
+    return {reinterpret_cast<std::byte*>(floats),
+            reinterpret_cast<unsigned*>(floats + first_ticket_)};
   }
 
  private:
-  Tensor scratch_, tickets_;
+  static Tensor new_memory(const Tensor& like, const WorkspaceSize& size) {
+    Tensor memory = new_empty(like, {size.num_floats()}, kFloat32);
+    const std::int64_t first_ticket = size.num_floats() - size.num_tickets;
+    Tensor tickets = torch::stable::narrow(memory, 0, first_ticket, size.num_tickets);
+    torch::stable::zero_(tickets);
+    return memory;
+  }
+
+  Tensor memory_;
+  std::int64_t first_ticket_;
 };
 
 }  // namespace specbranch

@@ -24,7 +24,8 @@ LogitsRows check_logits(OpCheck& op, const Tensor& logits_) {
 }
 
 void sampling_probs_out(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
-                        const Tensor& top_p, const Tensor& min_p, const Tensor& probs_) {
+                        const Tensor& top_p, const Tensor& min_p, const Tensor& probs_,
+                        const std::optional<Tensor>& workspace_) {
   OpCheck op("sampling_probs");
   SamplingProbsParams params{};
   params.logits = check_logits(op, logits);
@@ -33,13 +34,15 @@ void sampling_probs_out(const Tensor& logits, const Tensor& temperature, const T
   params.probs = probs.data<float>();
   params.probs_stride = probs.stride(0);
   if (logits.is_cpu()) {
+    if (workspace_) check_workspace(op, *workspace_, 0);
     check_filter_values(op, params.filters, op.size("R"));
     cpu_kernels().sampling_probs(params);
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
   const CudaLaunch launch(logits);
-  const LaunchWorkspace workspace(logits, sampling_probs_workspace(params));
+  const LaunchWorkspace workspace(op, logits, workspace_,
+                                  sampling_probs_workspace(op.size("R"), op.size("V")));
   launch_sampling_probs(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
 #endif
 }
@@ -49,13 +52,14 @@ Tensor sampling_probs(const Tensor& logits, const Tensor& temperature, const Ten
   OpCheck op("sampling_probs");
   check_logits(op, logits);
   const Tensor probs = new_empty(logits, {op.size("R"), op.size("V")}, kFloat32);
-  sampling_probs_out(logits, temperature, top_k, top_p, min_p, probs);
+  sampling_probs_out(logits, temperature, top_k, top_p, min_p, probs, std::nullopt);
   return probs;
 }
 
 void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
                 const Tensor& top_p, const Tensor& min_p, const Tensor& seed,
-                const Tensor& position, const Tensor& ids) {
+                const Tensor& position, const Tensor& ids,
+                const std::optional<Tensor>& workspace_) {
   OpCheck op("sample");
   SampleParams params{};
   params.logits = check_logits(op, logits);
@@ -64,13 +68,15 @@ void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& t
   params.position = op.tensor("position", position, {kInt32}, {"R"}).data<std::int32_t>();
   params.ids = op.output("ids", ids, {kInt32}, {"R"}).data<std::int32_t>();
   if (logits.is_cpu()) {
+    if (workspace_) check_workspace(op, *workspace_, 0);
     check_filter_values(op, params.filters, op.size("R"));
     cpu_kernels().sample(params);
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
   const CudaLaunch launch(logits);
-  const LaunchWorkspace workspace(logits, sample_workspace(params));
+  const LaunchWorkspace workspace(op, logits, workspace_,
+                                  sample_workspace(op.size("R"), op.size("V")));
   launch_sample(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
 #endif
 }
@@ -81,7 +87,7 @@ Tensor sample(const Tensor& logits, const Tensor& temperature, const Tensor& top
   OpCheck op("sample");
   check_logits(op, logits);
   const Tensor ids = new_empty(logits, {op.size("R")}, kInt32);
-  sample_out(logits, temperature, top_k, top_p, min_p, seed, position, ids);
+  sample_out(logits, temperature, top_k, top_p, min_p, seed, position, ids, std::nullopt);
   return ids;
 }
 
@@ -102,7 +108,8 @@ void draft_topk_out(const Tensor& logits, std::int64_t k, const Tensor& temperat
                     const Tensor& top_k, const Tensor& top_p, const Tensor& min_p,
                     const Tensor& seed, const Tensor& position, const std::string& coupling,
                     const std::optional<Tensor>& token_ids_, const Tensor& ids_,
-                    const Tensor& estimates_, const Tensor& max_prob, const Tensor& entropy) {
+                    const Tensor& estimates_, const Tensor& max_prob, const Tensor& entropy,
+                    const std::optional<Tensor>& workspace_) {
   OpCheck op("draft_topk");
   DraftTopkParams params{};
   params.logits = check_logits(op, logits);
@@ -124,6 +131,7 @@ void draft_topk_out(const Tensor& logits, std::int64_t k, const Tensor& temperat
   params.max_prob = op.output("max_prob", max_prob, {kFloat32}, {"R"}).data<float>();
   params.entropy = op.output("entropy", entropy, {kFloat32}, {"R"}).data<float>();
   if (logits.is_cpu()) {
+    if (workspace_) check_workspace(op, *workspace_, 0);
     check_filter_values(op, params.filters, op.size("R"));
     check_token_ids(op, params);
     cpu_kernels().draft_topk(params);
@@ -132,7 +140,8 @@ void draft_topk_out(const Tensor& logits, std::int64_t k, const Tensor& temperat
 #if defined(SPECBRANCH_WITH_CUDA)
   op.require(k <= kMaxDraftGuesses, "k", "at most 256 on CUDA", k);
   const CudaLaunch launch(logits);
-  const LaunchWorkspace workspace(logits, draft_topk_workspace(params));
+  const LaunchWorkspace workspace(op, logits, workspace_,
+                                  draft_topk_workspace(op.size("R"), op.size("V")));
   launch_draft_topk(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
 #endif
 }
@@ -150,7 +159,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> draft_topk(
   const Tensor max_prob = new_empty(logits, {num_rows}, kFloat32);
   const Tensor entropy = new_empty(logits, {num_rows}, kFloat32);
   draft_topk_out(logits, k, temperature, top_k, top_p, min_p, seed, position, coupling, token_ids,
-                 ids, estimates, max_prob, entropy);
+                 ids, estimates, max_prob, entropy, std::nullopt);
   return {ids, estimates, max_prob, entropy};
 }
 

@@ -124,12 +124,14 @@ void check_trees(const OpCheck& op, const VerifyTreeParams& p) {
   }
 }
 
-void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out) {
+void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out,
+                      const std::optional<Tensor>& workspace_) {
   OpCheck op("verify_tree");
   VerifyTreeParams params = check_inputs(op, in);
   check_draft(op, in, params);
   check_outputs(op, out, params);
   if (in.candidates.is_cpu()) {
+    if (workspace_) check_workspace(op, *workspace_, 0);
     check_filter_values(op, params.filters, params.batch_size);
     check_trees(op, params);
     cpu_kernels().verify_tree(params);
@@ -137,7 +139,9 @@ void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out) {
   }
 #if defined(SPECBRANCH_WITH_CUDA)
   const CudaLaunch launch(in.candidates);
-  const LaunchWorkspace workspace(in.candidates, verify_tree_workspace(params));
+  const WorkspaceSize size =
+      verify_tree_workspace(params.batch_size, params.max_rows, params.vocab_size);
+  const LaunchWorkspace workspace(op, in.candidates, workspace_, size);
   launch_verify_tree(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
 #endif
 }
@@ -148,7 +152,8 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
                      const Tensor& seed, const Tensor& position,
                      const std::optional<Tensor>& draft_probs, const std::optional<Tensor>& draw,
                      const Tensor& path, const Tensor& path_len, const Tensor& next_token,
-                     const Tensor& winner, const Tensor& status) {
+                     const Tensor& winner, const Tensor& status,
+                     const std::optional<Tensor>& workspace) {
   verify_tree_into({candidates,
                     parents,
                     n_nodes,
@@ -159,7 +164,7 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
                     position,
                     draft_probs,
                     draw},
-                   {path, path_len, next_token, winner, status});
+                   {path, path_len, next_token, winner, status}, workspace);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
@@ -177,7 +182,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
   const Tensor status = new_empty(candidates, {batch_size}, kInt32);
   verify_tree_out(candidates, parents, n_nodes, n_rows, target_logits, temperature, top_k, top_p,
                   min_p, seed, position, draft_probs, draw, path, path_len, next_token, winner,
-                  status);
+                  status, std::nullopt);
   return {path, path_len, next_token, winner, status};
 }
 

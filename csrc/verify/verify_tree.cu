@@ -9,34 +9,32 @@
 namespace specbranch {
 namespace {
 
-/// Also a batch without rows needs a block for each (idle) request.
-std::int64_t rows_of_request(const VerifyTreeParams& p) {
-  return std::max<std::int64_t>(p.max_rows, 1);
-}
-
-std::int64_t rows_of_batch(const VerifyTreeParams& p) { return p.batch_size * rows_of_request(p); }
-
-std::int64_t tile_bytes(const VerifyTreeParams& p) {
-  return rows_of_batch(p) * num_tiles(p.vocab_size) * static_cast<std::int64_t>(sizeof(TileStats));
+/// Also a request without rows needs a block: it is idle, which that block writes.
+std::int64_t blocks_along_rows(std::int64_t max_rows) {
+  return std::max<std::int64_t>(max_rows, 1);
 }
 
 }  // namespace
 
-WorkspaceSize verify_tree_workspace(const VerifyTreeParams& p) {
-  const auto bytes_of_row = static_cast<std::int64_t>(sizeof(RowLaw) + sizeof(Decision));
-  return {rows_of_batch(p) * bytes_of_row + tile_bytes(p), rows_of_batch(p) + p.batch_size};
+WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t max_rows,
+                                    std::int64_t vocab_size) {
+  const std::int64_t rows = batch_size * blocks_along_rows(max_rows);
+  const auto tile_bytes = num_tiles(vocab_size) * static_cast<std::int64_t>(sizeof(TileStats));
+  const auto row_bytes = static_cast<std::int64_t>(sizeof(RowLaw) + sizeof(Decision)) + tile_bytes;
+  return {rows * row_bytes, rows + batch_size};
 }
 
 void launch_verify_tree(const VerifyTreeParams& p, const Workspace& workspace, CudaStream stream) {
   if (p.batch_size == 0) return;
-  const dim3 grid(rows_of_request(p), blocks_of_row(p.vocab_size), p.batch_size);
+  const dim3 grid(blocks_along_rows(p.max_rows), blocks_of_row(p.vocab_size), p.batch_size);
+  const std::int64_t rows = p.batch_size * blocks_along_rows(p.max_rows);
   const LaunchShape shape{grid, dim3(kRowThreads)};
   // What has the largest alignment comes first.
   auto* laws = reinterpret_cast<RowLaw*>(workspace.scratch);
-  auto* decisions = reinterpret_cast<Decision*>(laws + rows_of_batch(p));
-  auto* tiles = reinterpret_cast<TileStats*>(decisions + rows_of_batch(p));
+  auto* decisions = reinterpret_cast<Decision*>(laws + rows);
+  auto* tiles = reinterpret_cast<TileStats*>(decisions + rows);
   unsigned* row_tickets = workspace.tickets;
-  unsigned* request_tickets = row_tickets + rows_of_batch(p);
+  unsigned* request_tickets = row_tickets + rows;
   dispatch_element(p.logits_dtype, [&](auto element) {
     using T = decltype(element);
     if (p.draft_probs == nullptr) {

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from specbranch import _C
 from tests.ops.calls import CALLS, Arguments
 from tests.ops.cases import int32
 
@@ -246,6 +247,40 @@ def test_a_workspace_that_is_too_small():
     arguments["block_table"] = int32([[0], [0]])
     arguments["context_lens"] = int32([90_000, 90_000])
     assert_refused("branch_attention_out", arguments, "workspace")
+
+
+def takes_a_workspace(name: str) -> bool:
+    arguments = getattr(torch.ops.specbranch, name).default._schema.arguments
+    return arguments[-1].name == "workspace"
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if takes_a_workspace(name)])
+@pytest.mark.parametrize(
+    "workspace",
+    [
+        torch.zeros(64, dtype=torch.int32),
+        torch.zeros(64, dtype=torch.float64),
+        torch.zeros(2**20, 1),
+        torch.zeros(2**21)[::2],
+        torch.zeros(1).expand(2**20),
+    ],
+    ids=["int32", "float64", "matrix", "spread", "overlapping"],
+)
+def test_a_workspace_of_another_kind(name, workspace):
+    assert_refused(name, {**CALLS[name](), "workspace": workspace}, "workspace")
+
+
+@pytest.mark.parametrize("name", ["sampling_probs", "sample", "draft_topk", "verify_tree"])
+def test_a_workspace_that_is_not_aligned(name):
+    arguments = {**CALLS[f"{name}_out"](), "workspace": torch.zeros(2**20)[1:]}
+    assert_refused(f"{name}_out", arguments, "workspace")
+
+
+def test_sizes_of_a_workspace_are_not_negative():
+    with pytest.raises(ValueError, match="expected sizes of at least 0, got -1"):
+        _C.sample_workspace_size(-1, 8)
+    with pytest.raises(ValueError, match="expected sizes of at least 0, got -3"):
+        _C.verify_tree_workspace_size(1, -3, 8)
 
 
 def test_the_message_says_what_was_wanted_and_what_came():

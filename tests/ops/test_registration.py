@@ -84,6 +84,34 @@ def test_attention_writes_any_layout_with_or_without_a_workspace(case, layout, d
     assert_same_bits(lse, expected[1])
 
 
+SIZES = {
+    "sampling_probs": (2, 50),
+    "sample": (2, 50),
+    "draft_topk": (2, 50),
+    "verify_tree": (2, 3, 9),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_workspace_changes_no_result(name):
+    size = getattr(_C, f"{name}_workspace_size")(*SIZES[name])
+    outputs = OUTPUTS[name]()
+    op(f"{name}_out")(**FUNCTIONAL[name](), **outputs, workspace=torch.zeros(size))
+    for written, expected in zip(
+        outputs.values(), results(name, **FUNCTIONAL[name]()), strict=True
+    ):
+        assert_same_bits(written, expected)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_workspace_suffices_for_smaller_calls(name):
+    size_of = getattr(_C, f"{name}_workspace_size")
+    largest = size_of(*SIZES[name])
+    for i in range(len(SIZES[name])):
+        smaller = [n // 2 if i == j else n for j, n in enumerate(SIZES[name])]
+        assert size_of(*smaller) <= largest
+
+
 @pytest.mark.parametrize("name", ["branch_attention", "draft_topk", "verify_tree"])
 def test_ops_work_under_torch_compile(name):
     arguments = FUNCTIONAL[name]()

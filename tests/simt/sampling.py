@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from ctypes import Structure, c_uint8
 
 import torch
@@ -88,7 +89,7 @@ class SimulatedOps:
         params = SamplingProbsParams(
             self._logits(logits), self._filters(filters), probs.data_ptr(), probs.stride(0)
         )
-        self._launch("sampling_probs", params)
+        self._launch("sampling_probs", params, *logits.shape)
         return probs
 
     def sample(self, logits: Tensor, *arguments: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class SimulatedOps:
             self._read(position, "position"),
             ids.data_ptr(),
         )
-        self._launch("sample", params)
+        self._launch("sample", params, *logits.shape)
         return ids
 
     def draft_topk(
@@ -125,7 +126,7 @@ class SimulatedOps:
             ids.stride(0),
             estimates.stride(0),
         )
-        self._launch("draft_topk", params)
+        self._launch("draft_topk", params, *logits.shape)
         return ids, estimates, max_prob, entropy
 
     def verify_tree(
@@ -163,7 +164,7 @@ class SimulatedOps:
             *candidates.shape,
             *target_logits.shape[1:],
         )
-        self._launch("verify_tree", params)
+        self._launch("verify_tree", params, *target_logits.shape)
         return (path, *results)
 
     def _read(self, values: Tensor | None, name: str) -> int | None:
@@ -180,14 +181,15 @@ class SimulatedOps:
         names = ("temperature", "top_k", "top_p", "min_p")
         return Filters(*(self._read(f, n) for f, n in zip(filters, names, strict=True)))
 
-    def _launch(self, op: str, params: Structure) -> None:
+    def _launch(self, op: str, params: Structure, *shape: int) -> None:
+        """Twice: the second launch finds the workspace as the first left it."""
         sizes = torch.zeros(2, dtype=torch.int64)
-        self.device.call(f"{op}_workspace", params, sizes)
+        self.device.call(f"{op}_workspace", *map(ctypes.c_long, shape), sizes)
         scratch_bytes, num_tickets = sizes.tolist()
         scratch = torch.full((scratch_bytes,), 0xFF, dtype=torch.uint8)
         scratch = self.device.place(scratch, "scratch", writable=True)
         tickets = torch.zeros(num_tickets, dtype=torch.int32)
         tickets = self.device.place(tickets, "tickets", writable=True)
-        for _ in range(2):  # the second launch finds the workspace as the first left it
+        for _ in range(2):
             self.device.launch(op, params, scratch, tickets)
             assert not tickets.any()

@@ -14,7 +14,7 @@ from specbranch.reference.sampling import rows_of
 from tests.ops.cases import SamplingCase, sampling_cases
 from tests.ops.near_ties import is_clear_cut
 from tests.ops.test_sample import assert_argmax
-from tests.simt.device import SCHEDULES, Traffic
+from tests.simt.device import SCHEDULES
 from tests.simt.sampling import SimulatedOps
 
 schedules = st.sampled_from(SCHEDULES)
@@ -170,19 +170,3 @@ def test_fewer_guesses_than_asked_for_are_padded():
         assert set(ids[0, :2].tolist()) == {0, 2}
         assert ids[0, 2:].tolist() == [-1, -1]
         assert estimates[0, 2:].tolist() == [0, 0]
-
-
-def test_logits_are_read_once_and_coalesced(report_traffic):
-    """Without filters, but for the few tiles that can hold the token."""
-    generator = torch.Generator().manual_seed(3)
-    case = plain_case(torch.randn(2, 16_384, generator=generator).bfloat16())
-    traffic: list[Traffic] = []
-    simulated = SimulatedOps(SCHEDULES[0])
-    with simulated.device.counting(traffic):
-        simulated.sample(case.logits, *case.draws())
-    (counted,) = traffic
-    report_traffic("sample", counted)
-    launches, sector = 2, 32
-    logits = launches * case.logits.nbytes // sector
-    assert logits <= counted.global_reads.transactions <= 1.6 * logits
-    assert counted.global_reads.excess < 1.6

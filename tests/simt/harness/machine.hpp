@@ -51,6 +51,7 @@ struct Thread {
   // Addresses of atomics since the last fence, and whether a fence came before the next.
   std::vector<const void*> observed;
   bool fenced = false;
+  bool spins = false;  // since it ran last, for want of what another block must write
 };
 
 struct Warp {
@@ -103,5 +104,8 @@ std::string name(const Block& block, const Thread& thread);
 
 /// Lets other threads run first, where the order of threads is random.
 void maybe_yield();
+
+/// Lets all others run before the thread looks again at what it waits for.
+void spin(const Location& where);
 
 }  // namespace simt

@@ -22,6 +22,8 @@ Schedule schedule;
 
 namespace {
 
+constexpr int kPatience = 100;  // rounds in which all blocks that run only spin
+
 std::mt19937 random_bits;
 std::function<void()> kernel;
 std::string failure;
@@ -77,9 +79,17 @@ bool run_if_ready(Block& block, Thread& thread) {
   running = {&block, &thread};
   threadIdx = thread.index;
   blockIdx = block.index;
+  thread.spins = false;
   thread.fiber.resume();
   running = {};
-  return true;
+  return !thread.spins;
+}
+
+bool spins(const Block& block) {
+  const auto& threads = block.threads;
+  return std::any_of(threads.begin(), threads.begin() + block.num_threads, [](const auto& thread) {
+    return thread->state == Thread::State::kReady && thread->spins;
+  });
 }
 
 std::vector<int> thread_order(const Block& block) {
@@ -144,10 +154,15 @@ void run_blocks(const std::vector<int>& order, std::size_t shared_bytes) {
     resident.push_back(slots()[i].get());
     start_block(*resident.back(), order[next++], shared_bytes);
   }
-  while (!resident.empty() && failure.empty()) {
+  for (int idle_rounds = 0; !resident.empty() && failure.empty(); ++idle_rounds) {
+    if (idle_rounds == kPatience) report_deadlock(*resident.front());
     for (Block* block : resident) {
       if (schedule.shuffle_blocks && random_bits() % 2 == 0) continue;  // others overtake it
-      if (!run_pass(*block) && failure.empty()) report_deadlock(*block);
+      if (run_pass(*block)) {
+        idle_rounds = -1;
+      } else if (failure.empty() && !spins(*block)) {
+        report_deadlock(*block);
+      }
       if (block->num_live > 0 || !failure.empty()) continue;
       retire(*block);
       if (next < order.size()) start_block(*block, order[next++], shared_bytes);
@@ -171,6 +186,12 @@ void fail(const std::string& message) {
   failure = message + " [" + name(*running.block, *running.thread) + "]";
   running.thread->fiber.pause();
   __builtin_unreachable();
+}
+
+void spin(const Location& where) {
+  running.thread->where = where;
+  running.thread->spins = true;
+  running.thread->fiber.pause();
 }
 
 void maybe_yield() {

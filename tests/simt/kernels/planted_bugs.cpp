@@ -109,6 +109,11 @@ __global__ void misaligned_vector(const float* in, float* out) {
   if (threadIdx.x < 15) store_16(out + 4 * threadIdx.x, load_16(in + 4 * threadIdx.x + 1));  // bug
 }
 
+__global__ void wait_for_nobody(const float* in, float* out) {
+  wait_until_set(reinterpret_cast<unsigned*>(out + 3 * kThreads));  // bug
+  out[threadIdx.x] = in[threadIdx.x];
+}
+
 /// Two blocks, of which the last to arrive copies what the other wrote.
 template <bool kFence>
 __device__ void hand_over(const float* in, float* out) {
@@ -153,5 +158,6 @@ PLANTED(divergent_barrier)
 PLANTED(exit_before_barrier)
 PLANTED(divergent_shuffle)
 PLANTED(misaligned_vector)
+PLANTED(wait_for_nobody)
 PLANTED(fenced_hand_over, 2)
 PLANTED(missing_fence, 2)

@@ -91,4 +91,10 @@ SIMT_PRIMITIVE unsigned atomic_add_acq_rel(unsigned* counter, unsigned value) {
   return old;
 }
 
+SIMT_PRIMITIVE void wait_until_set(const unsigned* counter, SIMT_HERE) {
+  while (*static_cast<const volatile unsigned*>(counter) == 0) simt::spin(where);
+  simt::note_atomic(counter);
+  simt::fence();
+}
+
 }  // namespace specbranch
