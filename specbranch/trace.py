@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,15 @@ class Trace:
 
     spans: list[Span] = field(default_factory=list)
 
-    def busy(self, lane: str) -> list[tuple[float, float]]:
+    def busy(self, lane: str) -> list[Interval]:
         """When the lane runs decoding forwards: intervals, merged and sorted."""
         return _merged(
             (span.start, span.end) for span in self.spans if span.lane == lane and span.rows
         )
+
+    def seconds(self, label: str) -> float:
+        """Time of all work of that label."""
+        return sum(span.end - span.start for span in self.spans if span.label == label)
 
     def overlap(self, lane: str, other: str) -> float:
         """The fraction of `lane`'s busy time during which `other` is busy too.
@@ -40,12 +46,7 @@ class Trace:
         """
         busy, others = self.busy(lane), self.busy(other)
         total = sum(end - start for start, end in busy)
-        shared = sum(
-            max(0.0, min(end, other_end) - max(start, other_start))
-            for start, end in busy
-            for other_start, other_end in others
-        )
-        return shared / total if total > 0 else 0.0
+        return _shared(busy, others) / total if total > 0 else 0.0
 
     def cost_ratio(self, recent: int | None = None) -> float:
         """Mean seconds of a target forward over those of a draft step; 0 while either is missing.
@@ -84,11 +85,24 @@ class Trace:
         Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
 
 
-def _merged(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    merged: list[tuple[float, float]] = []
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
     for start, end in sorted(intervals):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
             merged.append((start, end))
     return merged
+
+
+def _shared(intervals: Sequence[Interval], others: Sequence[Interval]) -> float:
+    """Length of what two lists of merged, sorted intervals have in common."""
+    shared, i, j = 0.0, 0, 0
+    while i < len(intervals) and j < len(others):
+        (start, end), (other_start, other_end) = intervals[i], others[j]
+        shared += max(0.0, min(end, other_end) - max(start, other_start))
+        if end < other_end:
+            i += 1
+        else:
+            j += 1
+    return shared

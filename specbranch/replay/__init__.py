@@ -13,6 +13,7 @@ from specbranch.replay.draft_laws import DraftLaws, DraftModel
 from specbranch.replay.laws import Law, LawSource, LawStore, Place
 from specbranch.replay.recording import Recording, record
 from specbranch.replay.run import Replay, Replayer
+from specbranch.replay.synthetic import SyntheticLaws, rank_rates, synthetic_recording
 
 __all__ = [
     "DraftLaws",
@@ -24,5 +25,8 @@ __all__ = [
     "Recording",
     "Replay",
     "Replayer",
+    "SyntheticLaws",
+    "rank_rates",
     "record",
+    "synthetic_recording",
 ]
