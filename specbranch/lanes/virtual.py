@@ -6,86 +6,73 @@ thread; only the clock pretends that the lanes were parallel, so runs are reprod
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from specbranch.lanes.base import Lane, Lanes, guarded
+from specbranch.lanes.costs import CostModel, LaneCosts
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class RowCosts:
-    """Seconds of a forward as a function of its rows, linear between measured row counts."""
+@dataclass(slots=True, eq=False)
+class Work:
+    """Work of a lane on its way through virtual time.
 
-    rows: tuple[int, ...]
-    seconds: tuple[float, ...]
+    cost: seconds with the device to itself. ready: when it can start at the earliest.
+    start, end: infinite while they lie in the future and may still change.
+    """
 
-    def __call__(self, rows: int) -> float:
-        return float(np.interp(rows, self.rows, self.seconds))
+    label: str
+    rows: int
+    cost: float
+    ready: float
+    start: float = math.inf
+    end: float = math.inf
+    due: float = math.inf  # when it ends if the other lane stays as it is
+    pace: float = 1.0  # seconds a second of cost takes as the other lane is
 
+    def begin(self, now: float) -> None:
+        self.start, self.due = now, now + self.cost
 
-@dataclass(frozen=True, slots=True)
-class CostModel:
-    """What a draft and a target forward cost."""
-
-    name: str
-    draft: RowCosts
-    target: RowCosts
-
-    @classmethod
-    def parse(cls, clock: str) -> CostModel:
-        """Read `virtual:c=X` (a draft step costs 1, a target forward X, rows are free) or
-        `virtual:FILE`, a JSON file {"draft": {"1": s, ...}, "target": {"1": s, "8": s, ...}} of
-        seconds by rows. Raises ValueError if it is neither.
-        """
-        kind, _, spec = clock.partition(":")
-        if kind != "virtual" or not spec:
-            raise ValueError(f"clock: expected virtual:c=X or virtual:FILE, got {clock!r}")
-        if spec.startswith("c="):
-            return cls(clock, _flat(1.0), _flat(_positive(spec[2:], clock)))
-        try:
-            costs = json.loads(Path(spec).read_text())
-            return cls(clock, _by_rows(costs["draft"]), _by_rows(costs["target"]))
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"clock: expected a JSON file of seconds by rows for draft and target, "
-                f"got {spec!r}: {error}"
-            ) from error
-
-
-def _flat(seconds: float) -> RowCosts:
-    return RowCosts((1,), (seconds,))
-
-
-def _by_rows(costs: Mapping[str, float]) -> RowCosts:
-    points = sorted((int(rows), float(seconds)) for rows, seconds in costs.items())
-    if not points or points[0][1] <= 0:
-        raise ValueError("expected at least one positive cost")
-    return RowCosts(*zip(*points, strict=True))
-
-
-def _positive(text: str, clock: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ValueError(f"clock: expected a positive number after c=, got {clock!r}")
-    return value
+    def change_pace(self, now: float, pace: float) -> None:
+        """What is left takes `pace` seconds a second of cost from now on."""
+        if pace != self.pace:
+            self.due = now + (self.due - now) / self.pace * pace
+            self.pace = pace
 
 
 @dataclass(slots=True)
 class VirtualClock:
-    """The one clock that both lanes and their waiting caller share."""
+    """The one clock of both lanes and their waiting caller: it goes from event to event."""
 
     now: float = 0.0
+    lanes: list[VirtualLane] = field(default_factory=list)
+
+    def advance(self, end: float) -> None:
+        """Let everything happen up to `end`."""
+        while self._next_event() <= end:
+            self._step()
+        self.now = max(self.now, end)
+
+    def finish(self, work: Work) -> None:
+        """Let everything happen up to the end of submitted work."""
+        while work.end == math.inf:
+            self._step()
+
+    def _next_event(self) -> float:
+        return min(lane.next_event() for lane in self.lanes)
+
+    def _step(self) -> None:
+        lane = min(self.lanes, key=VirtualLane.next_event)
+        self.now = max(self.now, lane.next_event())
+        lane.pass_event(self.now)
+        for lane, other in (self.lanes, reversed(self.lanes)):
+            lane.keep_pace(self.now, other.busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,45 +80,84 @@ class VirtualPending(Generic[T]):
     """Work that has run, and whose time has perhaps not come yet."""
 
     clock: VirtualClock
-    end: float
+    work: Work
+    sync: float
     value: T | None = None
     error: BaseException | None = None
 
     def done(self) -> bool:
-        return self.clock.now >= self.end
+        return self.clock.now >= self.work.end + self.sync
 
     def result(self) -> T:
-        self.clock.now = max(self.clock.now, self.end)
+        self.clock.finish(self.work)
+        self.clock.advance(self.work.end + self.sync)
         if self.error is not None:
             raise self.error
         return self.value  # type: ignore[return-value]
 
 
 class VirtualLane(Lane):
-    """Charges `cost` of a forward's rows; other work is free."""
+    """Charges what a forward of so many rows costs; other work is free."""
 
-    def __init__(self, name: str, clock: VirtualClock, cost: RowCosts) -> None:
+    def __init__(
+        self, name: str, clock: VirtualClock, costs: LaneCosts, launch: float, sync: float
+    ) -> None:
         self.name = name
         self.trace = Trace()
         self._clock = clock
-        self._cost = cost
-        self._free_at = 0.0
+        self._costs = costs
+        self._launch = launch
+        self._sync = sync
+        self._queue: deque[Work] = deque()
+        clock.lanes.append(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a forward is running."""
+        return bool(self._queue) and self._queue[0].start < math.inf and self._queue[0].cost > 0
 
     def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> VirtualPending[T]:
-        start = max(self._clock.now, self._free_at)
-        end = self._free_at = start + (self._cost(rows) if rows else 0.0)
-        self.trace.spans.append(Span(self.name, label, start, end, rows))
+        cost, launch, sync = 0.0, 0.0, 0.0
+        if rows:
+            cost, launch, sync = self._costs.rows(rows), self._launch, self._sync
+        charged = Work(label, rows, cost, self._clock.now + launch)
+        self._queue.append(charged)
+        self._clock.advance(self._clock.now)
         try:
-            return VirtualPending(self._clock, end, guarded(self.name, label, work))
+            value = guarded(self.name, label, work)
+            return VirtualPending(self._clock, charged, sync, value)
         except BaseException as error:
-            return VirtualPending(self._clock, end, error=error)
+            return VirtualPending(self._clock, charged, sync, error=error)
 
     def begin(self, trace: Trace) -> None:
         self.trace = trace
-        self._free_at = 0.0
+        self._queue.clear()
 
     def drain(self) -> None:
-        self._clock.now = max(self._clock.now, self._free_at)
+        if self._queue:
+            self._clock.finish(self._queue[-1])
+
+    def next_event(self) -> float:
+        """When the first work in line starts or ends."""
+        if not self._queue:
+            return math.inf
+        first = self._queue[0]
+        return first.ready if first.start == math.inf else first.due
+
+    def pass_event(self, now: float) -> None:
+        """Start or end the first work in line."""
+        first = self._queue[0]
+        if first.start == math.inf:
+            first.begin(now)
+            return
+        first.end = now
+        self._queue.popleft()
+        self.trace.spans.append(Span(self.name, first.label, first.start, now, first.rows))
+
+    def keep_pace(self, now: float, contended: bool) -> None:
+        """Adapt what is running to whether the other lane is."""
+        if self.busy:
+            self._queue[0].change_pace(now, self._costs.contention if contended else 1.0)
 
 
 class VirtualLanes(Lanes):
@@ -143,8 +169,9 @@ class VirtualLanes(Lanes):
     def __init__(self, costs: CostModel) -> None:
         self.costs = costs
         self._clock = VirtualClock()
-        self.draft = VirtualLane("draft", self._clock, costs.draft)
-        self.target = VirtualLane("target", self._clock, costs.target)
+        latencies = costs.launch, costs.sync
+        self.draft = VirtualLane("draft", self._clock, costs.draft, *latencies)
+        self.target = VirtualLane("target", self._clock, costs.target, *latencies)
 
     def begin(self) -> Trace:
         trace = Trace()
