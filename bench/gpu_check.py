@@ -1,0 +1,242 @@
+"""Builds, tests and measures on a CUDA machine: `bench/gpu_check.sh --out FILE.json`.
+
+Needs no network and no weights. Each part runs in a process of its own: what fails in one is
+recorded and stops no other. What the machine lacks is listed, and the parts that need it are left
+out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.targets import as_rows, targets
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 590
+"""For everything together."""
+NO_GPU = 3
+"""The exit code that says so."""
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def read_junit(path: Path) -> dict[str, Any]:
+    """How many tests passed, were skipped and failed, and what the failed ones said."""
+    cases = list(ET.parse(path).iter("testcase"))
+    bad = [(case, found) for case in cases for found in case if found.tag in ("failure", "error")]
+    skipped = [found.get("message", "") for case in cases for found in case.iter("skipped")]
+    return {
+        "passed": len(cases) - len(bad) - len(skipped),
+        "failed": len(bad),
+        "skipped": sorted(set(skipped)),
+        "failures": {
+            f"{case.get('classname')}::{case.get('name')}": (found.get("message") or "")[:500]
+            for case, found in bad
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A process that leaves a file behind. command: for the path of that file."""
+
+    name: str
+    seconds: float
+    needs: tuple[str, ...]
+    command: Callable[[Path], list[str]]
+    read: Callable[[Path], Any] = read_json
+
+
+def measuring(name: str) -> Callable[[Path], list[str]]:
+    return lambda out: ["-m", "bench.gpu_parts", name, "--out", str(out)]
+
+
+def pytest_command(out: Path) -> list[str]:
+    workers = ["-n", str(min(8, os.cpu_count() or 1))] if present("xdist") else []
+    return ["-m", "pytest", "tests/cuda", "-p", "no:cacheprovider", *workers, f"--junitxml={out}"]
+
+
+PARTS = (
+    Part(
+        "build",
+        150,
+        ("pybind11", "ninja", "cmake", "setuptools"),
+        lambda out: ["setup.py", "-q", "build_ext", "--inplace"],
+        lambda out: None,
+    ),
+    Part("ops", 45, (), measuring("ops")),
+    Part("peers", 45, (), measuring("peers")),
+    Part("decoding", 120, ("transformers", "tokenizers"), measuring("decoding")),
+    Part(
+        "roofline",
+        45,
+        ("rich",),
+        lambda out: ["-m", "bench.roofline", "--contexts", "2048", "8192", "--out", str(out)],
+    ),
+    Part("tests", 185, ("pytest", "hypothesis", "scipy", "typer"), pytest_command, read_junit),
+)
+
+
+def present(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def missing_modules(parts: Sequence[Part]) -> list[str]:
+    wanted = {module for part in parts for module in (*part.needs, "triton")}
+    return sorted(module for module in wanted if not present(module))
+
+
+def run_part(part: Part, seconds: float) -> dict[str, Any]:
+    """Run one part for `seconds` at most; what came of it, whatever that is."""
+    lacking = [module for module in part.needs if not present(module)]
+    if lacking:
+        return {"name": part.name, "ok": False, "error": f"missing: {', '.join(lacking)}"}
+    started = time.perf_counter()
+    record: dict[str, Any] = {"name": part.name, "ok": False, "error": None, "result": None}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result"
+        try:
+            done = subprocess.run(
+                [sys.executable, *part.command(out)],
+                cwd=ROOT,
+                env={**os.environ, "TORCH_CUDA_ARCH_LIST": gpu_arch()},
+                timeout=max(seconds, 1),
+                capture_output=True,
+                text=True,
+            )
+            record["ok"] = done.returncode == 0
+            if not record["ok"]:
+                record["error"] = (done.stdout + done.stderr)[-3000:]
+        except subprocess.TimeoutExpired:
+            record["error"] = f"stopped after {seconds:.0f} s"
+        if out.exists() or record["ok"]:
+            try:
+                record["result"] = part.read(out)
+            except (OSError, ValueError, ET.ParseError) as error:
+                record.update(ok=False, error=f"no result: {error}")
+    record["seconds"] = round(time.perf_counter() - started, 1)
+    return record
+
+
+def gpu_arch() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return ".".join(map(str, torch.cuda.get_device_capability()))
+
+
+def environment() -> dict[str, Any]:
+    """What stands beside every number."""
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "gpu": properties.name,
+        "gpus": torch.cuda.device_count(),
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "l2_bytes": getattr(properties, "L2_cache_size", None),
+        "arch": gpu_arch(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
+    """Run the parts one after the other; all that is known afterwards."""
+    deadline = time.monotonic() + seconds
+    records = []
+    for part in parts:
+        print(f"{part.name} ...", flush=True)
+        records.append(run_part(part, min(part.seconds, deadline - time.monotonic())))
+    results = {record["name"]: record.get("result") for record in records}
+    peers = results.get("peers") or {}
+    return {
+        "missing": missing_modules(parts),
+        "missing_peers": peers.get("missing", []),
+        "parts": records,
+        "targets": as_rows(targets(results.get("ops") or [], peers.get("rows", []))),
+    }
+
+
+def lines(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The table: what, how, and the verdict."""
+    rows = [
+        (
+            record["name"],
+            f"{record.get('seconds', 0):.0f} s",
+            "ran" if record["ok"] else f"FAILED: {record['error'].strip()[-300:]}",
+        )
+        for record in found["parts"]
+    ]
+    for target in found["targets"]:
+        if target["met"] is None:
+            measured, verdict = "-", "not measured"
+        else:
+            measured, verdict = f"{target['measured']:.2f}", "met" if target["met"] else "NOT met"
+        rows.append((target["name"], f"{measured} (wanted {target['wanted']})", verdict))
+    for row in decoding_rows(found):
+        rows.append(
+            (
+                f"decoding, SYNTHETIC pair, draft {row['draft']}: {row['method']}",
+                f"{row['tokens_per_s']:.0f} tok/s, {row['speedup']:.2f}x plain decoding",
+                row["text"],
+            )
+        )
+    rows += [(peer, "peer", "missing") for peer in found["missing_peers"]]
+    return rows
+
+
+def decoding_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    by_name = {record["name"]: record.get("result") for record in found["parts"]}
+    return (by_name.get("decoding") or {}).get("rows", [])
+
+
+def show(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+    if not present("rich"):
+        print(title, *map(" | ".join, rows), sep="\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("what", "measured", "verdict", title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "build/gpu_check.json")
+    parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS])
+    options = parser.parse_args(arguments)
+    parts = [part for part in PARTS if options.parts is None or part.name in options.parts]
+    lacking = missing_modules(parts)
+    print(f"missing modules: {', '.join(lacking) or 'none'}")
+    if not torch.cuda.is_available():
+        print(f"gpu_check: torch {torch.__version__} finds no GPU: nothing was built or measured")
+        return NO_GPU
+    found = {"environment": environment(), **check(parts)}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    show(f"SpecBranch on {found['environment']['gpu']}", lines(found))
+    print(f"written to {options.out}")
+    return 0 if all(record["ok"] for record in found["parts"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The check of a CUDA machine, as far as it runs without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import gpu_check, twin
+from bench.gpu_check import Part, check, lines, read_junit
+from bench.synthetic_decoding import measure
+from bench.targets import targets
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+def test_without_a_gpu_it_says_so_and_exits_with_a_code_of_its_own():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    done = subprocess.run(
+        ["bench/gpu_check.sh", "--out", "/nonexistent/never-written.json"],
+        cwd=ROOT,
+        env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == gpu_check.NO_GPU
+    assert "finds no GPU" in done.stdout
+    assert "missing modules: " in done.stdout
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("times", [2, 4])
+def test_the_twin_says_the_same_at_several_times_the_layers(dtype, times):
+    small = twin.random_llama(twin.TINY, CPU, dtype)
+    large = twin.costlier_twin(small, times)
+    assert len(large.model.layers) == times * len(small.model.layers)
+    ids = torch.arange(30)[None]
+    with torch.inference_mode():
+        assert torch.equal(small(ids).logits, large(ids).logits)
+        assert not torch.equal(small(ids).logits, twin.noisy(small, 0.1)(ids).logits)
+
+
+def test_the_twins_further_layers_do_work():
+    large = twin.costlier_twin(twin.random_llama(twin.TINY, CPU, torch.float32), 2)
+    behind = large.model.layers[1]
+    zero = [name for name, weight in behind.named_parameters() if not weight.any()]
+    assert sorted(zero) == ["mlp.down_proj.weight", "self_attn.o_proj.weight"]
+
+
+def test_synthetic_decoding_compares_every_method_with_plain_decoding():
+    found = measure(CPU, twin.TINY, torch.float32, new_tokens=6)
+    assert found["synthetic"]
+    methods = [row["method"] for row in found["rows"]]
+    assert methods == ["ar", *(2 * ["sps", "pearl", "specbranch", "bestfirst"])]
+    assert {row["text"] for row in found["rows"]} == {"identical to plain decoding"}
+    assert all(row["acceptance_rate"] == 1 for row in found["rows"][1:3])
+    json.dumps(found)
+
+
+OPS = [
+    {"op": "branch_attention, throughput", "warm_seconds": 1e-4, "of_copy_bandwidth": 0.85},
+    {"op": "branch_attention, verification", "warm_seconds": 1e-4, "of_copy_bandwidth": 0.5},
+    {"op": "verify_tree, greedy", "warm_seconds": 9e-6},
+    {"op": "compact_kv_", "warm_seconds": 7e-6},
+]
+PEERS = [
+    {"peer": "a", "shape": "throughput", "warm_seconds": 2e-4},
+    {"peer": "b", "shape": "throughput", "warm_seconds": 1.1e-4},
+    {"peer": "a", "shape": "verification", "warm_seconds": 1.2e-4},
+]
+
+
+def test_targets_are_met_or_not_or_not_measured():
+    found = {target.name.partition(":")[0]: target for target in targets(OPS, PEERS)}
+    verdicts = {name: target.met for name, target in found.items()}
+    assert verdicts == {
+        "branch_attention, context 8192, batch 8, 8 branches": True,
+        "branch_attention, throughput shape": True,
+        "branch_attention, verification shape": False,
+        "verify_tree, greedy": True,
+        "verify_tree, gumbel": None,
+        "verify_tree, rejection": None,
+        "compact_kv_": False,
+    }
+    assert found["branch_attention, throughput shape"].measured == pytest.approx(1.1)
+    assert found["compact_kv_"].measured == pytest.approx(7)
+
+
+def test_nothing_measured_is_nothing_met():
+    assert {target.met for target in targets([], [])} == {None}
+
+
+def writing(value: object) -> list[str]:
+    return ["-c", f"import sys; open(sys.argv[1], 'w').write({json.dumps(value)!r})"]
+
+
+def test_each_part_runs_whatever_became_of_the_others():
+    parts = (
+        Part("build", 60, (), lambda out: ["-c", "import sys; sys.exit('no compiler')"]),
+        Part("ops", 60, (), lambda out: [*writing(OPS), str(out)]),
+        Part("peers", 60, (), lambda out: [*writing({"rows": [], "missing": ["x"]}), str(out)]),
+        Part("roofline", 60, ("no_such_module",), lambda out: []),
+        Part("decoding", 1, (), lambda out: ["-c", "import time; time.sleep(30)"]),
+        Part("tests", 60, (), lambda out: ["-c", "pass"]),
+    )
+    found = check(parts)
+    json.dumps(found)
+    assert found.keys() == {"missing", "missing_peers", "parts", "targets"}
+    errors = {record["name"]: record["error"] for record in found["parts"]}
+    assert errors["build"] == "no compiler\n"
+    assert errors["ops"] is errors["peers"] is None
+    assert errors["roofline"] == "missing: no_such_module"
+    assert errors["decoding"] == "stopped after 1 s"
+    assert errors["tests"].startswith("no result")
+    assert [record["ok"] for record in found["parts"]] == [False, True, True, False, False, False]
+    assert found["missing_peers"] == ["x"]
+    assert "no_such_module" in found["missing"]
+    verdicts = [verdict for _, _, verdict in lines(found)]
+    assert "ran" in verdicts
+    assert "met" in verdicts
+    assert "NOT met" in verdicts
+    assert "not measured" in verdicts
+    assert any(verdict.startswith("FAILED: no compiler") for verdict in verdicts)
+
+
+def test_junit_reports_are_read(tmp_path):
+    (tmp_path / "junit.xml").write_text(
+        """<testsuites><testsuite>
+        <testcase classname="a" name="fine"/>
+        <testcase classname="a" name="left"><skipped message="needs two GPUs"/></testcase>
+        <testcase classname="a" name="bad"><failure message="assert 1 == 2">...</failure></testcase>
+        </testsuite></testsuites>"""
+    )
+    assert read_junit(tmp_path / "junit.xml") == {
+        "passed": 1,
+        "failed": 1,
+        "skipped": ["needs two GPUs"],
+        "failures": {"a::bad": "assert 1 == 2"},
+    }
