@@ -26,9 +26,12 @@ class Drafter:
     def __init__(self, runner: ModelRunner, lane: Lane, max_fan: int, vocab_size: int) -> None:
         self._runner = runner
         self._lane = lane
-        self._ranker = Ranker(runner.max_nodes, max_fan, runner.device)
+        self._ranker = Ranker(runner.max_nodes, max_fan, runner.device, runner.token_ids)
         self._vocab_size = min(vocab_size, runner.vocab_size)
         self._target_vocab_size = vocab_size
+        self._law_columns: slice | torch.Tensor = slice(self._vocab_size)
+        if runner.token_ids is not None:
+            self._law_columns = runner.token_ids.long()
         self._learnt = {"greedy": Calibration(), "sampled": Calibration()}
 
     def begin(self, params: SamplingParams, committed: Sequence[int]) -> None:
@@ -91,7 +94,7 @@ class Drafter:
         laws = torch.zeros(1, len(nodes), self._target_vocab_size, device=self._runner.device)
         for row, node in enumerate(nodes):
             if node in self._laws:
-                laws[0, row, : self._vocab_size] = self._laws[node]
+                laws[0, row, self._law_columns] = self._laws[node]
         return laws
 
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:

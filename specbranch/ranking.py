@@ -26,12 +26,19 @@ class DraftRows(NamedTuple):
 
 
 class Ranker:
-    """Ranks the guesses of up to max_rows rows of logits, k a row."""
+    """Ranks the guesses of up to max_rows rows of logits, k a row.
 
-    def __init__(self, max_rows: int, k: int, device: torch.device) -> None:
+    token_ids: int32 [V], the token of each column of the logits, None where it is the column's
+    number.
+    """
+
+    def __init__(
+        self, max_rows: int, k: int, device: torch.device, token_ids: Tensor | None = None
+    ) -> None:
         self._max_rows = max_rows
         self._k = k
         self._device = device
+        self._token_ids = token_ids
         self._seeds = upload(max_rows, torch.int64, device)
         self._guesses = download(max_rows * (2 * k + 2), torch.int32, device)
         guesses, certainty = self._guesses.tensor.split([2 * max_rows * k, 2 * max_rows])
@@ -61,7 +68,7 @@ class Ranker:
             self._seeds.tensor[:n],
             positions,
             self.coupling,
-            None,
+            self._token_ids,
             self._ids[:n],
             self._estimates[:n],
             self._max_prob[:n],

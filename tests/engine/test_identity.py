@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
@@ -15,6 +16,7 @@ from specbranch.policies import (
     PEARL,
     SSD,
     AdaEDL,
+    Auto,
     Autoregressive,
     BestFirst,
     Policy,
@@ -32,7 +34,8 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "specbranch-any-outlook": lambda: tiny.AnyOutlook(k_max=4, gamma=4),
     "ssd": lambda: SSD(fan_out=3, gamma=4, backup=2),
     "bestfirst": BestFirst,
-    "bestfirst-wide": lambda: BestFirst(rows_draft=8, rows_target=16, min_estimate=0.0),
+    "bestfirst-wide": lambda: BestFirst(rows_draft=16, rows_target=64, min_estimate=1e-6),
+    "auto": Auto,
     "random-1": lambda: tiny.RandomPolicy(1),
     "random-2": lambda: tiny.RandomPolicy(2),
 }
@@ -184,11 +187,19 @@ def test_rejection_coupling_is_reproducible_on_the_virtual_clock(runs, policy):
     assert fresh.generate(PROMPTS[1], params).token_ids == first
 
 
-@pytest.fixture(scope="module", params=[60, 72], ids=["narrower draft", "wider draft"])
+UNEVEN: dict[str, Callable[[LlamaForCausalLM], LlamaForCausalLM]] = {
+    "narrower draft": lambda draft: tiny.with_vocabulary(draft, 60),
+    "wider draft": lambda draft: tiny.with_vocabulary(draft, 72),
+    "narrower head": lambda draft: tiny.with_tokens(draft, range(58, 2, -1)),
+}
+
+
+@pytest.fixture(scope="module", params=UNEVEN)
 def uneven(request):
-    """A draft that lacks tokens of the target, or that has some beyond them."""
+    """A draft that lacks tokens of the target, that has some beyond them, or that knows all but
+    guesses some only, in an order of its own."""
     runs = Runs(0.15)
-    draft = tiny.with_vocabulary(runs.pair.draft, request.param)
+    draft = UNEVEN[request.param](runs.pair.draft)
     runs.pair = dataclasses.replace(runs.pair, draft=draft)
     return runs
 
@@ -199,6 +210,15 @@ def test_a_draft_of_another_vocabulary_changes_nothing(uneven, policy):
     for prompt in [*PROMPTS, [61, 63]]:
         generation = engine.generate(prompt, params_of("T=1.3"))
         assert generation.token_ids == uneven.autoregressive(prompt, "T=1.3")
+
+
+def test_a_narrow_heads_guesses_are_tokens_of_the_target():
+    """With the target's own layers they are right, but where the head lacks the token."""
+    runs = Runs(0.0)
+    draft = tiny.with_tokens(runs.pair.draft, range(63, 19, -1))
+    runs.pair = dataclasses.replace(runs.pair, draft=draft)
+    engine = runs.engine(SpeculativeSampling(gamma=4))
+    assert engine.generate(PROMPTS[1], params_of("greedy")).stats.acceptance_rate > 0.8
 
 
 def test_the_target_says_what_a_narrower_draft_cannot(uneven):

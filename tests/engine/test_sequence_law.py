@@ -91,8 +91,15 @@ def test_gumbel_sampled_sequences_have_the_targets_law(pair, eager):
     assert p_value(counts, exact_law(eager, SamplingParams(**GUMBEL))) > SIGNIFICANCE
 
 
-def test_a_draft_that_lacks_a_token_changes_no_law(pair, eager):
-    narrower = dataclasses.replace(pair, draft=tiny.with_vocabulary(pair.draft, VOCAB - 1))
+LACKING = {
+    "narrower draft": lambda draft: tiny.with_vocabulary(draft, VOCAB - 1),
+    "narrower head": lambda draft: tiny.with_tokens(draft, [3, 0, 4, 1]),
+}
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_a_draft_that_lacks_a_token_changes_no_law(pair, eager, lacking):
+    narrower = dataclasses.replace(pair, draft=LACKING[lacking](pair.draft))
     counts = sampled(narrower, POLICIES["bestfirst"](), REJECTION)
     assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
 

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from specbranch.models.distilled import cut_draft
 from specbranch.models.pair import ModelPair
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outcome, Outlook, Policy
@@ -30,14 +31,16 @@ def tokenizer(vocab_size: int = len(VOCAB)) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
 
 
-def model(seed: int = 0, vocab_size: int = len(VOCAB), sharpness: float = 6.0) -> LlamaForCausalLM:
+def model(
+    seed: int = 0, vocab_size: int = len(VOCAB), sharpness: float = 6.0, layers: int = 2
+) -> LlamaForCausalLM:
     """A random Llama whose next token depends strongly on its context."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=64,
         intermediate_size=128,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,
@@ -78,14 +81,21 @@ def with_vocabulary(llama: LlamaForCausalLM, vocab_size: int) -> LlamaForCausalL
     return resized
 
 
+def with_tokens(llama: LlamaForCausalLM, token_ids: Sequence[int]) -> LlamaForCausalLM:
+    """The model with a head of these tokens alone, in this order."""
+    layers = range(llama.config.num_hidden_layers)
+    return cut_draft(llama, layers, torch.tensor(token_ids, dtype=torch.int32)).model
+
+
 def pair(
     seed: int = 0,
     noise: float = 0.2,
     vocab_size: int = len(VOCAB),
     eos: Sequence[int] = (),
     sharpness: float = 6.0,
+    layers: int = 2,
 ) -> ModelPair:
-    target = model(seed, vocab_size, sharpness)
+    target = model(seed, vocab_size, sharpness, layers)
     return ModelPair(
         target=target,
         draft=noisy(target, noise),

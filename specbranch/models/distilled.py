@@ -1,0 +1,177 @@
+"""A draft cut out of a target: some of its layers, its embedding, and a part of its head.
+
+On disk it is a folder with `draft.json` and `draft.safetensors`: the layers, the last norm, and the
+ids of the tokens that the head keeps. Embedding and head come from the target when it is loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from specbranch.models.support import kv_shape
+
+CONFIG_FILE, WEIGHTS_FILE = "draft.json", "draft.safetensors"
+_N_WITNESSES = 16
+_TOLERANCE = 0.02  # of the witnesses' norm: above what any dtype rounds away
+
+
+@dataclass(frozen=True)
+class NarrowDraft:
+    """A draft whose head lacks tokens.
+
+    model: an ordinary model of fewer layers that shares the target's embedding; its buffer
+    `token_ids`, int32 [V_draft], holds the target's token of each logit. layers: those of the
+    target that it began with. readout: [H, H], applied to the last hidden states before the head;
+    what is loaded has it multiplied into the head.
+    """
+
+    model: PreTrainedModel
+    layers: tuple[int, ...]
+    readout: nn.Linear
+
+    @property
+    def token_ids(self) -> Tensor:
+        return self.model.get_buffer("token_ids")
+
+
+def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) -> NarrowDraft:
+    """Copy some layers of a target into a model of their own.
+
+    target: with plain (not packed) linear layers; left as it is. layers: which, in the order to
+    run them. token_ids: int32 [V_draft], distinct, the rows of the target's head to keep.
+
+    Raises ValueError for a target that we cannot run or whose layers or tokens are not there.
+    """
+    kv_shape(target)
+    _check_ids("layers", layers, target.config.num_hidden_layers)
+    _check_ids("token_ids", token_ids.tolist(), target.get_output_embeddings().out_features)
+    decoder: Any = target.base_model
+    embedding = target.get_input_embeddings()
+    head: Any = target.get_output_embeddings()
+    # deepcopy takes what it finds in the memo instead of copying.
+    memo: dict[int, Any] = {
+        id(embedding): embedding,
+        id(head): _narrow_head(head, token_ids),
+        id(decoder.layers): nn.ModuleList(),
+    }
+    draft: Any = copy.deepcopy(target, memo)
+    config = draft.config
+    config.num_hidden_layers = len(layers)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [target.config.layer_types[at] for at in layers]
+    config.tie_word_embeddings = False
+    for place, at in enumerate(layers):
+        layer = copy.deepcopy(decoder.layers[at], {id(target.config): config})
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place
+        draft.base_model.layers.append(layer)
+    draft.register_buffer("token_ids", token_ids.to(head.weight.device), persistent=False)
+    return NarrowDraft(draft, tuple(layers), _identity(head))
+
+
+def _check_ids(name: str, ids: Sequence[int], bound: int) -> None:
+    if not ids or len(set(ids)) != len(ids) or not 0 <= min(ids) <= max(ids) < bound:
+        raise ValueError(f"{name}: expected distinct numbers below {bound}, got {list(ids)[:8]}")
+
+
+def _identity(head: nn.Linear) -> nn.Linear:
+    readout = nn.Linear(head.in_features, head.in_features, bias=False, device="meta")
+    eye = torch.eye(head.in_features, dtype=head.weight.dtype, device=head.weight.device)
+    readout.weight = nn.Parameter(eye, requires_grad=False)
+    return readout
+
+
+def _narrow_head(head: nn.Linear, token_ids: Tensor) -> nn.Linear:
+    rows = token_ids.long().to(head.weight.device)
+    narrow = nn.Linear(head.in_features, len(rows), head.bias is not None, device="meta")
+    narrow.weight = nn.Parameter(head.weight.detach()[rows], requires_grad=False)
+    if head.bias is not None:
+        narrow.bias = nn.Parameter(head.bias.detach()[rows], requires_grad=False)
+    return narrow
+
+
+def trained_modules(draft: NarrowDraft) -> dict[str, nn.Module]:
+    """The parts of a draft that are its own, by the names they have on disk."""
+    decoder: Any = draft.model.base_model
+    return {"layers": decoder.layers, "norm": decoder.norm, "readout": draft.readout}
+
+
+def save_draft(draft: NarrowDraft, target: PreTrainedModel, target_name: str, folder: Path) -> None:
+    """Write the draft's own weights, in bf16, into a folder, which then loads at every moment."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().to(torch.bfloat16).contiguous()
+        for part, module in trained_modules(draft).items()
+        for name, tensor in module.state_dict().items()
+    }
+    tensors["token_ids"] = draft.token_ids.cpu()
+    tensors["witnesses"] = _witnesses(target).to(torch.bfloat16)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"target": target_name, "layers": list(draft.layers)}
+    for name, write in (
+        (WEIGHTS_FILE, lambda path: save_file(tensors, path)),
+        (CONFIG_FILE, lambda path: path.write_text(json.dumps(config, indent=1) + "\n")),
+    ):
+        unfinished = folder / f".{name}.unfinished"
+        write(unfinished)
+        unfinished.rename(folder / name)
+
+
+def is_distilled(folder: Path) -> bool:
+    """Whether a folder holds a draft written by `save_draft`."""
+    return (folder / CONFIG_FILE).is_file()
+
+
+@torch.no_grad()
+def load_draft(folder: Path, target: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Load a distilled draft for the target that it shares its embedding with.
+
+    target: with plain linear layers. device: of the draft; on another than the target's it gets a
+    copy of the embedding. Raises ValueError if the draft was made from another model.
+    """
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    tensors = load_file(folder / WEIGHTS_FILE)
+    _check_made_from(target, tensors.pop("witnesses"), config["target"])
+    draft = cut_draft(target, config["layers"], tensors.pop("token_ids"))
+    for part, module in trained_modules(draft).items():
+        own = {
+            name.removeprefix(f"{part}."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(f"{part}.")
+        }
+        module.load_state_dict(own)
+    head: Any = draft.model.get_output_embeddings()
+    head.weight.copy_(head.weight @ draft.readout.weight)
+    if device == target.device:
+        return draft.model
+    apart: Any = copy.deepcopy(draft.model)
+    return apart.to(device)
+
+
+def _witnesses(target: PreTrainedModel) -> Tensor:
+    """Rows of the target's embedding, evenly spaced, by which a draft knows it again."""
+    weight: Any = target.get_input_embeddings().weight
+    rows = torch.linspace(0, len(weight) - 1, _N_WITNESSES).long()
+    witnesses: Tensor = weight.detach()[rows.to(weight.device)].float().cpu()
+    return witnesses
+
+
+def _check_made_from(target: PreTrainedModel, witnesses: Tensor, name: str) -> None:
+    ours, theirs = _witnesses(target), witnesses.float()
+    if ours.shape == theirs.shape and (ours - theirs).norm() <= _TOLERANCE * theirs.norm():
+        return
+    raise ValueError(
+        f"draft: expected the target that it was distilled from, {name} with embedding "
+        f"rows like its own {list(theirs.shape)}, got a {type(target).__name__} with others "
+        f"({list(ours.shape)})"
+    )
