@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from specbranch import ops
 from specbranch.cache import PagedKVCache
+from specbranch.distill.head import Head
 from specbranch.distill.passages import Passage, PassageWriter
 from specbranch.models.attention import ATTENTION_NAME, BlockPass
 from specbranch.models.support import cache_argument, kv_shape
@@ -52,7 +53,7 @@ class BatchedWriter:
     ) -> None:
         shape = kv_shape(model)
         self._model = model
-        self._head = model.get_output_embeddings()
+        self._head = Head.of(model)
         self._writer = writer
         self._source = source
         self._pool = PagedKVCache(
@@ -67,7 +68,7 @@ class BatchedWriter:
         )
         model.eval()
         model.set_attn_implementation(ATTENTION_NAME)
-        hidden_size = self._head.in_features
+        hidden_size = model.get_output_embeddings().in_features
         self._hidden = torch.zeros(batch, writer.max_len, hidden_size, dtype=model.dtype)
         self._fed = torch.zeros(batch, dtype=torch.int32)
         self._ones = torch.ones(batch, dtype=torch.int32)

@@ -1,0 +1,179 @@
+"""Training a draft: KL to the target's law and cross-entropy with its first choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specbranch.distill.batches import Batch, Example, shuffled_batches
+from specbranch.distill.head import Head
+from specbranch.models.distilled import NarrowDraft, trained_modules
+
+LOGIT_ROWS = 512  # at a time: a whole batch's logits would take gigabytes
+_FREQUENT, _RARE = 4096, 1024  # columns of a batch's loss
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train.
+
+    steps: of the optimiser. rows, length: rows of a batch and tokens of a row. lr: the highest
+    learning rate, reached after `warmup` of all steps and left on a cosine. ce_weight: of the
+    cross-entropy beside the KL divergence. seed: of all random choices.
+    """
+
+    steps: int
+    rows: int = 4
+    length: int = 512
+    lr: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    ce_weight: float = 0.5
+    seed: int = 0
+
+
+class Trainer:
+    """Trains a draft's layers, last norm and readout; embedding and head stay the target's.
+
+    The head's columns are in order of frequency. A batch's loss sees the most frequent of them, the
+    tokens of the batch and some others, newly chosen each time, at a third of the cost of all.
+
+    draft: in fp32, trained in place with bf16 products. examples: to train on. step: steps taken.
+    """
+
+    def __init__(
+        self, draft: NarrowDraft, examples: Sequence[Example], options: TrainOptions
+    ) -> None:
+        self.draft = draft
+        self.options = options
+        self.step = 0
+        self._examples = examples
+        self._head = Head.of(draft.model).to(torch.bfloat16)
+        self._columns = Columns(draft.token_ids)
+        model: Any = draft.model
+        model.train().requires_grad_(False).set_attn_implementation("sdpa")
+        self._own = trained_modules(draft)
+        self._parameters = [p for module in self._own.values() for p in module.parameters()]
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+        self._optimiser = torch.optim.AdamW(
+            self._parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=options.weight_decay
+        )
+        self._epoch = 0
+        self._batches: Iterator[Batch] = iter(())
+
+    def train_step(self) -> float:
+        """One step of the optimiser. Returns the batch's mean loss."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        loss = self._backward(self._next_batch())
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self.step += 1
+        return loss
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed training needs."""
+        return {
+            "step": self.step,
+            "epoch": self._epoch,
+            "optimiser": self._optimiser.state_dict(),
+            "modules": {name: module.state_dict() for name, module in self._own.items()},
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from `state()`, with the next epoch."""
+        self.step, self._epoch = state["step"], state["epoch"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        for name, module in self._own.items():
+            module.load_state_dict(state["modules"][name])
+
+    def _learning_rate(self) -> float:
+        options = self.options
+        warmup = max(1, round(options.steps * options.warmup))
+        if self.step < warmup:
+            return options.lr * (self.step + 1) / warmup
+        progress = min(1.0, (self.step - warmup) / max(1, options.steps - warmup))
+        return options.lr * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+
+    def _next_batch(self) -> Batch:
+        batch = next(self._batches, None)
+        if batch is None:
+            options = self.options
+            self._epoch += 1
+            self._batches = shuffled_batches(
+                self._examples,
+                rows=options.rows,
+                length=options.length,
+                seed=options.seed + self._epoch,
+            )
+            batch = next(self._batches)
+        return batch
+
+    def _backward(self, batch: Batch) -> float:
+        """Add the gradient of the batch's mean loss, which is returned."""
+        states = draft_states(self.draft, batch)
+        head = self._head.rows(self._columns.choose(batch.tokens, self.options.seed + self.step))
+        inputs = states.detach().requires_grad_(True)
+        total = 0.0
+        for ours, theirs in zip(
+            inputs.split(LOGIT_ROWS), batch.hidden.split(LOGIT_ROWS), strict=True
+        ):
+            with torch.no_grad():
+                wanted = head(theirs)
+            kl, ce = divergence(head(ours), wanted)
+            loss = (kl + self.options.ce_weight * ce) / len(states)
+            loss.backward()
+            total += float(loss.detach())
+        states.backward(inputs.grad)
+        return total
+
+
+class Columns:
+    """Chooses the columns of a narrow head that a batch's loss sees.
+
+    token_ids: int32 [V_draft], the token of each column, the most frequent first.
+    """
+
+    def __init__(self, token_ids: Tensor) -> None:
+        self._size = len(token_ids)
+        self._token_ids = token_ids
+
+    def choose(self, tokens: Tensor, seed: int) -> Tensor:
+        """Distinct columns: the frequent ones, those of `tokens`, and rare ones by chance."""
+        chosen = torch.isin(self._token_ids, tokens.to(self._token_ids.dtype))
+        chosen[:_FREQUENT] = True
+        chance = torch.Generator().manual_seed(seed)
+        chosen[torch.randint(self._size, (_RARE,), generator=chance)] = True
+        return chosen.nonzero()[:, 0]
+
+
+def draft_states(draft: NarrowDraft, batch: Batch) -> Tensor:
+    """What the draft gives to its head at the batch's places, [m, H], computed in bf16."""
+    with torch.autocast(draft.model.device.type, torch.bfloat16):
+        output = draft.model.base_model(
+            input_ids=batch.tokens,
+            position_ids=batch.positions,
+            attention_mask=batch.visible,
+            use_cache=False,
+        )
+        states: Tensor = draft.readout(output.last_hidden_state[batch.rows, batch.columns])
+        return states
+
+
+def divergence(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The draft's law against the target's, both given one of the head's tokens.
+
+    logits, wanted: [n, V], of the draft and the target. Returns sums over the rows: KL(target ||
+    draft), and the cross-entropy with the target's first choice.
+    """
+    log_law = F.log_softmax(logits.float(), -1)
+    kl = F.kl_div(log_law, F.log_softmax(wanted.float(), -1), reduction="sum", log_target=True)
+    return kl, F.nll_loss(log_law, wanted.argmax(-1), reduction="sum")
