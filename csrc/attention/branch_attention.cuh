@@ -36,10 +36,10 @@ __device__ void attend(const BranchAttentionLaunch& launch, const RowTile& rows,
   bool all_finite = true;
   for (int begin = split.begin; begin < split.end; begin += Tiling::kKeys) {
     const bool all_visible = visibility.all_visible(begin, begin + Tiling::kKeys);
-    warp.score(&shared.tiles.queries[0][0], pipeline.next());
+    warp.score(&shared.tiles.queries[0][0], pipeline.next_keys());
     if (!all_visible) warp.mask(visible_keys(visibility, rows, begin, warp));
     warp.weigh();
-    T* values = pipeline.next();
+    T* values = pipeline.next_values();
     if (!all_visible && keep_finite_values<Tiling>(values)) all_finite = false;
     warp.add_values(values);
   }

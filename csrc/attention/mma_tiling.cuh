@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 
 #include "attention/partials.cuh"
 
@@ -8,6 +9,10 @@ namespace specbranch {
 
 inline constexpr int kVectorElements = 8;          // 16 bytes of a 16-bit type
 inline constexpr int kMaxSharedBytes = 99 * 1024;  // of a block on every device from 8.0 on
+
+/// Of a block. At a latency of 1 us this is 48 GB/s, and twice as much with two blocks on a
+/// multiprocessor, whose share of the memory's bandwidth is 25 GB/s on sm_90, 54 GB/s on sm_100.
+inline constexpr int kBytesUnderWay = 48 * 1024;
 
 /// How the four warps of a block share a tile of rows and keys: kWarpsM of them side by side take
 /// 16 rows each; the others take other keys for the same rows.
@@ -32,19 +37,23 @@ struct MmaTiling {
   static constexpr int kPartialStride = kHeadDim + 8;         // of rows of a partial result, floats
   static constexpr int kQueryBytes = kRows * kStride * 2;
   static constexpr int kKvTileBytes = kKeys * kStride * 2;
-  static constexpr int kOtherBytes = 6 * 1024;
+  static constexpr int kOtherBytes = 9 * 1024;
+  static constexpr int kFittingStages =
+      (kMaxSharedBytes - kOtherBytes - kQueryBytes) / kKvTileBytes;
+  /// Buffers of tiles: one in use, the others on their way.
   static constexpr int kStages =
-      std::min(4, (kMaxSharedBytes - kOtherBytes - kQueryBytes) / kKvTileBytes);
+      std::min(1 + kBytesUnderWay / (kKeys * kHeadDim * 2), kFittingStages);
   static_assert(kStages >= 2);
+
+  /// Tiles ahead of a load that its keys are looked up; the loads that start the pipeline, between
+  /// which there is no barrier, do not reach as far.
+  static constexpr int kLookAhead = std::max(2, kStages / 2);
+  static constexpr int kOffsetSlots = 2 * kLookAhead;
 };
 
 /// Shared memory of a block. The partial results of its warps take the place of the tiles.
 template <class T, class Tiling>
 struct alignas(16) AttentionShared {
-  struct alignas(8) Location {
-    int page;  // -1: no such key
-    int slot;
-  };
   struct Tiles {
     T queries[Tiling::kRows][Tiling::kStride];
     T kv[Tiling::kStages][Tiling::kKeys][Tiling::kStride];
@@ -57,7 +66,8 @@ struct alignas(16) AttentionShared {
     Tiles tiles;
     WarpResults results;
   };
-  Location locations[4][Tiling::kKeys];
+  std::int64_t key_offsets[Tiling::kOffsetSlots][Tiling::kKeys];
+  std::int64_t value_offsets[Tiling::kOffsetSlots][Tiling::kKeys];
   int window_starts[Tiling::kRows];
   MergeScratch merge;
 

@@ -89,21 +89,44 @@ struct MergeScratch {
 /// Weights of a row's partial results, which sum to 1; returns the lse of all.
 __device__ inline float merge_weights(const Partials& partials, int n, int r,
                                       MergeScratch& scratch) {
+  float parts[kMaxFanIn];
+#pragma unroll
+  for (int i = 0; i < kMaxFanIn; ++i) {
+    parts[i] = i < n ? partials.lse[i * partials.lse_stride + r] : -INFINITY;
+  }
   float largest = -INFINITY;
-  for (int i = 0; i < n; ++i) largest = fmaxf(largest, partials.lse[i * partials.lse_stride + r]);
+#pragma unroll
+  for (int i = 0; i < kMaxFanIn; ++i) largest = fmaxf(largest, parts[i]);
   const float base = finite_base(largest);
   float sum = 0.0f;
-  for (int i = 0; i < n; ++i) sum += exp2f(partials.lse[i * partials.lse_stride + r] - base);
+#pragma unroll
+  for (int i = 0; i < kMaxFanIn; ++i) sum += exp2f(parts[i] - base);
   const float lse = base + log2f(sum);
-  for (int i = 0; i < n; ++i) {
-    const float part = partials.lse[i * partials.lse_stride + r];
-    scratch.weights[i][r] = part == -INFINITY ? 0.0f : exp2f(part - lse);
+#pragma unroll
+  for (int i = 0; i < kMaxFanIn; ++i) {
+    scratch.weights[i][r] = parts[i] == -INFINITY ? 0.0f : exp2f(parts[i] - lse);
   }
   return lse;
 }
 
+/// The weighted sum of elements d to d + 3 of row r, of partial results that are already there.
+__device__ inline float4 weighted_sum(const float4 (&parts)[kMaxFanIn], int r,
+                                      const MergeScratch& scratch) {
+  float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll
+  for (int i = 0; i < kMaxFanIn; ++i) {
+    const float weight = scratch.weights[i][r];
+    sum.x += weight * parts[i].x;
+    sum.y += weight * parts[i].y;
+    sum.z += weight * parts[i].z;
+    sum.w += weight * parts[i].w;
+  }
+  return sum;
+}
+
 /// Merges the first n partial results, in this order, into `to`, which may be the first of them.
-/// Call from all threads.
+/// Call from all threads. A thread takes four columns of either half of a row, and has all their
+/// loads under way at once: nothing else hides their latency.
 template <class Destination>
 __device__ void merge(const Partials& partials, int n, int num_rows, int head_dim,
                       MergeScratch& scratch, const Destination& to) {
@@ -111,21 +134,21 @@ __device__ void merge(const Partials& partials, int n, int num_rows, int head_di
     to.store_lse(r, merge_weights(partials, n, r, scratch));
   }
   __syncthreads();
-  const int vectors = head_dim / 4;
+  const int half = head_dim / 2;
+  const int vectors = half / 4;
   for (int item = threadIdx.x; item < num_rows * vectors; item += blockDim.x) {
     const int r = item / vectors;
     const int d = item % vectors * 4;
-    float4 sum = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 4
-    for (int i = 0; i < n; ++i) {
-      const float weight = scratch.weights[i][r];
-      const float4 part = partials.vector(i, r, d);
-      sum.x += weight * part.x;
-      sum.y += weight * part.y;
-      sum.z += weight * part.z;
-      sum.w += weight * part.w;
+    float4 left[kMaxFanIn] = {};
+    float4 right[kMaxFanIn] = {};
+#pragma unroll
+    for (int i = 0; i < kMaxFanIn; ++i) {
+      if (i >= n) continue;
+      left[i] = partials.vector(i, r, d);
+      right[i] = partials.vector(i, r, half + d);
     }
-    to.store(r, d, sum);
+    to.store(r, d, weighted_sum(left, r, scratch));
+    to.store(r, half + d, weighted_sum(right, r, scratch));
   }
 }
 

@@ -19,6 +19,18 @@ struct ScoreScale {
   __device__ float operator()(float score) const {
     return softcap == 0.0f ? score * scale : softcap * tanhf(score * scale);
   }
+
+  /// All scores of a thread.
+  template <int kTiles>
+  __device__ void apply(float (&scores)[kTiles][4]) const {
+#pragma unroll
+    for (int i = 0; i < 4 * kTiles; ++i) scores[i / 4][i % 4] *= scale;
+    if (softcap == 0.0f) return;
+#pragma unroll
+    for (int i = 0; i < 4 * kTiles; ++i) {
+      scores[i / 4][i % 4] = softcap * tanhf(scores[i / 4][i % 4]);
+    }
+  }
 };
 
 /// The online softmax of the two rows (lane / 4 and lane / 4 + 8) of which a thread holds every

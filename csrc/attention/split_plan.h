@@ -18,11 +18,11 @@ namespace specbranch {
 
 inline constexpr int kMaxTileRows = 16 * first_at_least(INT_MAX, MmaWarpsM{});
 inline constexpr int kMaxSplits = 64;
-inline constexpr int kMaxFanIn = 8;         // kMaxFanIn * kMaxFanIn >= kMaxSplits
-inline constexpr int kMinFanIn = 4;         // fewer are not worth a level of merging
-inline constexpr int kMinSplitTiles = 2;    // key tiles whose loads are under way from the start
-inline constexpr int kBlocksPerSm = 2;      // the one loads while the other computes
-inline constexpr int kTicketAlignment = 4;  // tickets come before vectors of 4 floats
+inline constexpr int kMaxFanIn = 8;          // kMaxFanIn * kMaxFanIn >= kMaxSplits
+inline constexpr int kMinFanIn = 4;          // fewer are not worth a level of merging
+inline constexpr int kMinSplitTiles = 2;     // key tiles whose loads are under way from the start
+inline constexpr int kBlocksPerSm = 2;       // the one loads while the other computes
+inline constexpr int kTicketAlignment = 32;  // partial results start with a cache line
 
 SPECBRANCH_HOST_DEVICE_INLINE int ceil_divide(int a, int b) { return (a + b - 1) / b; }
 

@@ -52,11 +52,7 @@ class WarpAttention {
         mma_pair(scores_[2 * i], scores_[2 * i + 1], a, b);
       }
     }
-#pragma unroll
-    for (int i = 0; i < kScoreTiles; ++i) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) scores_[i][j] = score_scale_(scores_[i][j]);
-    }
+    score_scale_.apply(scores_);
   }
 
   /// Takes invisible keys out, whatever their scores are.

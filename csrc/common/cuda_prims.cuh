@@ -25,12 +25,13 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
-/// Starts copying 16 bytes from global to shared memory, past L1. If not `valid`, nothing is read
-/// and zeros are written.
+/// Starts copying 16 bytes from global to shared memory, past L1; L2 fetches their whole line of
+/// 128 bytes. If not `valid`, nothing is read and zeros are written.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid = true) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-               "l"(global), "r"(valid ? 16 : 0)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+      "l"(global), "r"(valid ? 16 : 0)
+      : "memory");
 }
 
 /// Ends a group of this thread's copies.

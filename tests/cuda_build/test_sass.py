@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
 
+from specbranch import build_info
 from tests.cuda_build import ptxas, sass
 
 needs_sass = pytest.mark.skipif(
@@ -11,14 +13,16 @@ needs_sass = pytest.mark.skipif(
     reason="CUDA kernels in the extension and cuobjdump are needed "
     "(PyPI: nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm)",
 )
-ARCHITECTURE = "sm_90"
+on_each_architecture = pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
 
 
-def kernels_of(source_part: str) -> dict[str, Counter[str]]:
+def kernels_of(source_part: str, architecture: str) -> dict[str, Counter[str]]:
     """The kernels of the sources whose path has that part."""
+    if architecture.removeprefix("sm_") not in re.findall(r"\d+", build_info()["cuda_archs"]):
+        pytest.skip(f"this build was asked for other architectures than {architecture}")
     objects = [r.with_suffix("") for r in ptxas.reports() if source_part in str(r)]
     assert objects
-    return {k: ops for o in objects for k, ops in sass.opcodes(o, ARCHITECTURE).items()}
+    return {k: ops for o in objects for k, ops in sass.opcodes(o, architecture).items()}
 
 
 def number_of(found: Counter[str], *parts: str) -> int:
@@ -27,9 +31,10 @@ def number_of(found: Counter[str], *parts: str) -> int:
 
 
 @needs_sass
+@on_each_architecture
 @pytest.mark.parametrize("source", ["append_kv", "compact_kv"])
-def test_wide_copies_move_16_bytes_at_once(source):
-    kernels = kernels_of(f"kv_cache/{source}")
+def test_wide_copies_move_16_bytes_at_once(source, architecture):
+    kernels = kernels_of(f"kv_cache/{source}", architecture)
     wide = {name: found for name, found in kernels.items() if "uint4" in name}
     assert wide
     for name, found in wide.items():
@@ -38,8 +43,9 @@ def test_wide_copies_move_16_bytes_at_once(source):
 
 
 @needs_sass
-def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously():
-    kernels = kernels_of("attention/mma_hdim")
+@on_each_architecture
+def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously(architecture):
+    kernels = kernels_of("attention/mma_hdim", architecture)
     assert kernels
     for name, found in kernels.items():
         assert number_of(found, "HMMA", "16816", "F32"), name

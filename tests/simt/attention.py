@@ -9,7 +9,8 @@ from ctypes import c_float, c_int64, c_uint8, c_void_p
 import torch
 from torch import Tensor
 
-from tests.ops.cases import AttentionCase
+from specbranch import reference
+from tests.ops.cases import AttentionCase, int32, random_pages, random_parents
 from tests.simt.device import Schedule, Traffic, device
 from tests.simt.params import BlockTable, KvStrides, integers, pointers
 
@@ -67,6 +68,42 @@ class BranchAttentionParams(ctypes.Structure):
         )
 
 
+def make_case(
+    dtype: torch.dtype,
+    *,
+    contexts: tuple[int, ...],
+    nodes: tuple[int, ...],
+    rows: int,
+    heads: tuple[int, int] = (4, 2),
+    head_dim: int = 64,
+    page_size: int = 16,
+    softcap: float = 0.0,
+    window: int = 0,
+    seed: int = 0,
+) -> AttentionCase:
+    """Requests with room for `contexts`, of which they may use less."""
+    generator = torch.Generator().manual_seed(seed)
+    size = max(rows, *nodes)
+    pages = random_pages(
+        [c + n for c, n in zip(contexts, nodes, strict=True)], page_size, generator
+    )
+    parents = torch.stack([random_parents(n, size, generator) for n in nodes])
+    mask, _ = reference.tree_mask(parents, int32(nodes))
+    cache = (pages.n_pages, page_size, heads[1], head_dim)
+    return AttentionCase(
+        q=torch.randn(len(nodes), rows, heads[0], head_dim, generator=generator).to(dtype),
+        k_cache=torch.randn(cache, generator=generator).to(dtype),
+        v_cache=torch.randn(cache, generator=generator).to(dtype),
+        block_table=pages.block_table,
+        context_lens=int32(contexts),
+        n_nodes=int32(nodes),
+        ancestor_mask=mask[:, :rows].contiguous(),
+        scale=head_dim**-0.5,
+        softcap=softcap,
+        window=window,
+    )
+
+
 class Launch:
     """A launch whose inputs may be overwritten, and which may be repeated, as a CUDA graph."""
 
@@ -93,20 +130,20 @@ class Launch:
         self._workspace = self._device.place(workspace, "workspace", writable=True)
         self._params.workspace = self._workspace.data_ptr()
 
-    def run(self, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    def run(self, schedule: Schedule, kernel: str = "branch_attention") -> tuple[Tensor, Tensor]:
         """out, lse"""
         for result in (self.out, self.lse):
             result.fill_(math.nan)
         self._device.set_schedule(schedule)
-        self._call("branch_attention")
+        self._call(kernel)
         assert (self._workspace[: self._num_tickets].view(torch.int32) == 0).all()
         return self.out.clone(), self.lse.clone()
 
-    def count(self) -> Traffic:
+    def count(self, kernel: str = "branch_attention") -> Traffic:
         """The transactions of one run."""
         counted: list[Traffic] = []
         with self._device.counting(counted):
-            self.run(Schedule())
+            self.run(Schedule(), kernel)
         return counted[0]
 
     def _call(self, function: str, *arguments: ctypes.Array) -> None:

@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from specbranch import reference
-from tests.ops.cases import (
-    DTYPES,
-    AttentionCase,
-    attention_cases,
-    int32,
-    random_pages,
-    random_parents,
-)
-from tests.simt.attention import Launch
-from tests.simt.device import SCHEDULES, Order, Schedule
+from tests.ops.cases import DTYPES, AttentionCase, attention_cases
+from tests.simt.attention import Launch, make_case
+from tests.simt.device import SCHEDULES, Order, Schedule, Traffic
 
 # Weights are rounded to the dtype of the values before they are multiplied, so the error of a
 # result is relative to the values, not to the result.
@@ -44,42 +37,6 @@ def assert_matches_reference(case: AttentionCase, out: Tensor, lse: Tensor) -> N
 def test_equals_reference_and_ignores_what_no_row_sees(case, schedule):
     launch = Launch(case, num_multiprocessors=8)
     assert_matches_reference(launch.case, *launch.run(schedule))
-
-
-def make_case(
-    dtype: torch.dtype,
-    *,
-    contexts: tuple[int, ...],
-    nodes: tuple[int, ...],
-    rows: int,
-    heads: tuple[int, int] = (4, 2),
-    head_dim: int = 64,
-    page_size: int = 16,
-    softcap: float = 0.0,
-    window: int = 0,
-    seed: int = 0,
-) -> AttentionCase:
-    """Requests with room for `contexts`, of which they may use less."""
-    generator = torch.Generator().manual_seed(seed)
-    size = max(rows, *nodes)
-    pages = random_pages(
-        [c + n for c, n in zip(contexts, nodes, strict=True)], page_size, generator
-    )
-    parents = torch.stack([random_parents(n, size, generator) for n in nodes])
-    mask, _ = reference.tree_mask(parents, int32(nodes))
-    cache = (pages.n_pages, page_size, heads[1], head_dim)
-    return AttentionCase(
-        q=torch.randn(len(nodes), rows, heads[0], head_dim, generator=generator).to(dtype),
-        k_cache=torch.randn(cache, generator=generator).to(dtype),
-        v_cache=torch.randn(cache, generator=generator).to(dtype),
-        block_table=pages.block_table,
-        context_lens=int32(contexts),
-        n_nodes=int32(nodes),
-        ancestor_mask=mask[:, :rows].contiguous(),
-        scale=head_dim**-0.5,
-        softcap=softcap,
-        window=window,
-    )
 
 
 @settings(max_examples=25)
@@ -172,6 +129,11 @@ def test_a_value_reaches_the_rows_that_see_it_and_no_others(dtype, rows, head_di
     torch.testing.assert_close(out[sees][..., ::2], clean[sees][..., ::2], rtol=0, atol=0)
 
 
+def assert_banks_are_used_well(traffic: Traffic) -> None:
+    assert traffic.shared_reads.excess < 1.02
+    assert traffic.shared_writes.excess < 1.5  # a row of 96 elements ends within a pass
+
+
 @pytest.mark.parametrize(("rows", "head_dim"), [(4, 64), (8, 128), (16, 96), (8, 256)])
 def test_the_context_is_read_once_in_whole_sectors(rows, head_dim, report_traffic):
     context = 512
@@ -191,5 +153,15 @@ def test_the_context_is_read_once_in_whole_sectors(rows, head_dim, report_traffi
     sectors = (keys_and_values + queries_and_partial_results) / 32
     assert sectors < traffic.global_reads.transactions < 1.05 * sectors
     assert traffic.global_writes.excess < 1.1
-    assert traffic.shared_reads.excess < 1.01
-    assert traffic.shared_writes.excess < 1.5  # a row of 96 elements ends within a pass
+    assert_banks_are_used_well(traffic)
+
+
+def test_the_limit_on_bank_conflicts_is_tripped_by_rows_without_padding():
+    case = make_case(torch.bfloat16, contexts=(512,), nodes=(4,), rows=4, heads=(4, 1))
+    launch = Launch(case, num_multiprocessors=1)
+    assert_banks_are_used_well(launch.count())
+    unpadded = launch.count("unpadded_attention")
+    assert_matches_reference(launch.case, launch.out, launch.lse)
+    with pytest.raises(AssertionError):
+        assert_banks_are_used_well(unpadded)
+    assert unpadded.shared_reads.excess > 4

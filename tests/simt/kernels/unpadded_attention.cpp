@@ -1,0 +1,26 @@
+// branch_attention without the padding of rows in shared memory: what the limits on traffic are
+// for.
+
+#include "attention/branch_attention.cuh"
+#include "bind.hpp"
+#include "common/cuda_launch.cuh"
+
+namespace {
+
+using namespace specbranch;
+
+struct Unpadded : MmaTiling<64, 1> {
+  static constexpr int kStride = kHeadDim;
+};
+
+}  // namespace
+
+SIMT_EXPORT int unpadded_attention(const BranchAttentionParams* params, int num_multiprocessors) {
+  return simt::guarded([&] {
+    const SplitPlan plan(*params, num_multiprocessors);
+    const dim3 grid(plan.row_tiles, plan.max_splits, params->batch_size * params->num_kv_heads);
+    launch_kernel("", branch_attention_kernel<__nv_bfloat16, Unpadded>,
+                  {grid, kAttentionThreads, sizeof(AttentionShared<__nv_bfloat16, Unpadded>)}, {},
+                  BranchAttentionLaunch{*params, plan, plan.num_tickets(*params)});
+  });
+}
