@@ -67,10 +67,6 @@ def cases(first: int, count: int, temperatures: Sequence[float] = TEMPERATURES) 
     ]
 
 
-def evaluation_cases() -> list[Case]:
-    return cases(0, EVALUATION)
-
-
 class Recordings:
     """The recordings of a pair and their law stores, in a folder.
 

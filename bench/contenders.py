@@ -1,0 +1,78 @@
+"""The methods of the comparisons, and the parameters that each is swept over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from specbranch.policies import Policy, make_policy
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A method with its parameters.
+
+    label: its row in the tables. hrad: with the classifier's outlook, where the method reads it.
+    """
+
+    label: str
+    method: str
+    options: tuple[tuple[str, Any], ...] = ()
+    hrad: bool = False
+
+    @classmethod
+    def of(cls, label: str, method: str, options: Mapping[str, Any], *, hrad: bool) -> Contender:
+        return cls(label, method, tuple(sorted(options.items())), hrad)
+
+    @property
+    def key(self) -> str:
+        return json.dumps([self.label, dict(self.options)], sort_keys=True)
+
+    def policy(self) -> Policy:
+        return make_policy(self.method, **dict(self.options))
+
+    def parameters(self) -> str:
+        return ", ".join(f"{name} {value:g}" for name, value in self.options) or "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """All combinations of some parameters of one method; without any, the method as it is."""
+
+    label: str
+    method: str
+    grid: Mapping[str, tuple[Any, ...]]
+    hrad: bool = False
+
+    def contenders(self) -> list[Contender]:
+        return [
+            Contender.of(
+                self.label, self.method, dict(zip(self.grid, values, strict=True)), hrad=self.hrad
+            )
+            for values in product(*self.grid.values())
+        ]
+
+
+def sweeps(c: int, *, hrad: bool) -> list[Sweep]:
+    """What is swept where a target forward takes c draft steps, plain decoding first."""
+    branching = {
+        "k_max": (4, 8, 16),
+        "gamma": (c // 2, c),
+        "epsilon": (0.3, 0.5, 0.7, 0.9),
+    }
+    all_sweeps = [
+        Sweep("ar", "ar", {}),
+        Sweep("sps", "sps", {"gamma": (1, 2, 3, 4, 6, 8, 12, 16)}),
+        Sweep("adaedl", "adaedl", {"gamma": (c // 2, 2 * c), "threshold": (0.2, 0.4, 0.6, 0.8)}),
+        Sweep("pearl", "pearl", {"gamma": (c // 2, c)}),
+        Sweep("specbranch", "specbranch", branching),
+        Sweep("specbranch + h-rad", "specbranch", branching, hrad=True),
+        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.5, 0.8), "gamma": (c // 2, c)}),
+        Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
+        Sweep("bestfirst", "bestfirst", {"rows_draft": (2, 4, 16), "rows_target": (8, 16, 64)}),
+        Sweep("auto", "auto", {}),
+    ]
+    return [sweep for sweep in all_sweeps if hrad or not sweep.hrad]

@@ -1,0 +1,184 @@
+"""All methods on a pair's recorded texts, each at its best parameters: `python -m bench.pairs`.
+
+The texts are replayed under the virtual clock: the target's decisions are the recorded ones, the
+draft's laws are its own, computed where a schedule asks for one that no other has asked for. So
+every method writes plain decoding's text, and time is what the cost model says. Parameters are
+swept on other prompts than those of the figures. Everything is kept: an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.contenders import Contender, sweeps
+from bench.pairs_report import write_report
+from bench.prompts import EVALUATION
+from bench.recordings import FOLDER, TEMPERATURES, Case, Recordings, cases
+from specbranch.lanes import CostModel, LaneCosts, RowCosts
+from specbranch.replay import Replayer
+from specbranch.stats import Stats
+
+RATIOS = (8, 15)
+MAX_NODES = 256
+TUNING = (20, 3)  # the first of the prompts that parameters are swept on, and how many of each set
+COUNTS = [field.name for field in fields(Stats) if field.name != "accepted_lengths"]
+
+Figures = list[dict[str, Any]]  # a request each
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a comparison is made under: the clock, and the temperature of the texts."""
+
+    clock: str
+    c: int
+    costs: CostModel
+    temperature: float
+
+
+def settings(calibration: Path | None) -> list[Setting]:
+    """c = 8 and 15, rows free and, if they were measured, at what they cost."""
+    clocks = [(f"c={c}, rows free", c, CostModel.parse(f"virtual:c={c}")) for c in RATIOS]
+    if calibration:
+        measured = CostModel.parse(f"virtual:{calibration}")
+        clocks += [(f"c={c}, rows as measured", c, with_ratio(measured, c)) for c in RATIOS]
+    return [
+        Setting(clock, c, costs, temperature)
+        for clock, c, costs in clocks
+        for temperature in TEMPERATURES
+    ]
+
+
+def with_ratio(measured: CostModel, c: float) -> CostModel:
+    """The measured growth with the rows, for a draft step of one row that takes 1 and a target
+    forward of one row that takes c, each on a device of its own."""
+
+    def scaled(costs: RowCosts, seconds: float) -> LaneCosts:
+        unit = costs(1) / seconds
+        return LaneCosts(RowCosts(costs.rows, tuple(each / unit for each in costs.seconds)))
+
+    return CostModel(
+        f"{measured.name}, c={c:g}", scaled(measured.draft.rows, 1), scaled(measured.target.rows, c)
+    )
+
+
+class Comparison:
+    """The replays of one pair, kept in a folder: a file for each contender and setting."""
+
+    def __init__(self, recordings: Recordings, folder: Path) -> None:
+        self.recordings = recordings
+        self._folder = folder
+
+    def figures(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Figures:
+        """What each case came to, replayed by one engine in this order if it was not before."""
+        path = self._path(setting, contender, wanted)
+        if path.is_file():
+            return json.loads(path.read_text())["cases"]
+        policy = contender.policy()
+        replayer = Replayer(policy, setting.costs, max_nodes=MAX_NODES)
+        figures = [self._replayed(replayer, case) for case in wanted]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"contender": contender.key, "cases": figures}))
+        return figures
+
+    def _replayed(self, replayer: Replayer, case: Case) -> dict[str, Any]:
+        laws = self.recordings.laws(case)
+        recording = self.recordings.recording(case)
+        replay = replayer.replay(recording, laws)
+        self.recordings.save(case, laws)
+        if replay.token_ids != list(recording.text):
+            raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
+        counts = {name: getattr(replay.stats, name) for name in COUNTS}
+        return {"prompts": case.prompts, "index": case.index, **counts}
+
+    def _path(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Path:
+        slug = "".join(c if c.isalnum() else "-" for c in f"{setting.clock}-{contender.key}")
+        span = f"{wanted[0].index}-{wanted[-1].index}"
+        return self._folder / f"T{setting.temperature:g}-prompts-{span}" / f"{slug}.json"
+
+
+def speedup(figures: Figures, baseline: Figures) -> float:
+    """Geometric mean over the requests."""
+    pairs = zip(figures, baseline, strict=True)
+    return geometric_mean(plain["wall_s"] / each["wall_s"] for each, plain in pairs)
+
+
+def compare(
+    comparison: Comparison,
+    setting: Setting,
+    tuning: Sequence[Case],
+    evaluation: Sequence[Case],
+    bar: Progress,
+) -> dict[str, Any]:
+    """Every method at its best under one setting."""
+    ar, *methods = sweeps(setting.c, hrad=False)
+    plain = Contender(ar.label, ar.method)
+    tuned = comparison.figures(setting, plain, tuning)
+    baseline = comparison.figures(setting, plain, evaluation)
+    rows = [{"label": plain.label, "parameters": "-", "cases": baseline, "swept": {}}]
+    for sweep in bar.track(methods, description=f"{setting.clock}, T={setting.temperature:g}"):
+        swept = {
+            contender: speedup(comparison.figures(setting, contender, tuning), tuned)
+            for contender in sweep.contenders()
+        }
+        best = max(swept, key=lambda contender: swept[contender])
+        rows.append(
+            {
+                "label": best.label,
+                "parameters": best.parameters(),
+                "cases": comparison.figures(setting, best, evaluation),
+                "swept": {each.parameters(): speed for each, speed in swept.items()},
+            }
+        )
+    return {
+        "clock": setting.clock,
+        "c": setting.c,
+        "temperature": setting.temperature,
+        "methods": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="builtin:smollm2")
+    parser.add_argument("--draft", default="self:int4")
+    parser.add_argument("--name", default="good", help="of the pair, and of its results")
+    parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
+    parser.add_argument("--temperature", type=float, choices=TEMPERATURES, help="one of them only")
+    parser.add_argument("--prompts", type=int, default=EVALUATION, help="of each set")
+    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    comparison = Comparison(Recordings(options.target, options.draft), FOLDER / options.name)
+    wanted = [
+        setting
+        for setting in settings(options.costs)
+        if options.temperature in (None, setting.temperature)
+    ]
+    with Progress(console=Console(stderr=True)) as bar:
+        results = [
+            compare(
+                comparison,
+                setting,
+                cases(*TUNING, [setting.temperature]),
+                cases(0, options.prompts, [setting.temperature]),
+                bar,
+            )
+            for setting in wanted
+        ]
+    pair = {"name": options.name, "target": options.target, "draft": options.draft}
+    write_report(options.out, pair, results)
+
+
+if __name__ == "__main__":
+    main()

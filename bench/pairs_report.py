@@ -1,0 +1,139 @@
+"""The comparison of `bench.pairs` as JSON, Markdown and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import geometric_mean
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bench.recordings import SETS
+
+SHARES = {
+    "rollback": "rollback_rate",
+    "of all drafted": "rollback_of_all",
+    "all waste": "waste_of_all",
+    "overlap": "overlap",
+}
+HEADER = ("method", "parameters", "speedup", *SETS, "M", *SHARES)
+# What has to hold with rows free: the faster method, the other one, and by how much.
+GOALS = (
+    ("bestfirst 8/32", "specbranch", 1.3),
+    ("bestfirst 8/32", "pearl", 1.45),
+    ("specbranch", "pearl", 1.05),
+)
+
+Row = dict[str, Any]
+Result = Mapping[str, Any]
+
+
+def write_report(folder: Path, pair: Mapping[str, str], results: Sequence[Result]) -> None:
+    """Write pairs-NAME.json, .md and .png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [{**result, "methods": summarised(result["methods"])} for result in results]
+    path = folder / f"pairs-{pair['name']}"
+    path.with_suffix(".json").write_text(json.dumps({**pair, "settings": sections}, indent=1))
+    path.with_suffix(".md").write_text("\n".join(_markdown(pair, sections)))
+    _draw(pair, sections).savefig(path.with_suffix(".png"), dpi=150)
+
+
+def summarised(methods: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The figures of each method over all cases, the baseline's first."""
+    baseline = methods[0]["cases"]
+    return [_summary(method, baseline) for method in methods]
+
+
+def _summary(method: Mapping[str, Any], baseline: Sequence[Mapping[str, Any]]) -> Row:
+    cases = method["cases"]
+    speedups = {
+        name: geometric_mean(
+            plain["wall_s"] / case["wall_s"]
+            for case, plain in zip(cases, baseline, strict=True)
+            if name in ("all", case["prompts"])
+        )
+        for name in ("all", *SETS)
+    }
+    total = {
+        name: sum(case[name] for case in cases)
+        for name in cases[0]
+        if name not in ("prompts", "index")
+    }
+    main, branch = (total["accepted_main"], total["accepted_branch"])
+    wasted_main, wasted_branch = (total["discarded_main"], total["discarded_branch"])
+    drafted = main + branch + wasted_main + wasted_branch
+    return {
+        "label": method["label"],
+        "parameters": method["parameters"],
+        "speedups": speedups,
+        "mean_accepted_length": total["tokens"] / total["target_forwards"],
+        "acceptance_rate": _share(total["tested_accepted"], total["tested"]),
+        "rollback_rate": _share(wasted_main, main + wasted_main),
+        "rollback_of_all": _share(wasted_main, drafted),
+        "waste_of_all": _share(wasted_main + wasted_branch, drafted),
+        "overlap": total["overlap"] / len(cases),
+        "totals": total,
+        "swept": method["swept"],
+    }
+
+
+def goals(methods: Sequence[Row]) -> Iterator[tuple[str, float, str]]:
+    """Ratios that something is wanted of, as they are and as wanted."""
+    by_label = {method["label"]: method for method in methods}
+    for faster, other, factor in GOALS:
+        ratio = by_label[faster]["speedups"]["all"] / by_label[other]["speedups"]["all"]
+        yield f"speed of {faster} over {other}", ratio, f"at least {factor}"
+    ours, theirs = (by_label[label]["rollback_rate"] for label in ("specbranch", "pearl"))
+    yield "rollback of specbranch over pearl's", _share(ours, theirs), "at most 0.5 on a poor pair"
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _markdown(pair: Mapping[str, str], sections: Sequence[Result]) -> Iterator[str]:
+    yield f"# Pair: {pair['name']}"
+    yield f"\nTarget {pair['target']}, draft {pair['draft']}; the first prompts of each set."
+    for section in sections:
+        methods = section["methods"]
+        agreement = max(method["acceptance_rate"] for method in methods if method["label"] == "sps")
+        yield f"\n## {section['clock']}, temperature {section['temperature']:g}\n"
+        yield f"The draft's first guess is right {agreement:.0%} of the time (under sps).\n"
+        yield "| " + " | ".join(HEADER) + " |"
+        yield "|---" * len(HEADER) + "|"
+        for method in methods:
+            yield "| " + " | ".join(_cells(method)) + " |"
+        if "free" in section["clock"]:
+            yield ""
+            for goal, ratio, wanted in goals(methods):
+                yield f"- {goal}: {ratio:.2f} ({wanted} wanted)"
+
+
+def _cells(method: Row) -> list[str]:
+    speedups = (method["speedups"][name] for name in ("all", *SETS))
+    return [
+        method["label"],
+        method["parameters"],
+        *(f"{speedup:.2f}x" for speedup in speedups),
+        f"{method['mean_accepted_length']:.2f}",
+        *(f"{method[share]:.0%}" for share in SHARES.values()),
+    ]
+
+
+def _draw(pair: Mapping[str, str], sections: Sequence[Result]) -> Figure:
+    figure = Figure(figsize=(11, 2.6 * ((len(sections) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(sections) + 1) // 2, 2, squeeze=False).flat
+    for panel, section in zip(panels, sections, strict=False):
+        methods = section["methods"]
+        speedups = [method["speedups"]["all"] for method in methods]
+        bars = panel.barh([method["label"] for method in methods], speedups, color="#4878a8")
+        panel.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
+        panel.invert_yaxis()
+        panel.tick_params(labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_title(f"{section['clock']}, T={section['temperature']:g}", fontsize=8)
+        panel.set_xlabel("speedup over plain decoding", fontsize=7)
+    figure.suptitle(f"{pair['target']} with draft {pair['draft']}", fontsize=9)
+    return figure
