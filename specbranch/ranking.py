@@ -10,6 +10,7 @@ from torch import Tensor
 
 from specbranch import ops
 from specbranch.sampling import SamplingParams
+from specbranch.scratch import Scratch
 from specbranch.staging import download, upload
 
 
@@ -39,6 +40,7 @@ class Ranker:
         self._k = k
         self._device = device
         self._token_ids = token_ids
+        self._scratch = Scratch(device)
         self._seeds = upload(max_rows, torch.int64, device)
         self._guesses = download(max_rows * (2 * k + 2), torch.int32, device)
         guesses, certainty = self._guesses.tensor.split([2 * max_rows * k, 2 * max_rows])
@@ -73,6 +75,7 @@ class Ranker:
             self._estimates[:n],
             self._max_prob[:n],
             self._entropy[:n],
+            self._scratch.of(ops.draft_topk_workspace_size(self._max_rows, logits.shape[1])),
         )
         laws = ops.sampling_probs(logits, *filters) if self.coupling == "rejection" else None
         values = self._guesses.fetch()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from specbranch import ops
 from specbranch.sampling import SamplingParams
+from specbranch.scratch import Scratch
 from specbranch.staging import download, upload
 
 
@@ -36,6 +37,7 @@ class Examiner:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._scratch = Scratch(device)
         self._reserve(64)
 
     def begin(self, params: SamplingParams) -> None:
@@ -68,6 +70,7 @@ class Examiner:
             None if laws is None else self._draws[:, :n],
             self._path[:, :n],
             *self._ends,
+            workspace=self._scratch.of(ops.verify_tree_workspace_size(1, *logits.shape)),
         )
         values = self._results.fetch()
         path_len, next_token, winner, status = values[:4].tolist()
