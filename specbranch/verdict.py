@@ -70,7 +70,7 @@ class Examiner:
             None if laws is None else self._draws[:, :n],
             self._path[:, :n],
             *self._ends,
-            workspace=self._scratch.of(ops.verify_tree_workspace_size(1, *logits.shape)),
+            self._scratch.of(ops.verify_tree_workspace_size(1, *logits.shape)),
         )
         values = self._results.fetch()
         path_len, next_token, winner, status = values[:4].tolist()
@@ -87,8 +87,9 @@ class Examiner:
         )
         self._candidates, self._parents = tokens[None], parents[None]
         self._draws = draws.view(torch.uint8)[None]
-        *self._ends, path = self._results.tensor.split([1, 1, 1, 1, max_nodes])
-        self._path = path[None]
+        results = self._results.tensor.split([1, 1, 1, 1, max_nodes])
+        path_len, next_token, winner, status, path = results
+        self._path, self._ends = path[None], (path_len, next_token, winner, status)
 
     def _send(self, nodes: TreeNodes, position: int) -> None:
         n, most = len(nodes.tokens), self._max_nodes
