@@ -46,10 +46,13 @@ class RoundLoop:
         self._trace = trace
         self._committed = list(prompt)
         self._tree = SpeculationTree(prompt[-1])
+        if params.coupling == "rejection":
+            self._policy.forget()
         self._policy.begin()
         self._drafter.begin(params, self._committed)
         prefill = self._verifier.begin(params, prompt)
         while self._committer.finish_reason is None:
+            self._round_began, self._spans_before = self._lanes.now(), len(trace.spans)
             with self._lanes.round():
                 self._grow()
                 rows = self._submit()
@@ -105,6 +108,8 @@ class RoundLoop:
                     accepted=len(path) - 1,
                     submitted=len(rows) - 1,
                     cost_ratio=self._trace.cost_ratio(RECENT_SPANS),
+                    seconds=self._lanes.now() - self._round_began,
+                    spans=self._trace.spans[self._spans_before :],
                     outlook=outlook,
                 )
             )

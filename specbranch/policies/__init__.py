@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from specbranch.policies.adaedl import AdaEDL
+from specbranch.policies.auto import Auto
 from specbranch.policies.autoregressive import Autoregressive
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
@@ -16,12 +17,21 @@ from specbranch.policies.ssd import SSD
 
 POLICIES: dict[str, type[Policy]] = {
     policy.name: policy
-    for policy in (Autoregressive, SpeculativeSampling, AdaEDL, PEARL, SpecBranch, SSD, BestFirst)
+    for policy in (
+        Autoregressive,
+        SpeculativeSampling,
+        AdaEDL,
+        PEARL,
+        SpecBranch,
+        SSD,
+        BestFirst,
+        Auto,
+    )
 }
 
 
 def make_policy(name: str, **options: Any) -> Policy:
-    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, ssd, bestfirst).
+    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, ssd, bestfirst, auto).
 
     options: the constructor's. Raises ValueError for an unknown name or option, and for a value
     that the policy refuses.
@@ -40,6 +50,7 @@ __all__ = [
     "POLICIES",
     "SSD",
     "AdaEDL",
+    "Auto",
     "Autoregressive",
     "BestFirst",
     "Outcome",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from specbranch.trace import Span
 from specbranch.tree import Node, SpeculationTree
 
 
@@ -25,6 +26,8 @@ class Outcome:
     accepted: int  # submitted guesses that were right
     submitted: int  # submitted guesses, the root excluded
     cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
+    seconds: float = 0.0  # of the lanes' clock, that the round took
+    spans: Sequence[Span] = ()  # what the lanes did in it
     outlook: Outlook | None = None  # only for a policy that reads it, and with a classifier
 
 
@@ -52,7 +55,14 @@ class Policy:
     reads_outlook = False  # uses `Outcome.outlook` where an engine can give it
 
     def begin(self) -> None:
-        """Forget what earlier requests taught that does not carry over."""
+        """Start a request."""
+
+    def forget(self) -> None:
+        """Forget what earlier requests taught.
+
+        Under the rejection coupling the draws depend on what was grown, so that there every request
+        starts so: its text must not depend on those before it.
+        """
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         """The nodes to expand in draft step `step` of this phase; none ends the phase.
