@@ -28,6 +28,7 @@ COLD = 256 << 20
 def seconds_of(call: Call, *, rounds: int = 30) -> float:
     """Median time of one call in a replayed CUDA graph, with nothing of it in L2."""
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         call()
     torch.cuda.current_stream().wait_stream(side)
@@ -51,7 +52,11 @@ def copy_bandwidth(num_bytes: int = 1 << 30) -> float:
     """Bytes/s, read and written, of a large copy."""
     source = torch.zeros(num_bytes, dtype=torch.uint8, device="cuda")
     destination = torch.empty_like(source)
-    return 2 * num_bytes / seconds_of(lambda: destination.copy_(source) and None)
+
+    def copy() -> None:
+        destination.copy_(source)
+
+    return 2 * num_bytes / seconds_of(copy)
 
 
 def ints(device: torch.device, values: list[int] | range) -> Tensor:
