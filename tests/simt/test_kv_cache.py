@@ -29,7 +29,7 @@ def place_caches(simulated: Device, name: str, caches: list[Tensor]) -> list[Ten
     requests=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), min_size=1, max_size=3),
     heads=st.sampled_from([1, 2, 5]),
     head_dim=st.sampled_from([8, 24, 64, 128]),
-    page_size=st.sampled_from([1, 3, 16, 64]),
+    page_size=st.sampled_from([1, 3, 16, 128]),
     cache_layout=st.sampled_from(HEAD_LAYOUTS),
     new_layout=st.sampled_from(HEAD_LAYOUTS),
     table_layout=st.sampled_from(MATRIX_LAYOUTS),
@@ -80,7 +80,7 @@ def test_append_writes_its_tokens_and_nothing_else(
     layers=st.integers(1, 2),
     heads=st.sampled_from([1, 2, 5]),
     head_dim=st.sampled_from([8, 24, 64, 128]),
-    page_size=st.sampled_from([1, 3, 16, 64]),
+    page_size=st.sampled_from([1, 3, 16, 128]),
     layout=st.sampled_from(HEAD_LAYOUTS),
     table_layout=st.sampled_from(MATRIX_LAYOUTS),
 )
