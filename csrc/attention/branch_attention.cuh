@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kAttentionThreads)
   const KeySplit split(visibility, launch.plan);
   if (static_cast<int>(blockIdx.y) >= split.count) return;
   attend(launch, rows, visibility, split, shared);
-  finish(launch, rows, split.count, shared.partials(), Tiling::kWarpsN, shared.merge,
+  finish(launch, rows, split.count, shared.partials(), Tiling::kWarpsN, shared.results.merge,
          VectorOutput<T>{launch.params, rows});
 }
 

@@ -37,7 +37,7 @@ struct MmaTiling {
   static constexpr int kPartialStride = kHeadDim + 8;         // of rows of a partial result, floats
   static constexpr int kQueryBytes = kRows * kStride * 2;
   static constexpr int kKvTileBytes = kKeys * kStride * 2;
-  static constexpr int kOtherBytes = 9 * 1024;
+  static constexpr int kOtherBytes = 7 * 1024;
   static constexpr int kFittingStages =
       (kMaxSharedBytes - kOtherBytes - kQueryBytes) / kKvTileBytes;
   /// Buffers of tiles: one in use, the others on their way.
@@ -47,8 +47,8 @@ struct MmaTiling {
 
   /// Tiles ahead of a load that its keys are looked up; the loads that start the pipeline, between
   /// which there is no barrier, do not reach as far.
-  static constexpr int kLookAhead = std::max(2, kStages / 2);
-  static constexpr int kOffsetSlots = 2 * kLookAhead;
+  static constexpr int kLookAhead = kStages / 2;
+  static constexpr int kOffsetSlots = kLookAhead + std::max(1, (kStages - 1) / 2);
 };
 
 /// Shared memory of a block. The partial results of its warps take the place of the tiles.
@@ -61,6 +61,7 @@ struct alignas(16) AttentionShared {
   struct WarpResults {
     float out[Tiling::kWarpsN][Tiling::kRows][Tiling::kPartialStride];
     float lse[Tiling::kWarpsN][Tiling::kRows];
+    MergeScratch merge;
   };
   union {
     Tiles tiles;
@@ -69,7 +70,6 @@ struct alignas(16) AttentionShared {
   std::int64_t key_offsets[Tiling::kOffsetSlots][Tiling::kKeys];
   std::int64_t value_offsets[Tiling::kOffsetSlots][Tiling::kKeys];
   int window_starts[Tiling::kRows];
-  MergeScratch merge;
 
   __device__ Partials partials() {
     return {&results.out[0][0][0], &results.lse[0][0], Tiling::kRows * Tiling::kPartialStride,
