@@ -30,7 +30,7 @@ from specbranch.stats import Stats
 
 RATIOS = (8, 15)
 MAX_NODES = 256
-TUNING = (20, 3)  # the first of the prompts that parameters are swept on, and how many of each set
+TUNING = (20, 2)  # the first of the prompts that parameters are swept on, and how many of each set
 COUNTS = [field.name for field in fields(Stats) if field.name != "accepted_lengths"]
 
 Figures = list[dict[str, Any]]  # a request each
@@ -165,19 +165,14 @@ def main() -> None:
         for setting in settings(options.costs)
         if options.temperature in (None, setting.temperature)
     ]
-    with Progress(console=Console(stderr=True)) as bar:
-        results = [
-            compare(
-                comparison,
-                setting,
-                cases(*TUNING, [setting.temperature]),
-                cases(0, options.prompts, [setting.temperature]),
-                bar,
-            )
-            for setting in wanted
-        ]
     pair = {"name": options.name, "target": options.target, "draft": options.draft}
-    write_report(options.out, pair, results)
+    results = []
+    with Progress(console=Console(stderr=True)) as bar:
+        for setting in wanted:
+            tuning = cases(*TUNING, [setting.temperature])
+            evaluation = cases(0, options.prompts, [setting.temperature])
+            results.append(compare(comparison, setting, tuning, evaluation, bar))
+            write_report(options.out, pair, results)
 
 
 if __name__ == "__main__":
