@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.ops.cases import int32
@@ -26,8 +27,8 @@ def random_cache() -> torch.Tensor:
     return torch.randn(8, PAGE_SIZE, HEADS, HEAD_DIM).to(torch.bfloat16)
 
 
-def test_append_kv_moves_whole_sectors(report_traffic):
-    tokens, table = 5, int32([[3, 1, 7, 2]])
+def count_append(kernel: str, tokens: int) -> Traffic:
+    table = int32([[3, 1, 7, 2]])
 
     def place_params(place):
         new = [torch.randn(1, tokens, HEADS, HEAD_DIM).to(torch.bfloat16) for _ in range(2)]
@@ -39,12 +40,27 @@ def test_append_kv_moves_whole_sectors(report_traffic):
             place(int32([tokens]), "n_tokens"),
         )
 
-    traffic = count("kv_cache", "append_kv", place_params)
-    report_traffic("append_kv_", traffic)
+    return count("kv_cache", kernel, place_params)
+
+
+def assert_whole_sectors_are_appended(traffic: Traffic, tokens: int) -> None:
     data_sectors = 2 * tokens * HEADS * HEAD_DIM * 2 // 32
     assert traffic.global_writes.transactions == traffic.global_writes.ideal == data_sectors
     assert traffic.global_reads.excess == 1
     assert traffic.global_reads.transactions < 1.5 * data_sectors
+
+
+def test_append_kv_moves_whole_sectors(report_traffic):
+    traffic = count_append("append_kv", tokens=5)
+    report_traffic("append_kv_", traffic)
+    assert_whole_sectors_are_appended(traffic, tokens=5)
+
+
+def test_the_limit_on_sectors_is_tripped_by_scattered_columns():
+    traffic = count_append("scattered_append", tokens=5)
+    with pytest.raises(AssertionError):
+        assert_whole_sectors_are_appended(traffic, tokens=5)
+    assert traffic.global_writes.excess == 2
 
 
 def test_compact_kv_moves_whole_sectors(report_traffic):

@@ -1,0 +1,30 @@
+// append_kv_ with neighbouring lanes 64 bytes apart: what the limits on traffic are for.
+
+#include "bind.hpp"
+#include "common/cuda_launch.cuh"
+#include "kv_cache/append_kv.cuh"
+
+namespace {
+
+using namespace specbranch;
+
+/// Grid [T, 1, B]; a token has as many columns as the block has threads.
+__global__ void scattered_append_kernel(const __grid_constant__ AppendKvParams p) {
+  const unsigned warps = blockDim.x / 32;
+  const unsigned column = threadIdx.x % 32 * warps + threadIdx.x / 32;
+  append_column<uint4>(p, p.k, p.k_strides, p.k_cache, p.k_cache_strides, blockIdx.z, blockIdx.x,
+                       column);
+  append_column<uint4>(p, p.v, p.v_strides, p.v_cache, p.v_cache_strides, blockIdx.z, blockIdx.x,
+                       column);
+}
+
+void launch_scattered_append(const AppendKvParams& p, CudaStream stream) {
+  const std::int64_t columns =
+      num_columns(p.num_kv_heads, p.head_dim * p.element_size, sizeof(uint4));
+  const dim3 grid(p.max_tokens, 1, p.batch_size);
+  launch_kernel("", scattered_append_kernel, {grid, dim3(columns)}, stream, p);
+}
+
+}  // namespace
+
+SIMT_LAUNCHER(scattered_append, AppendKvParams, launch_scattered_append)
