@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Outcome, Outlook, Policy, require_positive
+from specbranch.policies.base import Outcome, Policy, require_positive
 from specbranch.tree import Node, SpeculationTree
 
 
 class SpecBranch(Policy):
     """Draft stage and branch stage of the paper.
 
-    Draft stage, after a miss and with the target idle: a chain that ends at the *branch point*,
-    the first node where the draft's confidence falls below epsilon, or after gamma tokens.
-    Branch stage, while the target checks the chain: k = max(1, floor(k_max (1 - max_prob)))
-    candidates fork at the branch point and every branch grows by one token a step. If the walk
-    ends in a branch, that branch lives on and is the next chain; otherwise all of them are dropped.
+    Draft stage, with the target idle: the chain is drafted, or what survived of it continued, until
+    the *branch point*, the first node where the draft's confidence falls below epsilon, or for as
+    many tokens as a target forward costs. Branch stage, while the target checks the chain and the
+    branch point's first candidate: k = max(1, floor(k_max (1 - max_prob))) candidates fork at the
+    branch point, and every branch grows by one token a step until it comes to a branch point of its
+    own. If the walk ends in a branch, that branch lives on and is the next chain; otherwise all of
+    them are dropped.
 
-    How much of a surviving branch is submitted, H-RAD says after verification: only the new root
-    where it expects nothing to hold, all where it expects everything to, and up to the branch point
-    where it expects something between, or where there is no classifier.
+    Where a surviving chain has its branch point, H-RAD says after verification: at the new root
+    where it expects nothing to hold, at the chain's end where it expects everything to, and by
+    confidence where it expects something between, or where there is no classifier.
 
     k_max: branches at most. gamma: tokens of a chain, and of a branch, at most.
     epsilon: confidence below which a node is a branch point.
@@ -29,7 +31,7 @@ class SpecBranch(Policy):
     overlaps = True
     reads_outlook = True
 
-    def __init__(self, k_max: int = 4, gamma: int = 6, epsilon: float = 0.4) -> None:
+    def __init__(self, k_max: int = 6, gamma: int = 8, epsilon: float = 0.4) -> None:
         require_positive(k_max=k_max, gamma=gamma)
         if not 0 <= epsilon <= 1:
             raise ValueError(f"epsilon: expected a number in [0, 1], got {epsilon}")
@@ -39,12 +41,13 @@ class SpecBranch(Policy):
         self.begin()
 
     def begin(self) -> None:
-        self.survived = False
-        self._outlook: Outlook | None = None
+        self._draft_stage = self.gamma
+        self._confident = self.epsilon
+        self._only_root = False
         self._branch_point: Node | None = None
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        return self._grow_branches(tree, step) if busy else self._grow_chain(tree)
+        return self._grow_branches(tree) if busy else self._grow_chain(tree)
 
     def fan(self, node: Node) -> int:
         if node is self._branch_point or self._unsure(node):
@@ -52,39 +55,34 @@ class SpecBranch(Policy):
         return 1
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        chain = tree.main_line()[: self.gamma + 1]
-        outlook = self._outlook if self.survived else None
-        if outlook and outlook.nothing == max(outlook):
-            return chain[:1]
-        if outlook and outlook.everything == max(outlook):
-            return chain
-        return self._to_branch_point(chain)
+        return tree.main_line()[: 1 if self._only_root else self.gamma + 1]
 
     def observe(self, outcome: Outcome) -> None:
-        self.survived = outcome.hit
-        self._outlook = outcome.outlook
+        outlook = outcome.outlook if outcome.hit else None
+        self._only_root = outlook is not None and outlook.nothing == max(outlook)
+        expects_all = outlook is not None and outlook.everything == max(outlook)
+        self._confident = 0.0 if expects_all else self.epsilon
+        if outcome.cost_ratio:
+            self._draft_stage = min(self.gamma, max(1, round(outcome.cost_ratio)))
 
     def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
         self._branch_point = None
-        chain = tree.main_line()
-        tip = chain[-1]
-        done = self.survived or tip.depth >= self.gamma or any(map(self._unsure, chain))
-        return () if done or not tip.expandable else (tip,)
+        tip = self._tip(tree.root, self._draft_stage)
+        return (tip,) if tip else ()
 
-    def _grow_branches(self, tree: SpeculationTree, step: int) -> Sequence[Node]:
-        branch_point = self._branch_point = tree.submitted[-1]
+    def _grow_branches(self, tree: SpeculationTree) -> Sequence[Node]:
+        chain = tree.submitted
+        branch_point = self._branch_point = next(filter(self._unsure, chain), chain[-1])
         if branch_point.expandable:
             return (branch_point,)
-        if step > self.gamma:
-            return ()
-        tips = (branch.first_choices()[-1] for branch in branch_point.children)
-        return [tip for tip in tips if tip.expandable]
+        tips = (self._tip(branch, self.gamma) for branch in branch_point.children)
+        return [tip for tip in tips if tip]
 
-    def _to_branch_point(self, chain: list[Node]) -> list[Node]:
-        for length, node in enumerate(chain, start=1):
-            if self._unsure(node):
-                return chain[:length]
-        return chain
+    def _tip(self, top: Node, length: int) -> Node | None:
+        """Where the chain from `top` on grows; None if it came to a branch point or to `length`."""
+        chain = top.first_choices()
+        done = len(chain) > length or any(map(self._unsure, chain))
+        return None if done or not chain[-1].expandable else chain[-1]
 
     def _unsure(self, node: Node) -> bool:
-        return node.expanded and node.max_prob < self.epsilon
+        return node.expanded and node.max_prob < self._confident

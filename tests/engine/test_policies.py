@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -28,7 +29,10 @@ def test_autoregressive_never_drafts():
 
 def test_sps_drafts_a_chain_of_gamma_while_the_target_idles():
     draft = Draft(SpeculativeSampling(gamma=3))
-    assert draft.grow(busy=False) == [1, 1, 1]
+    assert draft.policy.stretch(draft.tree, False, 0) == 3
+    assert draft.grow(busy=False, steps=1) == [1]
+    assert draft.policy.stretch(draft.tree, False, 1) == 2
+    assert draft.grow(busy=False) == [1, 1]
     assert len(draft.submit()) == 4
     assert draft.grow(busy=True) == []
 
@@ -36,6 +40,7 @@ def test_sps_drafts_a_chain_of_gamma_while_the_target_idles():
 def test_adaedl_ends_the_chain_at_an_entropy_above_its_threshold():
     policy = AdaEDL(gamma=8, threshold=0.5)
     draft = Draft(policy, confidence=(0.9, 0.9, 0.1))
+    assert policy.stretch(draft.tree, False, 0) == 1
     assert draft.grow(busy=False) == [1, 1, 1]
     assert len(draft.submit()) == 4
 
@@ -64,18 +69,35 @@ def test_pearl_drafts_gamma_tokens_per_target_forward():
 def test_specbranch_draft_stage_ends_at_the_branch_point():
     draft = Draft(SpecBranch(k_max=4, gamma=6, epsilon=0.5), confidence=(0.9, 0.9, 0.3))
     assert draft.grow(busy=False) == [1, 1, 1]
-    rows = draft.submit()
-    assert [node.depth for node in rows] == [0, 1, 2]
-    assert len(rows[-1].children) == 2  # max(1, floor(4 * (1 - 0.3)))
+    *chain, first_candidate = draft.submit()
+    assert [node.depth for node in chain] == [0, 1, 2]
+    assert len(chain[-1].children) == 2  # max(1, floor(4 * (1 - 0.3)))
+    assert first_candidate is chain[-1].children[0]
+
+
+def test_specbranch_draft_stage_is_no_longer_than_a_target_forward():
+    policy = SpecBranch(gamma=6, epsilon=0.5)
+    assert Draft(policy).grow(busy=False) == [1] * 6
+    policy.observe(replace(outcome(hit=False), cost_ratio=2.2))
+    assert Draft(policy).grow(busy=False) == [1] * 2
 
 
 def test_specbranch_grows_every_branch_by_one_a_step():
     draft = Draft(SpecBranch(k_max=4, gamma=3, epsilon=0.5), confidence=(0.9, 0.2, 0.9))
     draft.grow(busy=False)
-    branch_point = draft.submit()[-1]
+    branch_point = draft.submit()[-2]
     assert len(branch_point.children) == 3
-    assert draft.grow(busy=True) == [3, 3, 3, 3]
-    assert all(len(branch.first_choices()) == 5 for branch in branch_point.children)
+    assert draft.grow(busy=True) == [3, 3, 3]
+    assert all(len(branch.first_choices()) == 4 for branch in branch_point.children)
+
+
+def test_specbranch_branches_end_at_branch_points_of_their_own():
+    draft = Draft(SpecBranch(k_max=4, gamma=3, epsilon=0.5), confidence=(0.9, 0.2, 0.9, 0.4))
+    draft.grow(busy=False)
+    branch_point = draft.submit()[-2]
+    assert draft.grow(busy=True) == [3, 3]
+    assert all(len(branch.first_choices()) == 3 for branch in branch_point.children)
+    assert all(len(branch.children[0].children) == 2 for branch in branch_point.children)
 
 
 def test_specbranch_expands_an_unexpanded_branch_point_first():
@@ -85,9 +107,8 @@ def test_specbranch_expands_an_unexpanded_branch_point_first():
     assert draft.grow(busy=True) == [1, 1, 1]
 
 
-def test_specbranch_submits_the_surviving_branch_as_far_as_it_is_kept():
-    confidence = (0.2, 0.9, 0.9, 0.4, 0.9)
-    policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
+def survivor(policy: SpecBranch, confidence: Sequence[float]) -> Draft:
+    """A draft whose first branch at the root has just won."""
     draft = Draft(policy, confidence)
     draft.grow(busy=False)
     draft.submit()
@@ -95,16 +116,31 @@ def test_specbranch_submits_the_surviving_branch_as_far_as_it_is_kept():
     winner = draft.tree.root.children[0]
     draft.tree.reroot(winner, winner.token)
     policy.observe(outcome(hit=True))
+    return draft
+
+
+def test_specbranch_continues_a_surviving_chain_that_is_still_short():
+    draft = survivor(SpecBranch(k_max=2, gamma=3, epsilon=0.5), (0.2, 0.9, 0.9, 0.9, 0.9))
+    draft.tree.root.children[0].children.clear()
+    draft.tree.root.children[0].slot = -1
+    assert draft.grow(busy=False) == [1, 1]
+    assert len(draft.submit()) == 4
+
+
+def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
+    policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
+    draft = survivor(policy, (0.2, 0.9, 0.9, 0.4, 0.9))
     assert draft.grow(busy=False) == []
-    assert [node.max_prob for node in draft.submit()] == [0.9, 0.9, 0.4]
+    assert [node.max_prob for node in draft.submit()[:-1]] == [0.9, 0.9, 0.4]
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
-    assert draft.submit() == [winner]
+    assert draft.submit() == [draft.tree.root]
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.3, 0.4, 0.3)))
-    assert len(draft.submit()) == 3
+    assert draft.grow(busy=False) == []
+    policy.observe(replace(outcome(hit=False), outlook=Outlook(0.1, 0.4, 0.5)))
+    assert draft.grow(busy=False) == []
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.1, 0.4, 0.5)))
+    assert draft.grow(busy=False) == [1, 1]
     assert len(draft.submit()) == 6
-    policy.observe(replace(outcome(hit=False), outlook=Outlook(0.5, 0.4, 0.1)))
-    assert len(draft.submit()) == 3
 
 
 def test_best_first_grows_where_the_probability_is():
