@@ -7,9 +7,10 @@ from itertools import accumulate
 
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
-from specbranch.policies.costs import RowTimes
+from specbranch.policies.costs import Costs
 from specbranch.tree import Node, SpeculationTree
 
+FIRST_ROWS = 8  # of a forward, as long as nothing is known
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
 TRIAL = 4  # rounds for which another way of working is tried
 FIRST_STAY, LONGEST_STAY = 16, 256  # rounds between two trials
@@ -22,22 +23,23 @@ class CostAware(BestFirst):
     its chance is worth more than what it adds to the target's forward; a draft step takes the rows
     that bring most a second, and takes place if that is worth the seconds that the target waits.
 
-    What forwards cost is learnt from the spans of the lanes, by rows. rows_draft, rows_target: rows
-    at most.
+    costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
+    rows_draft, rows_target: rows at most. fan: children of a node, at most.
     """
 
-    def __init__(self, rows_draft: int = 16, rows_target: int = 64, fan: int = 16) -> None:
+    def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
         super().__init__(rows_draft, rows_target, fan)
-        self.forget()
-
-    def forget(self) -> None:
-        self.draft_seconds, self.target_seconds = RowTimes(), RowTimes()
+        self.costs = costs
         self._tokens = self._seconds = 0.0
 
     def begin(self) -> None:
         super().begin()
         self._expected = 1.0
         self._first_round = True
+
+    def try_against(self, pace: float) -> None:
+        """Forget the pace of former times; `pace` is what others reach and counts as one token."""
+        self._tokens, self._seconds = (1.0, 1 / pace) if pace else (0.0, 0.0)
 
     @property
     def pace(self) -> float:
@@ -48,36 +50,32 @@ class CostAware(BestFirst):
         return self._tokens / self._seconds if self._seconds else 0.0
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        if not (self.pace and self.draft_seconds):
-            return super().grow(tree, busy, step)
+        if not (self.pace and self.costs.draft(1)):
+            return super().grow(tree, busy, step)[:FIRST_ROWS]
         if step == 0:
-            self._time_left = self.target_seconds(len(tree.submitted)) if busy else 0.0
+            self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
         best = self._candidates(tree)
         rows = self._rows_of_step(best, 1.0 if busy else self.early)
-        self._time_left -= self.draft_seconds(rows) if rows else 0.0
+        self._time_left -= self.costs.draft(rows)
         return best[:rows]
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        rows = super().submit(tree)
+        rows = super().submit(tree)[: None if self.pace else FIRST_ROWS]
         tokens = list(accumulate(node.estimate for node in rows))
-        if self.pace:
-            worth = [
-                expected - self.pace * self.target_seconds(count)
-                for count, expected in enumerate(tokens, start=1)
-            ]
-            rows = rows[: 1 + worth.index(max(worth))]
-        self._expected = tokens[len(rows) - 1]
-        return rows
+        worth = [
+            expected - self.pace * self.costs.target(count)
+            for count, expected in enumerate(tokens, start=1)
+        ]
+        count = 1 + worth.index(max(worth))
+        self._expected = tokens[count - 1]
+        return rows[:count]
 
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
         if self._first_round:  # it has the prefill in it
             self._first_round = False
             return
-        for span in outcome.spans:
-            if span.rows:
-                seconds = self.draft_seconds if span.lane == "draft" else self.target_seconds
-                seconds.learn(span.rows, span.end - span.start)
+        self.costs.learn(outcome.spans)
         self._tokens = MEMORY * self._tokens + self._expected
         self._seconds = MEMORY * self._seconds + outcome.seconds
 
@@ -85,7 +83,7 @@ class CostAware(BestFirst):
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
         best_rate, best_rows = 0.0, 0
         for rows, tokens in enumerate(accumulate(node.estimate for node in best), start=1):
-            seconds = self.draft_seconds(rows)
+            seconds = self.costs.draft(rows)
             waiting = max(0.0, seconds - max(0.0, self._time_left))
             rate = (share * tokens - self.pace * waiting) / seconds
             if rate > best_rate:
@@ -126,16 +124,15 @@ class Auto(Policy):
 
     def __init__(self, rows_draft: int = 16, rows_target: int = 64, fan: int = 16) -> None:
         self.max_fan = fan
-        self.ways = [way(rows_draft, rows_target, fan) for way in (CostAware, InSeries, Alone)]
+        self._limits = rows_draft, rows_target, fan
         self.forget()
 
     def forget(self) -> None:
-        for way in self.ways:
-            way.forget()
-        self.current = self._settled = self.ways[0]
-        self._tried = 0
-        self._stay = FIRST_STAY
-        self._rounds_left = self._stay
+        costs = Costs()
+        self.ways = [way(costs, *self._limits) for way in (CostAware, InSeries, Alone)]
+        self.current = self.settled = self.ways[0]
+        self._trials = 0
+        self._stay = self._rounds_left = FIRST_STAY
 
     def begin(self) -> None:
         for way in self.ways:
@@ -155,21 +152,22 @@ class Auto(Policy):
         self._rounds_left -= 1
         if self._rounds_left > 0:
             return
-        if self.current is self._settled:
+        if self.current is self.settled:
             self._try_another()
         else:
             self._settle()
 
     def _try_another(self) -> None:
-        others = [way for way in self.ways if way is not self._settled]
-        self.current = others[self._tried % len(others)]
-        self._tried += 1
+        others = [way for way in self.ways if way is not self.settled]
+        self.current = others[self._trials % len(others)]
+        self.current.try_against(self.settled.pace)
+        self._trials += 1
         self._rounds_left = TRIAL
 
     def _settle(self) -> None:
         """Stay with the faster of what was tried and what was done before."""
-        if self.current.pace > self._settled.pace:
-            self._settled, self._stay = self.current, FIRST_STAY
+        if self.current.pace > self.settled.pace:
+            self.settled, self._stay = self.current, FIRST_STAY
         else:
-            self.current, self._stay = self._settled, min(2 * self._stay, LONGEST_STAY)
+            self.current, self._stay = self.settled, min(2 * self._stay, LONGEST_STAY)
         self._rounds_left = self._stay

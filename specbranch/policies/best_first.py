@@ -31,8 +31,8 @@ class BestFirst(Policy):
 
     def __init__(
         self,
-        rows_draft: int = 8,
-        rows_target: int = 32,
+        rows_draft: int = 4,
+        rows_target: int = 8,
         fan: int = 16,
         min_estimate: float = 0.001,
         cost_ratio: float = 4.0,

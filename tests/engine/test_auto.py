@@ -1,0 +1,128 @@
+"""What auto learns and decides, with plain numbers for seconds and chances."""
+
+from __future__ import annotations
+
+import pytest
+
+from specbranch.policies import Auto, Outcome
+from specbranch.policies.auto import FIRST_STAY, LONGEST_STAY, TRIAL, Alone, CostAware, InSeries
+from specbranch.policies.base import Policy
+from specbranch.policies.costs import Costs, RowTimes
+from specbranch.trace import Span
+from tests.engine.pretended import Draft
+
+SURE, USELESS = (0.8,), (0.01,)
+
+
+class Machine:
+    """Rounds of a policy on a draft with the given confidence, with seconds for its forwards."""
+
+    def __init__(self, policy: Policy, *, draft: float = 0.0, target: float = 0.0) -> None:
+        self.policy = policy
+        self.draft_row, self.target_row = draft, target  # seconds of each further row
+        self.contention = 1.0  # how much longer a target forward takes beside a busy draft
+        self.rows: list[int] = []
+        self.steps: list[list[int]] = []
+
+    def run(self, rounds: int, confidence: tuple[float, ...]) -> None:
+        for _ in range(rounds):
+            draft = Draft(self.policy, confidence)
+            idle = draft.grow(busy=False, steps=12)
+            rows = len(draft.submit())
+            busy = draft.grow(busy=True, steps=8)
+            target = (10 + self.target_row * (rows - 1)) * (self.contention if busy else 1.0)
+            spans = [self._span("draft", n, 1 + self.draft_row * (n - 1)) for n in idle + busy]
+            spans.append(self._span("target", rows, target))
+            seconds = target + sum(span.end for span in spans[: len(idle)])
+            self.rows.append(rows)
+            self.steps.append(idle + busy)
+            self.policy.observe(Outcome(True, 1, rows - 1, 10.0, seconds, spans))
+
+    @staticmethod
+    def _span(lane: str, rows: int, seconds: float) -> Span:
+        return Span(lane, lane, 0.0, seconds, rows)
+
+
+def test_row_times_are_averages_linear_between_and_optimistic_beyond():
+    times = RowTimes()
+    assert times(5) == 0
+    for _ in range(50):
+        times.learn(1, 2.0)
+        times.learn(8, 9.0)
+    assert [times(rows) for rows in (1, 2, 8, 64)] == pytest.approx([2, 3, 9, 9])
+    times.learn(64, 100.0)
+    assert times(64) == pytest.approx(100)
+    assert 9 < times(16) < 100
+    fresh = RowTimes()
+    fresh.learn(8, 4.0)
+    assert [fresh(rows) for rows in (2, 8, 32)] == [1, 4, 4]
+
+
+def test_row_times_follow_a_machine_that_changes():
+    times = RowTimes()
+    times.learn(4, 1.0)
+    for _ in range(30):
+        times.learn(3, 5.0)
+    assert times(4) == pytest.approx(5, abs=0.01)
+
+
+def test_free_rows_are_all_taken_and_dear_ones_are_not():
+    free = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16))
+    dear = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16), draft=1.0, target=5.0)
+    for machine in (free, dear):
+        machine.policy.begin()
+        machine.run(40, SURE)
+    assert free.rows[-1] == 32
+    assert max(free.steps[-1]) == 8
+    assert dear.rows[-1] < 8
+    assert max(dear.steps[-1]) < 4
+
+
+def test_a_first_round_has_the_prefill_in_it_and_teaches_nothing():
+    policy = CostAware(Costs(), rows_draft=8, rows_target=32, fan=16)
+    policy.begin()
+    machine = Machine(policy)
+    machine.run(1, SURE)
+    assert policy.pace == 0
+    machine.run(1, SURE)
+    assert policy.pace > 0
+    policy.begin()
+    assert policy.pace > 0
+
+
+def test_auto_goes_on_at_once_while_that_is_fastest_and_tries_others_ever_less_often():
+    policy = Auto()
+    policy.begin()
+    ways = []
+    for _ in range(8 * FIRST_STAY):
+        Machine(policy).run(1, SURE)
+        ways.append(type(policy.current))
+    assert ways.count(CostAware) > 0.8 * len(ways)
+    assert set(ways[: FIRST_STAY - 1]) == {CostAware}
+    trials = [place for place, way in enumerate(ways) if way is not CostAware]
+    assert trials[0] == FIRST_STAY - 1
+    assert trials[TRIAL] - trials[TRIAL - 1] == 2 * FIRST_STAY + 1
+
+
+def test_auto_stops_drafting_where_it_loses_and_comes_back():
+    policy = Auto()
+    policy.begin()
+    machine = Machine(policy, draft=1.0, target=3.0)
+    machine.contention = 2.0
+    machine.run(10 * FIRST_STAY, USELESS)
+    assert isinstance(policy.settled, Alone)
+    machine.draft_row = machine.target_row = 0.0
+    machine.contention = 1.0
+    machine.run(4 * LONGEST_STAY, SURE)
+    assert type(policy.settled) is CostAware
+
+
+def test_auto_works_by_turns_where_two_models_at_once_slow_each_other_down():
+    policy = Auto()
+    policy.begin()
+    machine = Machine(policy)
+    machine.contention = 4.0
+    machine.run(10 * FIRST_STAY, SURE)
+    assert isinstance(policy.settled, InSeries)
+    policy.forget()
+    assert type(policy.current) is CostAware
