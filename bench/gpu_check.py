@@ -32,6 +32,10 @@ NO_GPU = 3
 """The exit code that says so."""
 
 
+TESTING = ("pytest", "hypothesis", "scipy", "typer", "transformers")
+SANITIZED = "tests/cuda/test_sanitizer.py"
+
+
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
@@ -63,13 +67,17 @@ class Part:
     read: Callable[[Path], Any] = read_json
 
 
+def present(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
 def measuring(name: str) -> Callable[[Path], list[str]]:
     return lambda out: ["-m", "bench.gpu_parts", name, "--out", str(out)]
 
 
-def pytest_command(out: Path) -> list[str]:
+def pytest_command(*what: str) -> Callable[[Path], list[str]]:
     workers = ["-n", str(min(8, os.cpu_count() or 1))] if present("xdist") else []
-    return ["-m", "pytest", "tests/cuda", "-p", "no:cacheprovider", *workers, f"--junitxml={out}"]
+    return lambda out: ["-m", "pytest", *what, *workers, f"--junitxml={out}"]
 
 
 PARTS = (
@@ -80,21 +88,18 @@ PARTS = (
         lambda out: ["setup.py", "-q", "build_ext", "--inplace"],
         lambda out: None,
     ),
-    Part("ops", 45, (), measuring("ops")),
-    Part("peers", 45, (), measuring("peers")),
+    Part("ops", 60, (), measuring("ops")),
+    Part("peers", 60, (), measuring("peers")),
     Part("decoding", 120, ("transformers", "tokenizers"), measuring("decoding")),
     Part(
         "roofline",
-        45,
+        60,
         ("rich",),
         lambda out: ["-m", "bench.roofline", "--contexts", "2048", "8192", "--out", str(out)],
     ),
-    Part("tests", 185, ("pytest", "hypothesis", "scipy", "typer"), pytest_command, read_junit),
+    Part("tests", 240, TESTING, pytest_command("tests/cuda", f"--ignore={SANITIZED}"), read_junit),
+    Part("sanitizer", 240, TESTING, pytest_command(SANITIZED), read_junit),
 )
-
-
-def present(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
 
 
 def missing_modules(parts: Sequence[Part]) -> list[str]:

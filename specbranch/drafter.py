@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 
 import torch
@@ -58,16 +59,36 @@ class Drafter:
         fan: how many children a node gets, asked once its law is known.
         ends: whether reaching a node ends the request.
         """
-        first_slot = 0 if nodes[0].parent is None else len(self._runner.block)
+        first_slot = self._first_slot(nodes[0])
         rows = self._lane.run("draft", self._step_over(nodes), rows=len(nodes))
         for row, node in enumerate(nodes):
-            node.slot = first_slot + row
-            node.max_prob = rows.max_prob[row]
-            node.entropy = rows.entropy[row]
-            if rows.ids[row][0] >= 0:  # a bad row of logits has no guesses
-                self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
-            if rows.laws is not None:
-                self._laws[node] = rows.laws[row]
+            self._grow_below(node, first_slot + row, rows, row, fan, ends)
+
+    def expand_chain(
+        self,
+        tip: Node,
+        length: int,
+        fan: Callable[[Node], int],
+        ends: Callable[[Node], bool],
+    ) -> None:
+        """`length` draft steps in a row: the tip, then each time the first choice of the last one.
+
+        A step reads its token where the one before wrote it, so the lane goes on by itself and the
+        host waits once. What lies below a node that ends the request is lost.
+        """
+        first_slot = self._first_slot(tip)
+        links = [self._launch_of([tip], length)]
+        links += [partial(self._link, row, first_slot + row - 1) for row in range(1, length)]
+        steps = [self._lane.submit("draft", link, rows=1) for link in links]
+        laws = [law[0] for step in steps if (law := step.result()) is not None]
+        rows = self._lane.run("fetch", lambda: self._ranker.fetch(length))
+        rows = rows._replace(laws=laws or None)
+        node: Node | None = tip
+        for row in range(length):
+            if node is None or node.terminal:
+                return
+            self._grow_below(node, first_slot + row, rows, row, fan, ends)
+            node = node.children[0] if node.children else None
 
     def commit(self, path: Sequence[Node], winner: Node | None) -> None:
         """Learn from a verified walk and follow it.
@@ -97,9 +118,26 @@ class Drafter:
                 laws[0, row, self._law_columns] = self._laws[node]
         return laws
 
+    def _first_slot(self, node: Node) -> int:
+        """The slot that a node gets if it is expanded next."""
+        return 0 if node.parent is None else len(self._runner.block)
+
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
+        launch = self._launch_of(nodes, len(nodes))
+
+        def step() -> DraftRows:
+            laws = launch()
+            rows = self._ranker.fetch(len(nodes))
+            return rows if laws is None else rows._replace(laws=laws.unbind())
+
+        return step
+
+    def _launch_of(
+        self, nodes: Sequence[Node], rows_ahead: int
+    ) -> Callable[[], torch.Tensor | None]:
+        """Work that computes and ranks `nodes`, and seeds so many rows; see Ranker.rank."""
         known = self._runner.vocab_size
-        fresh_seeds = self._fresh_seeds(len(nodes))
+        fresh_seeds = self._fresh_seeds(rows_ahead)
         catch_up: Sequence[int] = ()
         if nodes[0].parent is None:
             catch_up = self._committed[self._runner.context_len : -1]
@@ -108,13 +146,39 @@ class Drafter:
         catch_up = [token % known for token in catch_up]
         parents = [node.parent.slot if node.parent else -1 for node in nodes]
 
-        def step() -> DraftRows:
+        def launch() -> torch.Tensor | None:
             logits = self._forward(catch_up, tokens, parents)
             if fresh_seeds:
                 self._ranker.seed(fresh_seeds)
-            return self._ranker.rank(logits[:, : self._vocab_size], self._runner.next_positions)
+            return self._rank(logits, 0)
 
-        return step
+        return launch
+
+    def _link(self, row: int, parent: int) -> torch.Tensor | None:
+        """Compute the first choice of the row before, which only the device knows, and rank it."""
+        token = self._ranker.first_choice(row - 1)
+        return self._rank(self._runner.forward([0], [parent], token=token), row)
+
+    def _rank(self, logits: torch.Tensor, row: int) -> torch.Tensor | None:
+        return self._ranker.rank(logits[:, : self._vocab_size], self._runner.next_positions, row)
+
+    def _grow_below(
+        self,
+        node: Node,
+        slot: int,
+        rows: DraftRows,
+        row: int,
+        fan: Callable[[Node], int],
+        ends: Callable[[Node], bool],
+    ) -> None:
+        """Note what a row says of a node that was just computed."""
+        node.slot = slot
+        node.max_prob = rows.max_prob[row]
+        node.entropy = rows.entropy[row]
+        if rows.ids[row][0] >= 0:  # a bad row of logits has no guesses
+            self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
+        if rows.laws is not None:
+            self._laws[node] = rows.laws[row]
 
     def _fresh_seeds(self, rows: int) -> list[int]:
         """Under rejection every row draws with noise of its own: shared noise would be biased as

@@ -64,6 +64,7 @@ class Engine:
 
     pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
         default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
+        There a forward is captured as a CUDA graph when its number of rows first comes up.
     hrad: looks ahead after every round, for a policy that reads it; trained for this pair.
     max_len: tokens of prompt and output together, at most.
     max_nodes: size of each model's block of speculative nodes.

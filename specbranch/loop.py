@@ -73,9 +73,20 @@ class RoundLoop:
             nodes = [node for node in wanted if not node.terminal][: self._drafter.free_slots]
             if not nodes:
                 return
-            self._drafter.expand(nodes, self._policy.fan, self._ends)
-            self.stats.draft_forwards += 1
-            step += 1
+            steps = self._stretch(nodes, forward is not None, step)
+            if steps == 1:
+                self._drafter.expand(nodes, self._policy.fan, self._ends)
+            else:
+                self._drafter.expand_chain(nodes[0], steps, self._policy.fan, self._ends)
+            self.stats.draft_forwards += steps
+            step += steps
+
+    def _stretch(self, nodes: Sequence[Node], busy: bool, step: int) -> int:
+        """Draft steps to take at once: as the policy says, within the block and the request."""
+        if len(nodes) > 1:
+            return 1
+        room = min(self._drafter.free_slots, self._committer.remaining - nodes[0].depth)
+        return max(1, min(self._policy.stretch(self._tree, busy, step), room))
 
     def _ends(self, node: Node) -> bool:
         return self._committer.ends(node.token) or node.depth >= self._committer.remaining

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class DraftRows(NamedTuple):
     estimates: list[list[float]]  # [n, k] chance that each is right
     max_prob: list[float]  # [n] of the draft's law
     entropy: list[float]  # [n] of the draft's law, in nats
-    laws: Tensor | None  # [n, V] that the guesses were drawn from, rejection coupling only
+    laws: Sequence[Tensor] | None = None  # n times [V], what the guesses were drawn from
 
 
 class Ranker:
@@ -59,32 +60,43 @@ class Ranker:
         self._seeds.values()[: len(seeds)] = seeds
         self._seeds.send()
 
-    def rank(self, logits: Tensor, positions: Tensor) -> DraftRows:
-        """Rank the guesses for the tokens at `positions` [n] by logits [n, V]; waits for them."""
-        n, k = len(logits), self._k
-        filters = self._filters.head(n)
+    def rank(self, logits: Tensor, positions: Tensor, first_row: int = 0) -> Tensor | None:
+        """Rank the guesses for the tokens at `positions` [n] by logits [n, V].
+
+        first_row: of the n rows that `fetch` then has them in.
+        Returns the laws [n, V] that the guesses were drawn from under rejection, else None.
+        """
+        n = len(logits)
+        rows, filters = slice(first_row, first_row + n), self._filters.head(n)
         ops.draft_topk_out(
             logits,
-            k,
+            self._k,
             *filters,
-            self._seeds.tensor[:n],
+            self._seeds.tensor[rows],
             positions,
             self.coupling,
             self._token_ids,
-            self._ids[:n],
-            self._estimates[:n],
-            self._max_prob[:n],
-            self._entropy[:n],
+            self._ids[rows],
+            self._estimates[rows],
+            self._max_prob[rows],
+            self._entropy[rows],
             self._scratch.of(ops.draft_topk_workspace_size(self._max_rows, logits.shape[1])),
         )
-        laws = ops.sampling_probs(logits, *filters) if self.coupling == "rejection" else None
+        return ops.sampling_probs(logits, *filters) if self.coupling == "rejection" else None
+
+    def first_choice(self, row: int) -> Tensor:
+        """The best guess of a ranked row, int32 [1] on the device."""
+        return self._ids[row, :1]
+
+    def fetch(self, n: int) -> DraftRows:
+        """The first n rows; waits for them."""
         values = self._guesses.fetch()
-        ids, estimates = values[: 2 * self._max_rows * k].reshape(2, self._max_rows, k)
-        max_prob, entropy = values[2 * self._max_rows * k :].view("f4").reshape(2, -1)
+        guesses, certainty = np.split(values, [2 * self._max_rows * self._k])
+        ids, estimates = guesses.reshape(2, self._max_rows, self._k)
+        max_prob, entropy = certainty.view("f4").reshape(2, self._max_rows)
         return DraftRows(
             ids[:n].tolist(),
             estimates[:n].view("f4").tolist(),
             max_prob[:n].tolist(),
             entropy[:n].tolist(),
-            laws,
         )

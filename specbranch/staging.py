@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RING = 3  # pinned buffers of an upload: filling one never waits for the copy just queued
+RING = 16  # pinned buffers of an upload: as many forwards can be queued without a wait
 
 
 class Upload(ABC):

@@ -106,12 +106,12 @@ class CudaCapture:
         # first capture, and could not update them outside.
         with torch.inference_mode(False), torch.no_grad():
             stream.wait_stream(current)
-            with torch.cuda.stream(stream):
+            with torch.cuda.stream(stream):  # puts the current stream back if capturing fails
                 work()
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
-            ):
-                outputs = work()
+                with torch.cuda.graph(
+                    graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
+                ):
+                    outputs = work()
             current.wait_stream(stream)
         return graph.replay, outputs
 

@@ -128,7 +128,12 @@ class ModelRunner:
 
     @torch.inference_mode()
     def forward(
-        self, tokens: Sequence[int], parents: Sequence[int], *, logits_rows: int | None = None
+        self,
+        tokens: Sequence[int],
+        parents: Sequence[int],
+        *,
+        logits_rows: int | None = None,
+        token: Tensor | None = None,
     ) -> Tensor:
         """Append nodes to the block and compute them in one forward.
 
@@ -136,6 +141,8 @@ class ModelRunner:
         parents: slot of each new node's parent in the block (new nodes count), -1 for a node that
             follows the context directly.
         logits_rows: compute logits of the last so many new nodes only; all by default.
+        token: int32 [1] on the device, read in place of the first of `tokens`; where it is
+            negative, 0 is.
 
         Returns logits [logits_rows, columns] in the model's dtype; on a GPU the next forward
         overwrites them. Raises ValueError for no or too many nodes, a parent that does not come
@@ -146,6 +153,8 @@ class ModelRunner:
         positions = self._with_positions(parents)
         n, buffers = len(tokens), self._forward_buffers
         buffers.send(self.context_len, tokens, positions[-n:], block)
+        if token is not None:
+            torch.clamp(token, min=0, out=buffers.inputs.tokens[0, :1])
         inputs = buffers.inputs.head(n, n if logits_rows is None else logits_rows)
         if self._forward_block is None:
             self._forward_block = self._prepared(inputs)

@@ -37,6 +37,9 @@ class AdaEDL(SpeculativeSampling):
             return ()
         return super().grow(tree, busy, step)
 
+    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
+        return 1  # each guess decides whether there is a next one
+
     def observe(self, outcome: Outcome) -> None:
         if not outcome.submitted:
             return

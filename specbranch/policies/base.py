@@ -71,6 +71,11 @@ class Policy:
         """
         return ()
 
+    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
+        """How many steps, that of a single node which `grow` just named and further ones over the
+        first choice of the node before, are to come whatever the draft says of them."""
+        return 1
+
     def fan(self, node: Node) -> int:
         """How many of the draft's ranked candidates become children of a just expanded node."""
         return 1

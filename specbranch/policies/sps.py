@@ -21,5 +21,8 @@ class SpeculativeSampling(Policy):
         tip = tree.main_line()[-1]
         return (tip,) if not busy and tip.depth < self.gamma and tip.expandable else ()
 
+    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
+        return self.gamma - tree.main_line()[-1].depth
+
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
         return tree.main_line()[: self.gamma + 1]

@@ -54,6 +54,22 @@ class ReplayDrafter(Drafter):
         super().begin(params, committed)
         self._prompt_len = len(committed)
 
+    def expand_chain(
+        self,
+        tip: Node,
+        length: int,
+        fan: Callable[[Node], int],
+        ends: Callable[[Node], bool],
+    ) -> None:
+        """Step by step; steps below a node that ends the request are charged and lost as well."""
+        node: Node | None = tip
+        for _ in range(length):
+            if node is None or node.terminal:
+                self._lane.run("draft", lambda: self._runner.block.append(-1), rows=1)
+            else:
+                self.expand([node], fan, ends)
+                node = node.children[0] if node.children else None
+
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
         committed = len(self._committed) - self._prompt_len
         places = [place_of(self._text, committed, _path(node)) for node in nodes]

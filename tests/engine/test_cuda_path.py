@@ -63,6 +63,14 @@ def test_the_host_waits_once_a_draft_step_and_once_a_target_forward(gpu, pair, p
         assert gpu.waits - before <= stats.draft_forwards + stats.target_forwards
 
 
+def test_a_chain_of_known_length_is_waited_for_once(gpu, pair):
+    """Its steps hand their guesses on in device memory."""
+    engine = stream_engine(pair, POLICIES["sps"]())
+    stats = engine.generate(PROMPTS[1], SETTINGS["all"]).stats
+    assert stats.draft_forwards > 2 * stats.target_forwards
+    assert gpu.waits <= 2 * stats.target_forwards
+
+
 def test_a_small_block_has_a_last_bucket_of_its_own_size(gpu, pair, written_alone):
     engine = stream_engine(pair, POLICIES["bestfirst-wide"](), max_nodes=11)
     assert engine.generate(PROMPTS[1], SETTINGS["all"]).token_ids == written_alone["all"]
