@@ -1,0 +1,124 @@
+"""Do guesses come true as often as estimated? `python -m bench.reliability`.
+
+Goes through the recorded texts of a pair (`python -m bench.recordings`) as decoding would: at every
+token the draft's ranked guesses are estimated, then compared with the token, then learnt from.
+Draws the share of right guesses over their estimates, the draft's own and the calibrated ones, and
+writes both errors beside the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.recordings import FOLDER, Recordings, cases
+from specbranch.calibration import Calibration
+from specbranch.replay import Place
+from specbranch.tree import Node
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+FAN = 8  # guesses of a node
+EDGES = np.array([0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0])
+SETTINGS = {0.0: "greedy", 1.0: "temperature 1"}
+KINDS = ("the draft's own", "calibrated")
+
+Guesses = NDArray[np.float64]  # [n, 3]: own estimate, calibrated estimate, 1 if right
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", default="builtin:smollm2")
+    parser.add_argument("--draft", default="self:int4")
+    parser.add_argument("--first", type=int, default=20, help="first prompt of each set")
+    parser.add_argument("--count", type=int, default=20, help="prompts of each set")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the recordings")
+    parser.add_argument("--out", type=Path, default=Path("bench/results/reliability.png"))
+    options = parser.parse_args()
+    recordings = Recordings(options.target, options.draft, options.folder)
+    guesses = {
+        temperature: collect(recordings, options.first, options.count, temperature)
+        for temperature in SETTINGS
+    }
+    draw(guesses, f"{options.draft} for {options.target}", options.out)
+    summary = {SETTINGS[temperature]: errors(of) for temperature, of in guesses.items()}
+    options.out.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+
+
+def collect(recordings: Recordings, first: int, count: int, temperature: float) -> Guesses:
+    """Every guess at every token of the recorded texts."""
+    calibration = Calibration()
+    rows: list[tuple[float, float, bool]] = []
+    for case in recordings.recorded(cases(first, count, [temperature])):
+        laws, text = recordings.laws(case), recordings.recording(case).text
+        for position, law in enumerate(laws.laws([Place(at) for at in range(len(text))])):
+            priors = calibration.prior(law.estimates[:FAN])
+            chances = calibration.chances(priors)
+            node, right = guessed(law.ids[:FAN], priors, text[position])
+            rows += [
+                (prior, chance, child is right)
+                for prior, chance, child in zip(priors, chances, node.children, strict=True)
+            ]
+            calibration.learn([node], right)
+        recordings.save(case, laws)
+    return np.array(rows)
+
+
+def guessed(ids: Sequence[int], priors: Sequence[float], token: int) -> tuple[Node, Node | None]:
+    """A node with the guesses as its children, and the child that is right, if any."""
+    node = Node(-1)
+    node.children = [Node(i, node, prior=prior) for i, prior in zip(ids, priors, strict=True)]
+    return node, next((child for child in node.children if child.token == token), None)
+
+
+def errors(guesses: Guesses) -> dict[str, Any]:
+    """Log-loss in nats a guess, and the mean distance from the diagonal, weighted by guesses."""
+    right = guesses[:, 2]
+    figures: dict[str, Any] = {"guesses": len(guesses)}
+    for column, kind in enumerate(KINDS):
+        chances = guesses[:, column].clip(1e-6, 1 - 1e-6)
+        loss = -np.where(right > 0, np.log(chances), np.log1p(-chances)).mean()
+        estimated, observed, size = reliability(guesses, column)
+        distance = float((abs(estimated - observed) * size).sum() / size.sum())
+        figures[kind] = {"log_loss": round(float(loss), 5), "distance": round(distance, 5)}
+    return figures
+
+
+def reliability(guesses: Guesses, column: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Mean estimate, share that was right and number of guesses, for each bin that has some."""
+    bins = np.digitize(guesses[:, column], EDGES[1:-1])
+    size = np.bincount(bins, minlength=len(EDGES) - 1)
+    sums = [np.bincount(bins, guesses[:, i], len(EDGES) - 1) for i in (column, 2)]
+    some = size > 0
+    return sums[0][some] / size[some], sums[1][some] / size[some], size[some]
+
+
+def draw(guesses: dict[float, Guesses], title: str, path: Path) -> None:
+    figure, panels = plt.subplots(
+        1, len(guesses), figsize=(9, 4.2), sharey=True, layout="constrained"
+    )
+    for panel, (temperature, of) in zip(panels, guesses.items(), strict=True):
+        panel.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        for column, kind in enumerate(KINDS):
+            estimated, observed, size = reliability(of, column)
+            area = 12 + 30 * np.log10(size)
+            panel.scatter(estimated, observed, area, label=kind, alpha=0.75, linewidths=0)
+            panel.plot(estimated, observed, linewidth=1, alpha=0.5)
+        panel.set(title=SETTINGS[temperature], xlabel="estimated chance", aspect="equal")
+    panels[0].set_ylabel("share that was right")
+    panels[0].legend(frameon=False, title=title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
