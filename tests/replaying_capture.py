@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 Outputs = tuple[Tensor, ...]
 
 
-class _Notes(TorchDispatchMode):
+class Notes(TorchDispatchMode):
     """Runs operations and notes them down: what was called, on which tensors, giving which."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class ReplayingCapture:
         self._results: list[Tensor] = []
 
     def __call__(self, work: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
-        with _Notes() as notes:
+        with Notes() as notes:
             outputs = work()
         self.rows.append(len(outputs[0]))
         self._results += outputs

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 
 import pytest
 import torch
 
-from specbranch.models.graphs import CapturedForward, bucket
+from specbranch.models.graphs import CapturedForward, CudaCapture, bucket
 from specbranch.models.runner import ModelRunner
-from tests.replaying_capture import ReplayingCapture
+from tests.engine.pretended_gpu import PretendedGpu, Stream, pretend
+from tests.replaying_capture import Notes, ReplayingCapture
 
 from . import tiny
 
@@ -115,3 +117,60 @@ def test_a_refused_forward_leaves_no_trace_of_itself():
         runner.forward([6], [4])
     runner.commit([], 0)
     assert torch.equal(runner.forward([5], [-1]), first)
+
+
+class Graph:
+    """What torch.cuda.CUDAGraph is to a capture."""
+
+    def replay(self) -> None:
+        self.notes.repeat()
+
+
+@pytest.fixture
+def captures(monkeypatch):
+    """The arguments of every torch.cuda.graph."""
+    pretend(monkeypatch)
+    seen = []
+
+    @contextmanager
+    def capturing(graph, **arguments):
+        assert not torch.is_inference_mode_enabled()
+        assert PretendedGpu.current is arguments["stream"]
+        seen.append(arguments)
+        with Notes() as graph.notes:
+            yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capturing)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: PretendedGpu.default)
+    return seen
+
+
+def test_work_is_captured_on_the_lanes_stream_after_a_first_run(captures):
+    memory, runs = torch.zeros(3), []
+
+    def work():
+        runs.append(PretendedGpu.current)
+        return (memory + 1,)
+
+    capture, lane = CudaCapture(torch.device("cpu")), Stream()
+    with torch.inference_mode(), torch.cuda.stream(lane):
+        replay, (output,) = capture(work)
+        capture(work)
+    assert runs == 4 * [lane]
+    assert {arguments["stream"] for arguments in captures} == {lane}
+    assert captures[0]["pool"] is captures[1]["pool"]
+    memory.fill_(5)
+    replay()
+    assert output.tolist() == [6, 6, 6]
+    assert len(runs) == 4
+
+
+def test_the_default_stream_is_not_captured(captures):
+    capture = CudaCapture(torch.device("cpu"))
+    for _ in range(2):
+        capture(lambda: (torch.ones(1),))
+    (stream,) = {arguments["stream"] for arguments in captures}
+    assert stream is not PretendedGpu.default
+    assert PretendedGpu.current is PretendedGpu.default
