@@ -46,19 +46,51 @@ __device__ inline SearchMemory& search_memory() {
   return memory;
 }
 
+/// Where a bracket is cut into kPivots parts. Logits are spread more evenly than their keys, of
+/// which half lie between -1 and 1; but extreme values, and a few neighbouring ones, are told apart
+/// by keys.
+struct Cuts {
+  Key at[kPivots + 1];
+
+  __device__ explicit Cuts(const Bracket& bracket) {
+    const float low = value_of(bracket.low);
+    const float width = value_of(bracket.high) - low;
+    const Key num_values = (bracket.high - bracket.low) >> 32;
+    const bool by_value = width < 0x1p10f && num_values >= 64;  // so that every cut lies inside
+    const Key step = (bracket.high - bracket.low + kPivots - 1) / kPivots;
+#pragma unroll
+    for (int i = 0; i < kPivots; ++i) {
+      const Key cut = by_value ? lowest_key(low + width * (static_cast<float>(i) / kPivots))
+                               : bracket.low + i * step;
+      at[i] = Largest{}(cut, bracket.low);
+    }
+    at[kPivots] = bracket.high;
+  }
+
+  __device__ void keep(int part, Bracket& bracket) const {
+    const Key high = bracket.high;
+#pragma unroll
+    for (int i = 0; i < kPivots; ++i) {
+      if (i != part) continue;
+      bracket.low = at[i];
+      bracket.high = Smallest{}(at[i + 1], high);
+    }
+  }
+};
+
 /// Cuts the bracket into kPivots parts and keeps the one in which the weights reach the limit.
 /// False if they do not even at its low end.
 template <class Visit>
 __device__ bool narrow(const Visit& visit, FixedWeight limit, Bracket& bracket) {
   using Sum = SearchMemory::Sum;
   SearchMemory& memory = search_memory();
-  const Key step = (bracket.high - bracket.low + kPivots - 1) / kPivots;
+  const Cuts cuts(bracket);
   Sum sums[kPivots] = {};
   visit(bracket.low, [&](Key key, FixedWeight weight) {
     if (!bracket.contains(key)) return;
 #pragma unroll
     for (int i = 0; i < kPivots; ++i) {
-      if (key < bracket.low + i * step) continue;
+      if (key < cuts.at[i]) continue;
       sums[i].weight += weight;
       ++sums[i].count;
     }
@@ -85,8 +117,7 @@ __device__ bool narrow(const Visit& visit, FixedWeight limit, Bracket& bracket) 
   }
   __syncthreads();
   if (memory.chosen < 0) return false;
-  bracket.low += memory.chosen * step;
-  bracket.high = Smallest{}(bracket.low + step, bracket.high);
+  cuts.keep(memory.chosen, bracket);
   bracket.above += memory.from_high.weight;
   bracket.count = std::int64_t{memory.from_low.count} - memory.from_high.count;
   return true;
@@ -118,8 +149,8 @@ __device__ inline FixedWeight listed_from(const KeyList& list, Key key) {
 }
 
 /// The highest key from which on the weights reach `limit`; 0 where all do not. The threads of the
-/// block share the keys of the bracket: visit(low, f) calls f(key, weight) for those of this thread,
-/// and need not for keys below `low`.
+/// block share the keys of the bracket: visit(low, f) calls f(key, weight) for those of this
+/// thread, and need not for keys below `low`.
 template <class Visit>
 __device__ Key find_crossing(const Visit& visit, FixedWeight limit, Bracket bracket) {
   while (bracket.count > kMaxListed) {

@@ -234,9 +234,10 @@ class Guesses {
   const std::int64_t r_;
 };
 
-/// Each warp reads a tile; the last block of a row finds its guesses. Grid [R, blocks_of_row(V)].
+/// Each warp reads a tile; the last block of a row finds its guesses. Grid [R, blocks_of_row(V)],
+/// one block a multiprocessor.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     draft_topk_kernel(const __grid_constant__ DraftTopkParams p,
                       DraftStats* all_tiles,    // [R, num_tiles(V)]
                       unsigned* row_tickets) {  // [R]

@@ -18,9 +18,10 @@ __device__ std::int32_t sample_row(const Row<T>& row, const TileStats* tiles, co
   return law.is_greedy ? id_of(cutoff.lowest) : draw_token(row, tiles, law, cutoff, words);
 }
 
-/// Each warp reads a tile; the last block of a row finds its token. Grid [R, blocks_of_row(V)].
+/// Each warp reads a tile; the last block of a row finds its token. Grid [R, blocks_of_row(V)], one
+/// block a multiprocessor.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     sample_kernel(const __grid_constant__ SampleParams p,
                   TileStats* all_tiles,     // [R, num_tiles(V)]
                   unsigned* row_tickets) {  // [R]

@@ -84,10 +84,9 @@ __device__ void write_part(const SamplingProbsParams& p, const RowPart& part,
   }
 }
 
-/// Grid [2 * R * blocks_of_row]. A block of 512 threads fills a multiprocessor (up to 128
-/// registers a thread), and has 16 KB of 16-bit logits on their way.
+/// Grid [2 * R * blocks_of_row(V)], one block a multiprocessor.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads, 1)
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     sampling_probs_kernel(const __grid_constant__ SamplingProbsParams p,
                           TileStats* all_tiles,  // [R, num_tiles(V)]
                           RowLaw* laws,          // [R]

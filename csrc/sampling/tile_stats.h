@@ -7,6 +7,10 @@
 namespace specbranch {
 
 inline constexpr int kRowThreads = 512;
+/// 128 registers a thread, for a tile of logits and the noise of four tokens at a time, are all
+/// that a multiprocessor has for one block: 16 of its 64 warps (48 on some), each with a tile under
+/// way.
+inline constexpr int kRowBlocksPerSm = 1;
 inline constexpr int kWarpThreads = 32;
 inline constexpr int kRowWarps = kRowThreads / kWarpThreads;
 inline constexpr int kTileTokens = 512;

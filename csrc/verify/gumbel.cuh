@@ -10,9 +10,9 @@ namespace specbranch {
 
 /// The gumbel coupling: each submitted row has its token, whatever the walk; the last block of a
 /// row finds it and the child that carries it, and the last of a request walks along these.
-/// Grid [rows, blocks_of_row(V), B].
+/// Grid [rows, blocks_of_row(V), B], one block a multiprocessor.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_gumbel_kernel(const __grid_constant__ VerifyTreeParams p,
                          TileStats* all_tiles,         // [B, rows, num_tiles(V)]
                          Decision* all_decisions,      // [B, rows]

@@ -94,9 +94,9 @@ class Trial {
 
 /// The rejection coupling. The last block of a row finds its law and tests the child that was drawn
 /// first, whatever the walk; the last of a request walks, and reads again the rows of the nodes
-/// that it finds undecided. Grid [rows, blocks_of_row(V), B].
+/// that it finds undecided. Grid [rows, blocks_of_row(V), B], one block a multiprocessor.
 template <class T>
-__global__ void __launch_bounds__(kRowThreads, 1)
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_rejection_kernel(const __grid_constant__ VerifyTreeParams p,
                             TileStats* all_tiles,         // [B, rows, num_tiles(V)]
                             RowLaw* all_laws,             // [B, rows]

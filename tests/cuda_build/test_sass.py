@@ -55,6 +55,21 @@ def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously(arch
         assert not number_of(found, "STL"), name
 
 
+@needs_sass
+@on_each_architecture
+@pytest.mark.parametrize(
+    "source", ["sampling/sample", "sampling/draft_topk", "sampling/sampling_probs", "verify/verify"]
+)
+def test_a_lane_has_four_loads_of_four_logits_under_way(source, architecture):
+    kernels = kernels_of(source, architecture)
+    assert kernels
+    for name, found in kernels.items():
+        vector = "128" if "IfE" in name else "64"  # of float, or of 16 bits
+        assert number_of(found, "LDG", vector) >= 4, name
+        assert not number_of(found, "LDL"), name
+        assert not number_of(found, "STL"), name
+
+
 def test_the_listing_is_read_right():
     listing = """
                 Function : _Z4copyPi

@@ -42,7 +42,7 @@ def count(report_traffic) -> Callable[..., Traffic]:
             getattr(simulated, op)(*arguments)
         traffic = of_one_launch(counted[0])
         report_traffic(name, traffic)
-        assert traffic.shared_reads.excess < 1.1
+        assert traffic.shared_reads.excess < 1.3
         assert traffic.shared_writes.excess < 1.1
         assert traffic.global_reads.excess < 1.2
         return traffic
@@ -57,7 +57,7 @@ def random_case(**params: float):
 
 @pytest.mark.parametrize(
     ("params", "passes"),
-    [({}, 1.4), ({"temperature": 0.0}, 1.3), ({"top_k": 4}, 1.8), ({"top_p": 0.9}, 10.0)],
+    [({}, 1.4), ({"temperature": 0.0}, 1.3), ({"top_k": 4}, 1.8), ({"top_p": 0.9}, 8.0)],
     ids=["plain", "greedy", "top_k", "top_p"],
 )
 def test_sample_reads_the_logits_once_but_for_its_filters(count, params, passes):

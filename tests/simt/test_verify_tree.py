@@ -112,3 +112,33 @@ def test_many_failed_draws():
         assert found == outcome(ops.verify_tree(*case.arguments()))
         tokens.update(found["next_token"])
     assert len(tokens) > 1
+
+
+def children_of_a_larger_law(children: int, seed: int) -> TreeCase:
+    """Drawn, at most two, from twice the target's law: the first failure leaves nothing of it."""
+    vocab = 1300
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, 1, vocab, generator=generator)
+    drawn = logits[0, 0].topk(2).indices.tolist()
+    return greedy_tree(
+        candidates=int32([[0, *drawn]]),
+        parents=int32([[-1, 0, 0]]),
+        n_nodes=int32([1 + children]),
+        n_rows=int32([1]),
+        target_logits=logits,
+        temperature=torch.ones(1),
+        seed=torch.tensor([seed]),
+        draft_probs=2 * logits.softmax(-1),
+        draw=torch.tensor([[0, 1, 2]], dtype=torch.uint8),
+    )
+
+
+def test_failures_that_leave_no_mass_keep_the_last_law():
+    winners = set()
+    for seed in range(4):
+        for children in (1, 2):
+            case = children_of_a_larger_law(children, seed)
+            found = verify(case, SCHEDULES[seed])
+            assert found == outcome(ops.verify_tree(*case.arguments()))
+            winners.update(found["winner"])
+    assert winners == {-1, 1, 2}
