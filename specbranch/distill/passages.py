@@ -99,8 +99,9 @@ class PassageWriter:
         index = choose.randrange(len(self.prompts))
         message = self.prompts[index][: self.max_message]
         kept = choose.choice((1.0, 1.0, choose.random(), choose.random(), 0.0))
-        message = message[: int(len(message) * kept)]
         before = self.frame.before
+        least = 0 if before else 1  # a text begins with some token
+        message = message[: max(least, int(len(message) * kept))]
         passage = Passage(
             prompt=index,
             tokens=[*before, *message],

@@ -124,6 +124,7 @@ def save_draft(draft: NarrowDraft, target: PreTrainedModel, target_name: str, fo
     ):
         unfinished = folder / f".{name}.unfinished"
         write(unfinished)
+        unfinished.chmod(0o644)
         unfinished.rename(folder / name)
 
 

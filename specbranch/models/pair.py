@@ -112,7 +112,7 @@ def load_pair(
     """
     on_device = _check_device(device)
     in_dtype = _check_dtype(dtype)
-    target_model, tokenizer = _load("target", target, on_device, in_dtype)
+    target_model, tokenizer = load_model("target", target, on_device, in_dtype)
     if draft.startswith("self:"):
         draft_model = quantized_draft(target_model, draft.removeprefix("self:"))
     else:
@@ -121,7 +121,7 @@ def load_pair(
         if is_distilled(folder):
             draft_model = load_draft(folder, target_model, beside)
         else:
-            draft_model, draft_tokenizer = _load("draft", draft, beside, in_dtype)
+            draft_model, draft_tokenizer = load_model("draft", draft, beside, in_dtype)
             _check_same_vocabulary(tokenizer, draft_tokenizer)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
@@ -132,11 +132,11 @@ def load_pair(
         tokenizer=tokenizer,
         target_name=target,
         draft_name=draft,
-        eos_token_ids=_eos_token_ids(target_model, tokenizer),
+        eos_token_ids=eos_token_ids(target_model, tokenizer),
     )
 
 
-def _eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """As the model's generation config lists them, which is where `generate` ends a text."""
     config = model.generation_config
     eos = tokenizer.eos_token_id if config is None else config.eos_token_id
@@ -170,10 +170,13 @@ def _local_path(name: str) -> Path:
     return Path(name)
 
 
-def _load(
+def load_model(
     role: str, name: str, device: torch.device, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load one model, check that we can run it, and load its tokenizer."""
+    """Load one model, check that we can run it, and load its tokenizer.
+
+    role: what messages call it. Raises ValueError for a model that cannot be found or run.
+    """
     model: Any  # from_pretrained and to() are not typed as what they return
     try:
         if name.endswith(".gguf"):

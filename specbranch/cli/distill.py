@@ -1,0 +1,58 @@
+"""`specbranch distill` and the data for it: a small draft for a target that has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+commands = typer.Typer()
+
+Target = Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or builtin:smollm2.")]
+
+
+@commands.command("distill-data")
+def distill_data(
+    prompts: Annotated[Path, typer.Option(help="JSON lines with `prompt` or `turns`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data; goes on where it stopped.")],
+    target: Target = "builtin:smollm2",
+    tokens: Annotated[int, typer.Option(min=1, help="To write now.")] = 400_000,
+    batch: Annotated[int, typer.Option(min=1, help="Texts written at a time.")] = 64,
+    max_message: Annotated[int, typer.Option(min=1, help="Tokens of a message, at most.")] = 224,
+    max_answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 240,
+    seed: Annotated[int, typer.Option(help="Of all choices; writers side by side differ.")] = 0,
+) -> None:
+    """Have the target write texts that start from prompts, and store its hidden states."""
+    from specbranch.cli.distill_data import Lengths, write_data
+
+    write_data(target, prompts, out, tokens, batch, Lengths(max_message, max_answer), seed)
+
+
+@commands.command()
+def distill(
+    data: Annotated[Path, typer.Option(help="Folder of `distill-data`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the draft; goes on where it stopped.")],
+    target: Target = "builtin:smollm2",
+    layers: Annotated[
+        str, typer.Option(help="Of the target that the draft begins with.")
+    ] = "0,1,2",
+    vocab: Annotated[int, typer.Option(min=1, help="Tokens that it can guess.")] = 16384,
+    steps: Annotated[int, typer.Option(min=1, help="Of the optimiser, at most.")] = 500,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 4,
+    length: Annotated[int, typer.Option(min=2, help="Tokens of a row.")] = 512,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-3,
+    validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 25,
+    patience: Annotated[
+        int, typer.Option(min=1, help="Validations without a better draft to stop after.")
+    ] = 10,
+    seed: Annotated[int, typer.Option(help="Of the order of the data.")] = 0,
+) -> None:
+    """Train a draft of a few layers on the target's laws; the best one so far stands in OUT."""
+    from specbranch.cli.distill_train import parse_layers, train_draft
+    from specbranch.distill.run import DraftShape
+    from specbranch.distill.train import TrainOptions
+
+    shape = DraftShape(parse_layers(layers), vocab)
+    options = TrainOptions(steps, rows, length, lr=learning_rate, seed=seed)
+    train_draft(target, data, out, shape, options, validate_every, patience)

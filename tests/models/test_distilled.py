@@ -1,0 +1,134 @@
+"""Drafts cut out of their target: what they share, how they are stored, and who may load them."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from specbranch.models import ModelRunner, load_pair
+from specbranch.models.distilled import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    cut_draft,
+    is_distilled,
+    load_draft,
+    save_draft,
+    trained_modules,
+)
+
+from . import tiny
+from .test_pair import tokenizer
+
+CPU = torch.device("cpu")
+TOKENS = [5, 3, 88, 20]
+TOKEN_IDS = torch.tensor([90, 4, 17, 3, 60, 61], dtype=torch.int32)
+
+
+def trained(target, layers=(0, 2)):
+    """A draft whose own weights are not the target's any more."""
+    draft = cut_draft(target, layers, TOKEN_IDS)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for module in trained_modules(draft).values():
+            for weight in module.parameters():
+                weight.add_(torch.randn_like(weight) * 0.1).copy_(weight.bfloat16())
+    return draft
+
+
+@pytest.fixture
+def target():
+    return tiny.model("Llama")
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_all_layers_and_some_tokens_say_what_the_target_says(family):
+    target = tiny.model(family)
+    draft = cut_draft(target, [0, 1, 2], TOKEN_IDS)
+    expected = tiny.logits(tiny.eager(target), TOKENS)[:, TOKEN_IDS.long()]
+    torch.testing.assert_close(tiny.logits(tiny.eager(draft.model), TOKENS), expected)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_some_layers_run_on_our_cache(family):
+    draft = cut_draft(tiny.model(family), [2, 0], TOKEN_IDS)
+    expected = tiny.logits(tiny.eager(draft.model), TOKENS)
+    runner = ModelRunner(draft.model, max_len=16, max_nodes=4)
+    assert torch.equal(runner.token_ids, TOKEN_IDS)
+    assert runner.vocab_size == tiny.VOCAB_SIZE
+    torch.testing.assert_close(
+        runner.forward(TOKENS, [-1, 0, 1, 2]), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_embedding_is_the_targets_and_the_rest_is_not(target):
+    before = copy.deepcopy(target.state_dict())
+    draft = trained(target)
+    assert draft.model.get_input_embeddings() is target.get_input_embeddings()
+    assert target.config.num_hidden_layers == 3
+    assert draft.model.config.num_hidden_layers == 2
+    assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("layers", "token_ids", "message"),
+    [
+        ([], TOKEN_IDS, r"layers: expected distinct numbers below 3, got \[\]"),
+        ([0, 3], TOKEN_IDS, r"layers: .* got \[0, 3\]"),
+        ([1, 1], TOKEN_IDS, r"layers: .* got \[1, 1\]"),
+        ([0], torch.tensor([4, 97]), r"token_ids: expected distinct numbers below 97"),
+    ],
+)
+def test_layers_and_tokens_that_are_not_there(target, layers, token_ids, message):
+    with pytest.raises(ValueError, match=message):
+        cut_draft(target, layers, token_ids)
+
+
+def test_a_stored_draft_says_what_it_said(target, tmp_path):
+    draft = trained(target)
+    with torch.inference_mode():
+        hidden = tiny.eager(draft.model).base_model(torch.tensor([TOKENS])).last_hidden_state[0]
+        expected = draft.model.get_output_embeddings()(draft.readout(hidden))
+    save_draft(draft, target, "some target", tmp_path)
+    assert is_distilled(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
+    loaded = load_draft(tmp_path, target, CPU)
+    assert torch.equal(loaded.token_ids, TOKEN_IDS)
+    torch.testing.assert_close(
+        tiny.logits(tiny.eager(loaded), TOKENS), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_neither_embedding_nor_head_is_stored(target, tmp_path):
+    draft = trained(target)
+    save_draft(draft, target, "some target", tmp_path)
+    own = sum(p.numel() for module in trained_modules(draft).values() for p in module.parameters())
+    assert (tmp_path / WEIGHTS_FILE).stat().st_size < 2 * own + 10_000
+
+
+def test_another_target_is_refused(target, tmp_path):
+    save_draft(trained(target), target, "some target", tmp_path)
+    wider = tiny.model("Llama", hidden_size=192)
+    other = copy.deepcopy(target)
+    with torch.no_grad():
+        other.get_input_embeddings().weight.add_(0.1)
+    for model in (wider, other, tiny.model("Qwen2", vocab_size=99)):
+        with pytest.raises(ValueError, match=r"draft: expected .* distilled from, some target"):
+            load_draft(tmp_path, model, CPU)
+
+
+def test_the_target_in_another_dtype_is_the_same_target(target, tmp_path):
+    save_draft(trained(target), target, "some target", tmp_path)
+    half = copy.deepcopy(target).to(torch.float16)
+    assert load_draft(tmp_path, half, CPU).dtype is torch.float16
+
+
+def test_a_pair_of_a_target_and_its_distilled_draft(target, tmp_path):
+    target.save_pretrained(tmp_path / "target")
+    tokenizer(bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path / "target")
+    save_draft(trained(target), target, "some target", tmp_path / "draft")
+    pair = load_pair(str(tmp_path / "target"), str(tmp_path / "draft"), dtype="bfloat16")
+    assert torch.equal(pair.draft.token_ids, TOKEN_IDS)
+    assert pair.draft.dtype is torch.bfloat16
+    assert pair.draft.get_input_embeddings() is pair.target.get_input_embeddings()
