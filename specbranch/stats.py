@@ -18,6 +18,7 @@ class Stats:
     """
 
     wall_s: float = 0.0  # seconds of the lanes' clock, prefill included
+    hrad_s: float = 0.0  # those of H-RAD's classifier among them
     tokens: int = 0  # committed, the prompt excluded
     target_forwards: int = 0  # prefill excluded
     draft_forwards: int = 0  # prefill excluded
@@ -35,6 +36,11 @@ class Stats:
     @property
     def tokens_per_s(self) -> float:
         return _ratio(self.tokens, self.wall_s)
+
+    @property
+    def hrad_share(self) -> float:
+        """Share of the time that goes to H-RAD's classifier."""
+        return _ratio(self.hrad_s, self.wall_s)
 
     @property
     def mean_accepted_length(self) -> float:
@@ -70,6 +76,7 @@ class Stats:
     def finish(self, wall_s: float, trace: Trace) -> None:
         """Set what only the whole request's time tells."""
         self.wall_s = wall_s
+        self.hrad_s = trace.seconds("hrad")
         self.overlap = trace.overlap("draft", "target")
         self.cost_ratio = trace.cost_ratio()
 

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from specbranch.cli.distill import commands as distilling
 from specbranch.cli.groups import with_option_groups
+from specbranch.cli.hrad import hrad
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS
@@ -56,6 +58,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(hrad)
+app.add_typer(distilling)
 
 
 @app.command()

@@ -30,6 +30,8 @@ def summary_line(run: Run) -> str:
     if run.host_s is not None:
         time = f"{stats.wall_s:.2f} s of {run.env['clock']} ({run.host_s:.2f} s real)"
     drafting = f"accepted {stats.acceptance_rate:.0%}, overlap {stats.overlap:.0%}, "
+    if stats.hrad_s:
+        drafting += f"H-RAD {stats.hrad_share:.1%} of the time, "
     if not stats.draft_forwards:
         drafting = ""
     return (

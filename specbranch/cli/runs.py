@@ -25,6 +25,7 @@ FIGURES = (
     "rollback_rate",
     "branch_waste",
     "overlap",
+    "hrad_share",
     "target_forwards",
     "draft_forwards",
 )

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from specbranch.cli.methods import Options, options_by_method
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
 from specbranch.engine import Engine, default_lanes
+from specbranch.hrad.model import HRad
 from specbranch.lanes import CostModel, Lanes, ThreadLanes, VirtualLanes
 from specbranch.models.pair import ModelPair, load_pair
-from specbranch.policies import Policy, make_policy
+from specbranch.policies import POLICIES, Policy, make_policy
 
 WALL_CLOCK = "wall"
 
@@ -22,12 +23,14 @@ class Session:
     """A loaded pair, and how its engines are built.
 
     costs: the virtual clock's cost model, None for the wall clock.
+    hrad: for the methods that read what it foresees.
     """
 
     pair: ModelPair
     lanes: LaneOptions
     costs: CostModel | None
     policy_options: Mapping[str, Options]
+    hrad: HRad | None = None
 
     @classmethod
     def open(
@@ -39,9 +42,12 @@ class Session:
     ) -> Session:
         """Check the options, then load the models. Raises ValueError for what does not hold."""
         policy_options = options_by_method(methods, policies.given())
+        if policies.hrad and not any(POLICIES[method].reads_outlook for method in methods):
+            raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
         costs = None if lanes.clock == WALL_CLOCK else CostModel.parse(lanes.clock)
         pair = load_pair(models.target, models.draft, device=models.device, dtype=models.dtype)
-        return cls(pair, lanes, costs, policy_options)
+        hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
+        return cls(pair, lanes, costs, policy_options, hrad)
 
     @contextmanager
     def engine(self, method: str, max_len: int) -> Iterator[Engine]:
@@ -51,7 +57,7 @@ class Session:
         """
         policy = make_policy(method, **self.policy_options[method])
         with self._open_lanes(policy) as lanes:
-            yield Engine(self.pair, policy, lanes=lanes, max_len=max_len)
+            yield Engine(self.pair, policy, lanes=lanes, hrad=self.hrad, max_len=max_len)
 
     def baseline(self) -> Session:
         """The session without its thread options: decoding alone takes all cores it can use."""

@@ -26,6 +26,7 @@ RUN_KEYS = {
     "rollback_rate",
     "branch_waste",
     "overlap",
+    "hrad_share",
     "target_forwards",
     "draft_forwards",
     "identical_to_ar",

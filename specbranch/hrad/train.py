@@ -1,0 +1,136 @@
+"""Training the classifier, and what it is worth on prompts that it has not seen."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from specbranch.hrad.collection import PromptExamples, Settings
+from specbranch.hrad.model import CLASSES, HRadConfig, OutcomeClassifier
+
+NOTHING, SOME, EVERYTHING = range(len(CLASSES))
+VALIDATION, HELD_OUT = 0.1, 0.2  # shares of the prompts
+
+
+class Split(NamedTuple):
+    """Prompts, never tokens of one prompt, on different sides."""
+
+    training: list[PromptExamples]
+    validation: list[PromptExamples]  # says when to stop
+    held_out: list[PromptExamples]  # says what it is worth
+
+
+class Examples(NamedTuple):
+    """The examples of many prompts."""
+
+    inputs: Tensor  # float32 [n, num_inputs]
+    classes: Tensor  # int64 [n]
+    max_prob: Tensor  # float32 [n, gamma]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """How to train; the defaults are the paper's where it tells."""
+
+    epochs: int = 20
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    patience: int = 4  # epochs without a better validation loss before it ends
+    seed: int = 0
+
+
+def split_by_prompt(prompts: Sequence[PromptExamples], seed: int) -> Split:
+    """A random split. Raises ValueError if a side would be empty."""
+    shuffled = list(prompts)
+    random.Random(seed).shuffle(shuffled)
+    held_out = max(1, round(len(shuffled) * HELD_OUT))
+    validation = max(1, round(len(shuffled) * VALIDATION))
+    split = Split(
+        shuffled[held_out + validation :],
+        shuffled[held_out : held_out + validation],
+        shuffled[:held_out],
+    )
+    if not all(split):
+        raise ValueError(f"data: expected at least 3 prompts, got {len(shuffled)}")
+    return split
+
+
+def pooled(prompts: Sequence[PromptExamples], gamma: int) -> Examples:
+    """The examples of all prompts, for blocks of gamma guesses, as many as collected or fewer."""
+    accepted = torch.cat([prompt.accepted for prompt in prompts])
+    return Examples(
+        torch.cat([prompt.inputs for prompt in prompts]).float(),
+        torch.full_like(accepted, SOME)
+        .masked_fill(accepted == 0, NOTHING)
+        .masked_fill(accepted >= gamma, EVERYTHING),
+        torch.cat([prompt.max_prob for prompt in prompts])[:, :gamma],
+    )
+
+
+def fit(
+    training: Examples,
+    validation: Examples,
+    config: HRadConfig,
+    options: TrainingOptions,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> OutcomeClassifier:
+    """Train a classifier with cross-entropy and class weights, and keep its best epoch.
+
+    Every class weighs as much as any other; the chances that it gives are at the training
+    examples' own frequencies again.
+
+    on_epoch: told each epoch's number, from 1, and its validation loss (nats an example).
+    """
+    torch.manual_seed(options.seed)
+    classifier = OutcomeClassifier(config)
+    counts = training.classes.bincount(minlength=len(CLASSES)).float()
+    classifier.mean.copy_(training.inputs.mean(dim=0))
+    classifier.std.copy_(training.inputs.std(dim=0).clamp(min=1e-6))
+    classifier.log_prior.copy_((counts / counts.sum()).clamp(min=1e-6).log())
+    weight = counts.sum() / (len(CLASSES) * counts.clamp(min=1))
+    optimizer = torch.optim.AdamW(
+        classifier.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    best, best_loss, best_epoch = classifier, float("inf"), 0
+    for epoch in range(1, options.epochs + 1):
+        classifier.train()
+        for batch in torch.randperm(len(training.classes)).split(options.batch_size):
+            logits = classifier(training.inputs[batch])
+            loss = F.cross_entropy(logits, training.classes[batch], weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        validation_loss = log_loss(classifier, validation)
+        on_epoch(epoch, validation_loss)
+        if validation_loss < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(classifier), validation_loss, epoch
+        if epoch - best_epoch >= options.patience:
+            break
+    return best.eval()
+
+
+def log_loss(classifier: OutcomeClassifier, examples: Examples) -> float:
+    """Mean of minus the logarithm of the chance given to what came, in nats."""
+    chances = classifier.eval().chances(examples.inputs)
+    return F.nll_loss(chances.clamp(min=1e-9).log(), examples.classes).item()
+
+
+def config_for(settings: Settings, gamma: int | None) -> HRadConfig:
+    """What a classifier trained on a collection is for.
+
+    gamma: guesses of a block, by default those collected. Raises ValueError if there are fewer.
+    """
+    gamma = gamma or settings.gamma
+    if not 1 <= gamma <= settings.gamma:
+        raise ValueError(f"gamma: expected 1 to the collection's {settings.gamma}, got {gamma}")
+    return HRadConfig(
+        settings.target, settings.draft, gamma, settings.feature_layers, settings.hidden_size
+    )

@@ -1,0 +1,139 @@
+"""H-RAD in the loop: it sees the right rows, and changes no text and no law."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor
+
+from specbranch.engine import Engine
+from specbranch.hrad.features import FEATURE_LAYERS, text_features
+from specbranch.hrad.model import HRad, HRadConfig, OutcomeClassifier
+from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.models.runner import ModelRunner
+from specbranch.policies import Autoregressive, SpecBranch
+from specbranch.policies.base import Outcome, Outlook
+from specbranch.sampling import SamplingParams
+from tests.engine import tiny
+from tests.engine.test_sequence_law import (
+    LENGTH,
+    PROMPT,
+    REJECTION,
+    RUNS,
+    SIGNIFICANCE,
+    VOCAB,
+    exact_law,
+    p_value,
+)
+
+FILTERS = {
+    "greedy": SamplingParams(max_new_tokens=48),
+    "T=1": SamplingParams(temperature=1.0, seed=3, max_new_tokens=48),
+    "top-k, top-p": SamplingParams(temperature=0.8, top_k=20, top_p=0.9, seed=4, max_new_tokens=48),
+}
+
+
+class Fickle(HRad):
+    """Random weights, and classes that change places with the token, so that each comes up."""
+
+    def outlooks(self, features: Tensor, tokens: list[int]) -> list[Outlook]:
+        outlooks = super().outlooks(features, tokens)
+        return [
+            Outlook(*(outlook[(place + token) % 3] for place in range(3)))
+            for outlook, token in zip(outlooks, tokens, strict=True)
+        ]
+
+
+def random_hrad(pair) -> HRad:
+    hidden = pair.target.config.hidden_size
+    config = HRadConfig(pair.target_name, pair.draft_name, 4, FEATURE_LAYERS, hidden)
+    torch.manual_seed(0)
+    return Fickle(OutcomeClassifier(config), config, pair)
+
+
+def likeliest(outcome: Outcome) -> int:
+    return outcome.outlook.index(max(outcome.outlook))
+
+
+class Listening(SpecBranch):
+    """Notes what it is told."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.outcomes: list[Outcome] = []
+
+    def observe(self, outcome: Outcome) -> None:
+        super().observe(outcome)
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return tiny.pair(noise=0.15, layers=FEATURE_LAYERS + 1)
+
+
+@pytest.fixture(scope="module")
+def hrad(pair) -> HRad:
+    return random_hrad(pair)
+
+
+@pytest.fixture(scope="module")
+def engine(pair, hrad) -> Engine:
+    lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+    return Engine(pair, Listening(k_max=4, gamma=4), lanes=lanes, hrad=hrad, max_len=128)
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_the_text_is_the_targets_own_whatever_is_foreseen(engine, pair, filters):
+    alone = Engine(pair, Autoregressive(), lanes=engine.lanes, max_len=128)
+    for prompt in ([5], [7, 3, 9, 30, 12, 40]):
+        text = engine.generate(prompt, FILTERS[filters]).token_ids
+        assert {likeliest(outcome) for outcome in engine.policy.outcomes} == {0, 1, 2}
+        assert text == alone.generate(prompt, FILTERS[filters]).token_ids
+
+
+def test_threads_write_the_same(engine, pair, hrad):
+    with ThreadLanes(1, 1) as lanes:
+        threaded = Engine(pair, SpecBranch(k_max=4, gamma=4), lanes=lanes, hrad=hrad, max_len=128)
+        generation = threaded.generate([5, 6], FILTERS["T=1"])
+    assert generation.token_ids == engine.generate([5, 6], FILTERS["T=1"]).token_ids
+    assert 0 < generation.stats.hrad_share < 1
+    assert {span.lane for span in generation.trace.spans if span.label == "hrad"} == {"target"}
+
+
+def test_each_round_foresees_from_the_row_where_the_target_stopped(engine, pair, hrad):
+    prompt = [7, 3, 9]
+    generation = engine.generate(prompt, FILTERS["greedy"])
+    runner = ModelRunner(pair.target, max_len=64, max_nodes=16, feature_layers=FEATURE_LAYERS)
+    features = text_features(runner, prompt, generation.token_ids)
+    expected = torch.tensor(hrad.outlooks(features, generation.token_ids))
+    roots = torch.tensor(generation.stats.accepted_lengths[:-1]).cumsum(0) - 1
+    told = torch.tensor([outcome.outlook for outcome in engine.policy.outcomes])
+    torch.testing.assert_close(told, expected[roots], atol=1e-3, rtol=0)
+
+
+def test_a_policy_that_does_not_read_it_does_not_pay(pair, hrad):
+    lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
+    engine = Engine(pair, Autoregressive(), lanes=lanes, hrad=hrad, max_len=128)
+    generation = engine.generate([5], SamplingParams(max_new_tokens=4))
+    assert not [span for span in generation.trace.spans if span.label == "hrad"]
+
+
+def test_rejection_sampled_sequences_have_the_targets_law():
+    """What is kept depends on the text so far and on the draft's laws, not on what was drawn."""
+    sizes = {"seed": 5, "vocab_size": VOCAB, "sharpness": 1.0, "layers": FEATURE_LAYERS + 1}
+    pair = tiny.pair(noise=0.4, **sizes)
+    lanes = VirtualLanes(CostModel.parse("virtual:c=3"))
+    policy = Listening(k_max=3, gamma=3)
+    engine = Engine(pair, policy, lanes=lanes, hrad=random_hrad(pair), max_len=32, max_nodes=32)
+    counts: Counter[tuple[int, ...]] = Counter()
+    foreseen: set[int] = set()
+    for seed in range(RUNS):
+        params = SamplingParams(**REJECTION, seed=seed, max_new_tokens=LENGTH)
+        counts[tuple(engine.generate(PROMPT, params).token_ids)] += 1
+        foreseen |= {likeliest(outcome) for outcome in policy.outcomes if outcome.hit}
+    assert foreseen == {0, 1, 2}
+    law = exact_law(tiny.model(**sizes), SamplingParams(**REJECTION))
+    assert p_value(counts, law) > SIGNIFICANCE
