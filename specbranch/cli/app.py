@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from specbranch.cli.calibrate import commands as calibrating
 from specbranch.cli.distill import commands as distilling
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.hrad import hrad
@@ -60,6 +61,7 @@ app = typer.Typer(
 )
 app.add_typer(hrad)
 app.add_typer(distilling)
+app.add_typer(calibrating)
 
 
 @app.command()

@@ -1,0 +1,149 @@
+"""What a pair's forwards cost on this machine: a cost model by measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+from specbranch import ops
+from specbranch.lanes.base import Lane, Lanes, Pending
+from specbranch.models.pair import ModelPair
+from specbranch.models.runner import ModelRunner
+from specbranch.sampling import SamplingParams
+
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+GUESSES = 8  # ranked at each row of a draft step
+COMPANY = 8  # rows of the other lane's forwards under contention
+LATENCY_SAMPLES = 200
+
+Forward = Callable[[], None]
+
+
+class Measurement(NamedTuple):
+    """The median seconds of one kind of forward."""
+
+    lane: str
+    rows: int
+    contended: bool  # while the other lane is busy
+    seconds: float
+
+
+class PairTimer:
+    """Times draft steps and target forwards of a pair on its lanes.
+
+    context: committed tokens before the forwards' rows. repeats: forwards that a median is of.
+    """
+
+    def __init__(self, pair: ModelPair, lanes: Lanes, *, context: int, repeats: int) -> None:
+        self._lanes = lanes
+        self._repeats = repeats
+        self._target, self._draft = (
+            ModelRunner(model, max_len=context, max_nodes=max(ROWS))
+            for model in (pair.target, pair.draft)
+        )
+        self._known = min(self._target.vocab_size, self._draft.vocab_size)
+        for runner in (self._target, self._draft):
+            runner.prefill([token % self._known for token in range(context)])
+        self._filters = SamplingParams(temperature=1.0).filters(max(ROWS), self._draft.device)
+
+    def __len__(self) -> int:
+        """How many measurements there are to come."""
+        return 4 * len(ROWS)
+
+    def measurements(self) -> Iterator[Measurement]:
+        """All forwards, alone and then beside a busy other lane."""
+        lanes = {
+            "draft": (self._lanes.draft, self._draft_step),
+            "target": (self._lanes.target, self._target_forward),
+        }
+        alone: dict[tuple[str, int], float] = {}
+        for name, (lane, forward) in lanes.items():
+            for rows in ROWS:
+                alone[name, rows] = self._seconds(lane, forward(rows), rows)
+                yield Measurement(name, rows, False, alone[name, rows])
+        for (name, (lane, forward)), other in zip(lanes.items(), ("target", "draft"), strict=True):
+            other_lane, other_forward = lanes[other]
+            for rows in ROWS:
+                needed = 2 + math.ceil(2 * alone[name, rows] / alone[other, COMPANY])
+                company = Company(other_lane, other_forward(COMPANY), needed)
+                seconds = self._seconds(lane, forward(rows), rows, company.keep_busy)
+                yield Measurement(name, rows, True, seconds)
+
+    def latencies(self) -> tuple[float, float]:
+        """Median seconds from submission to start and from end to result, of empty work."""
+        trace, lane = self._lanes.begin(), self._lanes.draft
+        asked, answered = [], []
+        for _ in range(LATENCY_SAMPLES):
+            asked.append(self._lanes.now())
+            lane.run("nothing", lambda: None)
+            answered.append(self._lanes.now())
+        self._lanes.drain()
+        launch = median(span.start - at for span, at in zip(trace.spans, asked, strict=True))
+        sync = median(at - span.end for span, at in zip(trace.spans, answered, strict=True))
+        return max(0.0, launch), max(0.0, sync)
+
+    def _seconds(
+        self, lane: Lane, forward: Forward, rows: int, before_each: Forward = lambda: None
+    ) -> float:
+        trace = self._lanes.begin()
+        lane.run("warm-up", forward)
+        for _ in range(self._repeats):
+            before_each()
+            lane.run("timed", forward, rows=rows)
+        self._lanes.drain()
+        spans = [span for span in trace.spans if span.label == "timed"]
+        return median(span.end - span.start for span in spans)
+
+    def _draft_step(self, rows: int) -> Forward:
+        """A forward over nodes below one root, and the ranking of their guesses."""
+        filters = self._filters.head(rows)
+        seeds = self._filters.top_k[:rows].long()
+        positions = self._filters.top_k[:rows]
+
+        def step() -> None:
+            logits = self._draft.forward(*_star(rows))
+            ranked = ops.draft_topk(
+                logits, GUESSES, *filters, seeds, positions, "gumbel", self._draft.token_ids
+            )
+            ranked[0].tolist()
+            self._draft.commit([], 0)
+
+        return step
+
+    def _target_forward(self, rows: int) -> Forward:
+        def forward() -> None:
+            self._target.forward(*_star(rows))
+            self._target.commit([], 0)
+
+        return forward
+
+
+class Company:
+    """Keeps a lane busy: at least `needed` forwards in line whenever asked to."""
+
+    def __init__(self, lane: Lane, forward: Forward, needed: int) -> None:
+        self._lane = lane
+        self._forward = forward
+        self._needed = needed
+        self._in_line: list[Pending[None]] = []
+
+    def keep_busy(self) -> None:
+        self._in_line = [pending for pending in self._in_line if not pending.done()]
+        while len(self._in_line) < self._needed:
+            self._in_line.append(self._lane.submit("company", self._forward, rows=COMPANY))
+
+
+def contention(measurements: Sequence[Measurement], lane: str) -> float:
+    """How many times as long a lane's forwards take beside a busy other lane, 1 at least."""
+    alone, contended = (
+        {m.rows: m.seconds for m in measurements if m.lane == lane and m.contended is beside}
+        for beside in (False, True)
+    )
+    return max(1.0, median(contended[rows] / alone[rows] for rows in contended))
+
+
+def _star(rows: int) -> tuple[list[int], list[int]]:
+    """Tokens and parents of a root and its children."""
+    return [0] * rows, [-1] + [0] * (rows - 1)
