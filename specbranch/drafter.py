@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import torch
 
@@ -79,10 +79,12 @@ class Drafter:
         first_slot = self._first_slot(tip)
         links = [self._launch_of([tip], length)]
         links += [partial(self._link, row, first_slot + row - 1) for row in range(1, length)]
-        steps = [self._lane.submit("draft", link, rows=1) for link in links]
-        laws = [law[0] for step in steps if (law := step.result()) is not None]
-        rows = self._lane.run("fetch", lambda: self._ranker.fetch(length))
-        rows = rows._replace(laws=laws or None)
+        *before, last = links
+        steps = [self._lane.submit("draft", link, rows=1) for link in before]
+        end = self._lane.submit("draft", lambda: (last(), self._ranker.fetch(length)), rows=1)
+        laws = [step.result() for step in steps]
+        last_law, rows = end.result()
+        rows = rows._replace(laws=[law[0] for law in (*laws, last_law) if law is not None] or None)
         node: Node | None = tip
         for row in range(length):
             if node is None or node.terminal:
@@ -173,10 +175,10 @@ class Drafter:
     ) -> None:
         """Note what a row says of a node that was just computed."""
         node.slot = slot
-        node.max_prob = rows.max_prob[row]
+        node.confidence = rows.max_prob[row]
         node.entropy = rows.entropy[row]
         if rows.ids[row][0] >= 0:  # a bad row of logits has no guesses
-            self._attach(node, rows.ids[row], rows.estimates[row], fan(node), ends)
+            self._attach(node, rows.ids[row], rows.estimates[row], fan, ends)
         if rows.laws is not None:
             self._laws[node] = rows.laws[row]
 
@@ -214,13 +216,16 @@ class Drafter:
         node: Node,
         ids: list[int],
         estimates: list[float],
-        fan: int,
+        fan: Callable[[Node], int],
         ends: Callable[[Node], bool],
     ) -> None:
-        tokens = list(takewhile(lambda token: token >= 0, ids[:fan]))
+        tokens = list(takewhile(lambda token: token >= 0, ids))
         priors = self.calibration.prior(estimates[: len(tokens)])
         chances = self.calibration.chances(priors)
-        for rank, (token, prior, chance) in enumerate(zip(tokens, priors, chances, strict=True)):
+        if self._coupling == "gumbel":  # under rejection the fan may not look at the draws
+            node.confidence = chances[0]
+        ranked = zip(tokens, priors, chances, strict=True)
+        for rank, (token, prior, chance) in enumerate(islice(ranked, fan(node))):
             child = Node(
                 token,
                 node,
