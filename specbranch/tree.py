@@ -24,8 +24,8 @@ class Node:
     terminal: bool = False
     depth: int = 0  # edges from the root
     slot: int = -1  # place in the draft's block, -1 while unexpanded
-    max_prob: float = 0.0  # of the draft's law here, once expanded
-    entropy: float = 0.0  # of the draft's law here, once expanded, in nats
+    confidence: float = 0.0  # chance of its first child (under rejection: max of its law)
+    entropy: float = 0.0  # of the draft's law here, in nats; both once expanded
     children: list[Node] = field(default_factory=list)  # the draft's ranking, best first
 
     @property

@@ -44,9 +44,9 @@ class Policy:
     A policy sees a tree of plain numbers and knows no tensor, lane or model. Whatever it grows and
     submits, verification alone decides what is committed: every child of a visited node is tested,
     submitted or not, and every draw has noise of its own. One thing is forbidden, and only under
-    the rejection coupling: `fan` may look at a node's law (`max_prob`, `entropy`) and at the tree's
-    shape, never at which tokens were drawn, for a draw that is dropped because of what it is biases
-    the rest.
+    the rejection coupling: `fan` may look at what a node's law says (`confidence`, `entropy`) and
+    at the tree's shape, never at which tokens were drawn, for a draw that is dropped because of
+    what it is biases the rest.
     """
 
     name: str

@@ -57,7 +57,7 @@ class BestFirst(Policy):
 
     def fan(self, node: Node) -> int:
         # A guess of rank r >= 1 has at most the r-th part of what the first guess leaves.
-        left = node.estimate * (1 - node.max_prob)
+        left = node.estimate * (1 - node.confidence)
         return min(self.max_fan, 1 + int(left / self.min_estimate))
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:

@@ -14,7 +14,7 @@ class SpecBranch(Policy):
     Draft stage, with the target idle: the chain is drafted, or what survived of it continued, until
     the *branch point*, the first node where the draft's confidence falls below epsilon, or for as
     many tokens as a target forward costs. Branch stage, while the target checks the chain and the
-    branch point's first candidate: k = max(1, floor(k_max (1 - max_prob))) candidates fork at the
+    branch point's first candidate: k = max(1, floor(k_max (1 - confidence))) candidates fork at the
     branch point, and every branch grows by one token a step until it comes to a branch point of its
     own. If the walk ends in a branch, that branch lives on and is the next chain; otherwise all of
     them are dropped.
@@ -51,7 +51,7 @@ class SpecBranch(Policy):
 
     def fan(self, node: Node) -> int:
         if node is self._branch_point or self._unsure(node):
-            return max(1, int(self.k_max * (1 - node.max_prob)))
+            return max(1, int(self.k_max * (1 - node.confidence)))
         return 1
 
     def submit(self, tree: SpeculationTree) -> Sequence[Node]:
@@ -85,4 +85,4 @@ class SpecBranch(Policy):
         return None if done or not chain[-1].expandable else chain[-1]
 
     def _unsure(self, node: Node) -> bool:
-        return node.expanded and node.max_prob < self._confident
+        return node.expanded and node.confidence < self._confident

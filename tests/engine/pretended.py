@@ -22,10 +22,10 @@ class Draft:
             assert node.expandable
             node.slot = self.slots
             self.slots += 1
-            node.max_prob = self.confidence[min(node.depth, len(self.confidence) - 1)]
-            node.entropy = 4 * (1 - node.max_prob)
+            node.confidence = self.confidence[min(node.depth, len(self.confidence) - 1)]
+            node.entropy = 4 * (1 - node.confidence)
             for rank in range(self.policy.fan(node)):
-                share = node.max_prob if rank == 0 else (1 - node.max_prob) / 2**rank
+                share = node.confidence if rank == 0 else (1 - node.confidence) / 2**rank
                 child = Node(10 * node.depth + rank, node, node.estimate * share, prior=share)
                 child.depth = node.depth + 1
                 node.children.append(child)

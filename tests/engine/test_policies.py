@@ -131,7 +131,7 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
     policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
     draft = survivor(policy, (0.2, 0.9, 0.9, 0.4, 0.9))
     assert draft.grow(busy=False) == []
-    assert [node.max_prob for node in draft.submit()[:-1]] == [0.9, 0.9, 0.4]
+    assert [node.confidence for node in draft.submit()[:-1]] == [0.9, 0.9, 0.4]
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
     assert draft.submit() == [draft.tree.root]
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.3, 0.4, 0.3)))
