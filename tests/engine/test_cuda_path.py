@@ -8,6 +8,7 @@ import torch
 from specbranch import staging
 from specbranch.engine import Engine
 from specbranch.lanes import LaneError, StreamLanes
+from specbranch.models.runner import ModelRunner
 from specbranch.policies import PEARL, Autoregressive
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import POLICIES, PROMPTS, params_of
@@ -52,6 +53,16 @@ def test_every_policy_writes_what_the_target_alone_writes(
     for capture in gpu.captures:
         assert len(set(capture.rows)) == len(capture.rows), "a bucket was captured twice"
         assert capture.replays > len(capture.rows)
+
+
+@pytest.mark.parametrize("policy", ["sps", "specbranch", "bestfirst"])
+def test_laws_outlive_the_forwards_that_they_came_from(gpu, pair, policy, monkeypatch):
+    """Under rejection a draft's laws are tested rounds later, when its logits are long gone."""
+    params = params_of("T=1", coupling="rejection", **SHORT)
+    captured = stream_engine(pair, POLICIES[policy]()).generate(PROMPTS[1], params)
+    monkeypatch.setattr(ModelRunner, "_prepared", lambda runner, inputs: runner._block_forward)
+    eager = stream_engine(pair, POLICIES[policy]()).generate(PROMPTS[1], params)
+    assert captured.token_ids == eager.token_ids
 
 
 @pytest.mark.parametrize("policy", POLICIES)
