@@ -55,7 +55,7 @@ __device__ void attend(const BranchAttentionLaunch& launch, const RowTile& rows,
 
 /// branch_attention for 16-bit elements in 16-byte vectors. Grid [row tiles, splits, B * Hkv].
 template <class T, class Tiling>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, kBlocksPerSm)
     branch_attention_kernel(const __grid_constant__ BranchAttentionLaunch launch) {
   SPECBRANCH_DYNAMIC_SHARED(dynamic);
   auto& shared = *reinterpret_cast<AttentionShared<T, Tiling>*>(dynamic);
