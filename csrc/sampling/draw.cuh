@@ -138,9 +138,10 @@ __device__ std::int32_t draw_token(const Row<T>& row, const Stats* tiles, const 
 /// The pass over a row: the warp writes what it leaves of its tile, if the row has that; the weight
 /// only if it is wanted.
 template <class T>
-__device__ void write_stats(const Row<T>& row, const Tile& tile, float temperature,
+__device__ void write_stats(const Row<T>& row, const LoadingTile<T>& loading, float temperature,
                             const ColumnWords& words, bool wants_weight, TileStats* tiles) {
-  if (tile.index >= num_tiles(row.vocab_size)) return;
+  if (loading.index >= num_tiles(row.vocab_size)) return;
+  const Tile tile(loading);
   const Law law = law_of(tile.max(), temperature);
   const float weight = wants_weight ? tile_weight(tile, law) : 0.0f;
   const float best = law.is_greedy ? 0.0f : tile_best(row, tile, law, words);

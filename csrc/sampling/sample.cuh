@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const std::int64_t r = blockIdx.x;
   const std::int64_t vocab_size = p.logits.vocab_size;
   const Row<T> row = row_at<T>(p.logits.data, r * p.logits.stride, vocab_size);
-  const Tile tile(row, tile_of_warp());
+  const LoadingTile<T> tile(row, tile_of_warp());
   const Filter filter = p.filters[r];
   const ColumnWords words{.source = {philox_key(p.seed[r]),
                                      static_cast<std::uint32_t>(p.position[r]),

@@ -65,11 +65,10 @@ template <class T>
 __device__ void write_part(const SamplingProbsParams& p, const RowPart& part,
                            unsigned blocks_of_row, const RowLaw* laws,
                            const ProbsTickets& tickets) {
-  const Tile tile(row_of<T>(p, part.row), part.tile);
-  const HandOver hand_over(tickets.laws + part.row);
-  hand_over.wait();
+  const LoadingTile<T> loading(row_of<T>(p, part.row), part.tile);
+  HandOver(tickets.laws + part.row).take(blocks_of_row);
   const RowLaw law = laws[part.row];
-  hand_over.take(blocks_of_row);
+  const Tile tile(loading);
 
   const MutableRow probs(p.probs + part.row * p.probs_stride, p.logits.vocab_size);
 #pragma unroll

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "common/host_device.h"
 #include "sampling/block.cuh"
@@ -15,6 +16,31 @@ inline constexpr int kGroups = 4;
 static_assert(kTileTokens == kGroups * 4 * kWarpThreads);
 inline constexpr float kNoLogit = -__builtin_huge_valf();  // -inf: never drawn
 
+/// Four neighbouring logits as one load brings them.
+template <class T>
+struct FourLogits {
+  using Bits = std::conditional_t<sizeof(T) == 4, uint4, std::uint64_t>;
+  struct Logits {
+    T logits[4];
+  };
+  Bits bits;
+
+  /// `logits` are aligned as Bits.
+  __device__ static FourLogits at(const T* logits) {
+    if constexpr (sizeof(T) == 4) {
+      return {load_16(logits)};
+    } else {
+      return {*reinterpret_cast<const Bits*>(logits)};
+    }
+  }
+
+  __device__ void convert(float (&x)[4]) const {
+    const auto four = __builtin_bit_cast(Logits, bits);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = static_cast<float>(four.logits[i]);
+  }
+};
+
 /// One row of logits.
 template <class T>
 class Row {
@@ -22,21 +48,21 @@ class Row {
   __device__ Row(const T* logits, std::int64_t vocab_size)
       : vocab_size(vocab_size),
         logits_(logits),
-        aligned_(reinterpret_cast<std::uintptr_t>(logits) % sizeof(Four) == 0) {}
+        aligned_(reinterpret_cast<std::uintptr_t>(logits) % sizeof(FourLogits<T>) == 0) {}
 
   /// Logits of tokens first ... first + 3, -inf behind the end. `first` is a multiple of 4.
-  __device__ void load(std::int64_t first, float (&x)[4]) const {
+  __device__ FourLogits<T> load(std::int64_t first) const {
     if (aligned_ && first + 4 <= vocab_size) {
-      const Four four = *reinterpret_cast<const Four*>(logits_ + first);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) x[i] = static_cast<float>(four.logits[i]);
-      return;
+      return FourLogits<T>::at(logits_ + first);
     }
+    typename FourLogits<T>::Logits four;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      x[i] = first + i < vocab_size ? static_cast<float>(logits_[first + i]) : kNoLogit;
+      four.logits[i] = first + i < vocab_size ? logits_[first + i] : static_cast<T>(kNoLogit);
     }
+    return {__builtin_bit_cast(typename FourLogits<T>::Bits, four)};
   }
+  __device__ void load(std::int64_t first, float (&x)[4]) const { load(first).convert(x); }
 
   __device__ float operator[](std::int64_t token) const {
     return static_cast<float>(logits_[token]);
@@ -45,9 +71,6 @@ class Row {
   const std::int64_t vocab_size;
 
  private:
-  struct alignas(4 * sizeof(T)) Four {
-    T logits[4];
-  };
   const T* logits_;
   bool aligned_;
 };
@@ -92,16 +115,31 @@ __device__ inline std::int64_t first_token(std::int64_t tile, int group) {
   return tile * kTileTokens + group * (4 * kWarpThreads) + lane_index() * 4;
 }
 
+/// This lane's tokens of a tile, on their way from memory until they are converted.
+template <class T>
+struct LoadingTile {
+  const std::int64_t index;
+  FourLogits<T> groups[kGroups];
+
+  __device__ LoadingTile(const Row<T>& row, std::int64_t index) : index(index) {
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group)
+      groups[group] = row.load(first_token(index, group));
+  }
+};
+
 /// This lane's tokens of a tile; past the end of the row, logits of -inf.
 struct Tile {
   const std::int64_t index;
   float x[kGroups][4];
 
   template <class T>
-  __device__ Tile(const Row<T>& row, std::int64_t index) : index(index) {
+  __device__ explicit Tile(const LoadingTile<T>& loading) : index(loading.index) {
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) row.load(first_token(index, group), x[group]);
+    for (int group = 0; group < kGroups; ++group) loading.groups[group].convert(x[group]);
   }
+  template <class T>
+  __device__ Tile(const Row<T>& row, std::int64_t index) : Tile(LoadingTile<T>(row, index)) {}
 
   /// The warp's largest logit; NaN if any is.
   __device__ float max() const {

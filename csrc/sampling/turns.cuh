@@ -27,16 +27,13 @@ class HandOver {
   /// By one thread, after it has written.
   __device__ void give() const { atomic_add_acq_rel(state_, 1); }
 
-  /// By all threads of a block.
-  __device__ void wait() const {
-    if (threadIdx.x == 0) wait_until_set(state_);
-    __syncthreads();
-  }
-
-  /// By all threads of a block, after they have read.
+  /// By all threads of a block: waits, and sees what was handed over.
   __device__ void take(unsigned count) const {
+    if (threadIdx.x == 0) {
+      wait_until_set(state_);
+      if (atomicAdd(state_, 1u) == count) *state_ = 0;
+    }
     __syncthreads();
-    if (threadIdx.x == 0 && atomic_add_acq_rel(state_, 1) == count) *state_ = 0;
   }
 
  private:

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
 
   const std::int64_t row_index = b * gridDim.x + node;
   const Row<T> row = row_of<T>(p, b, node);
-  const Tile tile(row, tile_of_warp());  // on its way while the tree is read
+  const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
   const ColumnWords words{.source = request.noise(NoiseStream::kGumbel, request.depth(node))};
   TileStats* tiles = all_tiles + row_index * num_tiles(p.vocab_size);

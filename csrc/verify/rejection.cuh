@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     return all_tiles + (first_row + at) * num_tiles(p.vocab_size);
   };
   const Row<T> row = row_of<T>(p, b, node);
-  const Tile tile(row, tile_of_warp());  // on its way while the tree is read
+  const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
   const std::int32_t depth = request.depth(node);
   // The scores by which the residual law is drawn from, before anything is taken off them.
