@@ -378,12 +378,12 @@ def test_an_engine_closes_twice_and_its_old_streams_say_so(pair):
 
 def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pair):
     """A certain guess may be estimated at 1 + 1e-7, yet no child is likelier than its parent."""
-    rank = Ranker.rank
+    fetch = Ranker.fetch
 
     def certain(*args):
-        rows = rank(*args)
+        rows = fetch(*args)
         return rows._replace(estimates=[[1 + 1e-6] * len(row) for row in rows.estimates])
 
     healthy = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
-    monkeypatch.setattr(Ranker, "rank", certain)
+    monkeypatch.setattr(Ranker, "fetch", certain)
     assert virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids == healthy
