@@ -31,7 +31,7 @@ def summary_line(run: Run) -> str:
         time = f"{stats.wall_s:.2f} s of {run.env['clock']} ({run.host_s:.2f} s real)"
     drafting = f"accepted {stats.acceptance_rate:.0%}, overlap {stats.overlap:.0%}, "
     if stats.hrad_s:
-        drafting += f"H-RAD {stats.hrad_share:.1%} of the time, "
+        drafting += f"H-RAD {stats.hrad_share:.2%} of the time, "
     if not stats.draft_forwards:
         drafting = ""
     return (
