@@ -1,30 +1,53 @@
-"""The built-in model: a real one, on our cache, ops and packed weights."""
+"""The built-in model and drafts: real ones, on our cache, ops and packed weights."""
 
 from __future__ import annotations
 
+import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from specbranch.models import ModelPair, ModelRunner
 from specbranch.models.builtin import builtin_folder
+from specbranch.models.distilled import load_draft
 
 PROMPT = "Write a Python function that returns the prime numbers below n."
 
+Text = tuple[list[int], list[int]]
 
-def test_greedy_text_is_that_of_transformers_and_the_draft_follows(smollm2: ModelPair):
+
+@pytest.fixture(scope="module")
+def plain() -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(builtin_folder("smollm2"), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def text(smollm2: ModelPair, plain: PreTrainedModel) -> Text:
+    """A prompt, and what transformers makes of it greedily."""
     prompt = smollm2.encode(PROMPT)
-    plain = AutoModelForCausalLM.from_pretrained(builtin_folder("smollm2"), dtype=torch.float32)
     output = plain.generate(torch.tensor([prompt]), max_new_tokens=32, do_sample=False)
-    expected = output[0, len(prompt) :].tolist()
+    return prompt, output[0, len(prompt) :].tolist()
+
+
+def logits(model: PreTrainedModel, text: Text) -> torch.Tensor:
+    """For each token of the answer, those that it follows from."""
+    prompt, answer = text
+    runner = ModelRunner(model, max_len=256, max_nodes=64)
+    runner.prefill(prompt[:-1])
+    return runner.forward([prompt[-1], *answer[:-1]], range(-1, len(answer) - 1))
+
+
+def test_greedy_text_is_that_of_transformers_and_the_draft_follows(smollm2: ModelPair, text: Text):
+    answer = torch.tensor(text[1])
     assert smollm2.eos_token_ids == frozenset([2])
+    assert torch.equal(logits(smollm2.target, text).argmax(-1), answer)
+    guesses = logits(smollm2.draft, text).argmax(-1)
+    assert (guesses == answer).float().mean() > 0.75
 
-    target = ModelRunner(smollm2.target, max_len=256, max_nodes=64)
-    target.prefill(prompt[:-1])
-    rows = target.forward([prompt[-1], *expected[:-1]], range(-1, len(expected) - 1))
-    assert rows.argmax(-1).tolist() == expected
 
-    draft = ModelRunner(smollm2.draft, max_len=256, max_nodes=64)
-    draft.prefill(prompt[:-1])
-    guesses = draft.forward([prompt[-1], *expected[:-1]], range(-1, len(expected) - 1))
-    agreement = (guesses.argmax(-1) == torch.tensor(expected)).float().mean()
-    assert agreement > 0.75
+def test_the_distilled_draft_is_small_and_agrees_less(plain: PreTrainedModel, text: Text):
+    folder = builtin_folder("smollm2-draft")
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 25e6
+    draft = load_draft(folder, plain, plain.device)
+    guesses = draft.token_ids[logits(draft, text).argmax(-1)]
+    agreement = (guesses == torch.tensor(text[1])).float().mean()
+    assert 0.25 < agreement < 0.9
