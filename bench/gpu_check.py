@@ -11,6 +11,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,8 @@ NO_GPU = 3
 """The exit code that says so."""
 
 
-TESTING = ("pytest", "hypothesis", "scipy", "typer", "transformers")
+DECODING = ("transformers", "tokenizers", "typer", "rich", "matplotlib")
+TESTING = (*DECODING, "pytest", "hypothesis", "scipy")
 SANITIZED = "tests/cuda/test_sanitizer.py"
 
 
@@ -67,8 +69,9 @@ class Part:
     read: Callable[[Path], Any] = read_json
 
 
-def present(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def present(name: str) -> bool:
+    """As a module or as a program."""
+    return bool(importlib.util.find_spec(name) or shutil.which(name))
 
 
 def measuring(name: str) -> Callable[[Path], list[str]]:
@@ -90,7 +93,7 @@ PARTS = (
     ),
     Part("ops", 60, (), measuring("ops")),
     Part("peers", 60, (), measuring("peers")),
-    Part("decoding", 120, ("transformers", "tokenizers"), measuring("decoding")),
+    Part("decoding", 120, DECODING, measuring("decoding")),
     Part(
         "roofline",
         60,
@@ -102,14 +105,14 @@ PARTS = (
 )
 
 
-def missing_modules(parts: Sequence[Part]) -> list[str]:
-    wanted = {module for part in parts for module in (*part.needs, "triton")}
-    return sorted(module for module in wanted if not present(module))
+def missing_from(parts: Sequence[Part]) -> list[str]:
+    wanted = {name for part in parts for name in (*part.needs, "triton")}
+    return sorted(name for name in wanted if not present(name))
 
 
 def run_part(part: Part, seconds: float) -> dict[str, Any]:
     """Run one part for `seconds` at most; what came of it, whatever that is."""
-    lacking = [module for module in part.needs if not present(module)]
+    lacking = [name for name in part.needs if not present(name)]
     if lacking:
         return {"name": part.name, "ok": False, "error": f"missing: {', '.join(lacking)}"}
     started = time.perf_counter()
@@ -171,7 +174,7 @@ def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
     results = {record["name"]: record.get("result") for record in records}
     peers = results.get("peers") or {}
     return {
-        "missing": missing_modules(parts),
+        "missing": missing_from(parts),
         "missing_peers": peers.get("missing", []),
         "parts": records,
         "targets": as_rows(targets(results.get("ops") or [], peers.get("rows", []))),
@@ -230,8 +233,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS])
     options = parser.parse_args(arguments)
     parts = [part for part in PARTS if options.parts is None or part.name in options.parts]
-    lacking = missing_modules(parts)
-    print(f"missing modules: {', '.join(lacking) or 'none'}")
+    lacking = missing_from(parts)
+    print(f"missing: {', '.join(lacking) or 'nothing'}")
     if not torch.cuda.is_available():
         print(f"gpu_check: torch {torch.__version__} finds no GPU: nothing was built or measured")
         return NO_GPU
