@@ -142,3 +142,32 @@ def test_failures_that_leave_no_mass_keep_the_last_law():
             assert found == outcome(ops.verify_tree(*case.arguments()))
             winners.update(found["winner"])
     assert winners == {-1, 1, 2}
+
+
+def likely_child(seed: int) -> TreeCase:
+    """The target gives a drawn token all but a few percent, and the draft gives it all."""
+    logits = torch.zeros(1, 1, 1300)
+    logits[..., 7] = 10.5
+    draft = torch.zeros(1, 1, 1300)
+    draft[..., 7] = 1
+    return greedy_tree(
+        candidates=int32([[0, 7]]),
+        parents=int32([[-1, 0]]),
+        n_nodes=int32([2]),
+        n_rows=int32([1]),
+        target_logits=logits,
+        temperature=torch.ones(1),
+        seed=torch.tensor([seed]),
+        draft_probs=draft,
+        draw=torch.tensor([[0, 1]], dtype=torch.uint8),
+    )
+
+
+def test_what_little_is_left_is_found_in_any_tile():
+    """The pass over the row expects the token that has failed, scores above all others."""
+    cases = map(likely_child, range(400))
+    failed = [case for case in cases if ops.verify_tree(*case.arguments())[2] != 7][:8]
+    assert len(failed) == 8
+    for i, case in enumerate(failed):
+        expected = outcome(ops.verify_tree(*case.arguments()))
+        assert verify(case, SCHEDULES[i % 4]) == expected
