@@ -110,6 +110,18 @@ def test_what_cannot_be_captured_runs_eagerly_and_is_told_once():
     assert torch.equal(got, runners[1].forward([7], [1]))
 
 
+@pytest.mark.parametrize("make", [eager, lambda model: capturing(model, ReplayingCapture())])
+def test_a_token_may_be_read_where_a_device_wrote_it(make):
+    """A negative one, which stands for no guess, is as harmless as any."""
+    runner = make(tiny.model("Llama"))
+    for written, token in ((7, 7), (-1, 0), (30, 30)):
+        given = runner.forward([token], [-1]).clone()
+        runner.commit([], 0)
+        read = runner.forward([5], [-1], token=torch.tensor([written], dtype=torch.int32))
+        assert torch.equal(read, given)
+        runner.commit([0], 1)
+
+
 def test_a_refused_forward_leaves_no_trace_of_itself():
     runner = capturing(tiny.model("Llama"), ReplayingCapture())
     first = runner.forward([5], [-1]).clone()
