@@ -16,7 +16,7 @@ from specbranch.hrad.collection import PromptExamples, Settings
 from specbranch.hrad.model import CLASSES, HRadConfig, OutcomeClassifier
 
 NOTHING, SOME, EVERYTHING = range(len(CLASSES))
-VALIDATION, HELD_OUT = 0.1, 0.2  # shares of the prompts
+HELD_OUT, VALIDATION = 2, 1  # of every ten prompts
 
 
 class Split(NamedTuple):
@@ -48,18 +48,22 @@ class TrainingOptions:
 
 
 def split_by_prompt(prompts: Sequence[PromptExamples], seed: int) -> Split:
-    """A random split. Raises ValueError if a side would be empty."""
+    """A random split, with each category on every side as far as there are prompts of it.
+
+    Raises ValueError if a side would be empty.
+    """
     shuffled = list(prompts)
     random.Random(seed).shuffle(shuffled)
-    held_out = max(1, round(len(shuffled) * HELD_OUT))
-    validation = max(1, round(len(shuffled) * VALIDATION))
-    split = Split(
-        shuffled[held_out + validation :],
-        shuffled[held_out : held_out + validation],
-        shuffled[:held_out],
-    )
+    split = Split([], [], [])
+    for place, prompt in enumerate(sorted(shuffled, key=lambda prompt: prompt.category)):
+        if place % 10 < HELD_OUT:
+            split.held_out.append(prompt)
+        elif place % 10 < HELD_OUT + VALIDATION:
+            split.validation.append(prompt)
+        else:
+            split.training.append(prompt)
     if not all(split):
-        raise ValueError(f"data: expected at least 3 prompts, got {len(shuffled)}")
+        raise ValueError(f"data: expected at least 4 prompts, got {len(shuffled)}")
     return split
 
 

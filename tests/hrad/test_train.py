@@ -52,13 +52,22 @@ def classifier(sides) -> OutcomeClassifier:
 
 
 def test_the_split_is_by_prompt_and_by_seed():
-    prompts = [prompt(seed, n=1) for seed in range(30)]
-    names = [{each.category for each in side} for side in split_by_prompt(prompts, seed=1)]
-    assert [len(side) for side in names] == [21, 3, 6]
-    assert len(set.union(*names)) == 30
-    others = [{each.category for each in side} for side in split_by_prompt(prompts, seed=2)]
-    assert names != others
-    with pytest.raises(ValueError, match="expected at least 3 prompts, got 2"):
+    prompts = [
+        dataclasses.replace(prompt(seed, n=1), category="abc"[seed % 3]) for seed in range(30)
+    ]
+    sides = [{*map(id, side)} for side in split_by_prompt(prompts, seed=1)]
+    assert [len(side) for side in sides] == [21, 3, 6]
+    assert len(set.union(*sides)) == 30
+    assert sides != [{*map(id, side)} for side in split_by_prompt(prompts, seed=2)]
+
+
+def test_every_category_is_on_every_side():
+    prompts = [
+        dataclasses.replace(prompt(seed, n=1), category="abc"[seed % 3]) for seed in range(30)
+    ]
+    for side in split_by_prompt(prompts, seed=0):
+        assert {each.category for each in side} == {"a", "b", "c"}
+    with pytest.raises(ValueError, match="expected at least 4 prompts, got 2"):
         split_by_prompt(prompts[:2], seed=0)
 
 
