@@ -99,8 +99,7 @@ def make_batch(packed: Sequence[Sequence[Example]], length: int) -> Batch:
     """Lay out rows of examples; what is left of a row is padding that sees itself alone."""
     tokens = torch.zeros(len(packed), length, dtype=torch.int64)
     positions = torch.zeros_like(tokens)
-    owner = torch.arange(length).expand(len(packed), length) + length
-    owner = owner.clone()
+    owner = torch.arange(length, 2 * length).repeat(len(packed), 1)
     rows, columns, hidden = [], [], []
     for row, examples in enumerate(packed):
         start = 0

@@ -39,8 +39,8 @@ class BatchedWriter:
 
     Prompts are fed token by token like all else, so every forward is full and nothing is padded.
 
-    model: the target, in the dtype to compute and store in; switched to our attention.
-    writer: how passages go. source: the passages to write.
+    model: the target on CPU, in the dtype to compute and store in; switched to our attention.
+    writer: how passages go. source: the passages to write, without end.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BatchedWriter:
 
     @torch.inference_mode()
     def finished(self) -> Iterator[Written]:
-        """Passages as they end, without end if the source has none."""
+        """Passages as they end."""
         while True:
             hidden = self._forward()
             self._hidden[torch.arange(len(hidden)), self._fed] = hidden
