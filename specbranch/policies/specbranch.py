@@ -12,12 +12,12 @@ class SpecBranch(Policy):
     """Draft stage and branch stage of the paper.
 
     Draft stage, with the target idle: the chain is drafted, or what survived of it continued, until
-    the *branch point*, the first node where the draft's confidence falls below epsilon, or for as
-    many tokens as a target forward costs. Branch stage, while the target checks the chain and the
-    branch point's first candidate: k = max(1, floor(k_max (1 - confidence))) candidates fork at the
-    branch point, and every branch grows by one token a step until it comes to a branch point of its
-    own. If the walk ends in a branch, that branch lives on and is the next chain; otherwise all of
-    them are dropped.
+    the *branch point*, the first node where the draft's confidence falls below epsilon, or until a
+    further token is not worth the target's wait. Branch stage, while the target checks the chain
+    and the branch point's first candidate: k = max(1, floor(k_max (1 - confidence))) candidates
+    fork at the branch point, and every branch grows by one token a step until it comes to a branch
+    point of its own. If the walk ends in a branch, that branch lives on and is the next chain;
+    otherwise all of them are dropped.
 
     Where a surviving chain has its branch point, H-RAD says after verification: at the new root
     where it expects nothing to hold, at the chain's end where it expects everything to, and by
@@ -41,7 +41,7 @@ class SpecBranch(Policy):
         self.begin()
 
     def begin(self) -> None:
-        self._draft_stage = self.gamma
+        self._cost_ratio = float(self.gamma)
         self._confident = self.epsilon
         self._only_root = False
         self._branch_point: Node | None = None
@@ -63,12 +63,13 @@ class SpecBranch(Policy):
         expects_all = outlook is not None and outlook.everything == max(outlook)
         self._confident = 0.0 if expects_all else self.epsilon
         if outcome.cost_ratio:
-            self._draft_stage = min(self.gamma, max(1, round(outcome.cost_ratio)))
+            self._cost_ratio = outcome.cost_ratio
 
     def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
         self._branch_point = None
-        tip = self._tip(tree.root, self._draft_stage)
-        return (tip,) if tip else ()
+        tip = self._tip(tree.root, self.gamma)
+        expected = sum(node.estimate for node in tree.main_line())
+        return (tip,) if tip and tip.estimate * self._cost_ratio > expected else ()
 
     def _grow_branches(self, tree: SpeculationTree) -> Sequence[Node]:
         chain = tree.submitted

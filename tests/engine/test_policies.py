@@ -75,11 +75,12 @@ def test_specbranch_draft_stage_ends_at_the_branch_point():
     assert first_candidate is chain[-1].children[0]
 
 
-def test_specbranch_draft_stage_is_no_longer_than_a_target_forward():
+def test_specbranch_draft_stage_ends_when_the_target_is_not_worth_keeping_waiting():
     policy = SpecBranch(gamma=6, epsilon=0.5)
+    policy.observe(replace(outcome(hit=False), cost_ratio=20.0))
     assert Draft(policy).grow(busy=False) == [1] * 6
     policy.observe(replace(outcome(hit=False), cost_ratio=2.2))
-    assert Draft(policy).grow(busy=False) == [1] * 2
+    assert Draft(policy).grow(busy=False) == [1] * 2  # 0.9 * 0.9 * 2.2 < 1 + 0.9 + 0.9 * 0.9
 
 
 def test_specbranch_grows_every_branch_by_one_a_step():
@@ -138,7 +139,8 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
     assert draft.grow(busy=False) == []
     policy.observe(replace(outcome(hit=False), outlook=Outlook(0.1, 0.4, 0.5)))
     assert draft.grow(busy=False) == []
-    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.1, 0.4, 0.5)))
+    everything = replace(outcome(hit=True), cost_ratio=40.0, outlook=Outlook(0.1, 0.4, 0.5))
+    policy.observe(everything)
     assert draft.grow(busy=False) == [1, 1]
     assert len(draft.submit()) == 6
 
