@@ -8,20 +8,32 @@
 
 namespace specbranch {
 
+/// Copies one column of a token's key and value. All reads come before the first write, so that
+/// their latencies overlap.
 template <class Column>
-__device__ void append_column(const AppendKvParams& p, const void* source,
-                              const KvStrides& source_strides, void* cache,
-                              const KvStrides& cache_strides, std::int64_t b, std::int64_t t,
+__device__ void append_column(const AppendKvParams& p, std::int64_t b, std::int64_t t,
                               std::int64_t column) {
   const std::int64_t head_bytes = p.head_dim * p.element_size;
-  const std::int64_t from =
-      (b * source_strides.outer + t * source_strides.slot) * p.element_size +
-      column_offset(column, head_bytes, sizeof(Column), source_strides, p.element_size);
-  const std::int64_t to =
-      p.block_table.offset(b, p.start[b] + t, cache_strides) * p.element_size +
-      column_offset(column, head_bytes, sizeof(Column), cache_strides, p.element_size);
-  *reinterpret_cast<Column*>(static_cast<char*>(cache) + to) =
-      *reinterpret_cast<const Column*>(static_cast<const char*>(source) + from);
+  const auto offset = [&](std::int64_t token, const KvStrides& strides) {
+    return token * p.element_size +
+           column_offset(column, head_bytes, sizeof(Column), strides, p.element_size);
+  };
+  const auto source = [&](const void* data, const KvStrides& strides) {
+    const std::int64_t from = offset(b * strides.outer + t * strides.slot, strides);
+    return reinterpret_cast<const Column*>(static_cast<const char*>(data) + from);
+  };
+  const auto place = [&](void* cache, const KvStrides& strides) {
+    const std::int64_t to = offset(p.block_table.offset(b, p.start[b] + t, strides), strides);
+    return reinterpret_cast<Column*>(static_cast<char*>(cache) + to);
+  };
+  const Column* const sources[] = {source(p.k, p.k_strides), source(p.v, p.v_strides)};
+  Column* const places[] = {place(p.k_cache, p.k_cache_strides),
+                            place(p.v_cache, p.v_cache_strides)};
+  Column columns[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) columns[i] = *sources[i];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) *places[i] = columns[i];
 }
 
 /// A thread copies one column of one token's key and value. Grid [T, ceil(columns / threads), B].
@@ -32,8 +44,7 @@ __global__ void append_kv_kernel(const __grid_constant__ AppendKvParams p) {
   const std::int64_t b = blockIdx.z;
   if (t >= p.n_tokens[b]) return;
   if (column >= num_columns(p.num_kv_heads, p.head_dim * p.element_size, sizeof(Column))) return;
-  append_column<Column>(p, p.k, p.k_strides, p.k_cache, p.k_cache_strides, b, t, column);
-  append_column<Column>(p, p.v, p.v_strides, p.v_cache, p.v_cache_strides, b, t, column);
+  append_column<Column>(p, b, t, column);
 }
 
 }  // namespace specbranch

@@ -12,10 +12,7 @@ using namespace specbranch;
 __global__ void scattered_append_kernel(const __grid_constant__ AppendKvParams p) {
   const unsigned warps = blockDim.x / 32;
   const unsigned column = threadIdx.x % 32 * warps + threadIdx.x / 32;
-  append_column<uint4>(p, p.k, p.k_strides, p.k_cache, p.k_cache_strides, blockIdx.z, blockIdx.x,
-                       column);
-  append_column<uint4>(p, p.v, p.v_strides, p.v_cache, p.v_cache_strides, blockIdx.z, blockIdx.x,
-                       column);
+  append_column<uint4>(p, blockIdx.z, blockIdx.x, column);
 }
 
 void launch_scattered_append(const AppendKvParams& p, CudaStream stream) {
