@@ -53,8 +53,8 @@ REGISTERS = {
     "verify_gumbel_kernel": 128,
     "verify_rejection_kernel": 128,
 }
-"""Of a thread at most: with 32, 2048 threads are resident; with 40, 1536; with 64, 1024; with 80,
-768; with 128, 512; with 255, 256."""
+"""Of a thread at most: with 32, 2048 threads are resident; with 80, 768; with 128, 512; with 255,
+256."""
 
 
 @needs_cuda_build
