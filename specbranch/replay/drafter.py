@@ -43,6 +43,7 @@ class ReplayDrafter(Drafter):
     def __init__(self, lane: Lane, max_nodes: int, max_fan: int) -> None:
         if max_fan > RANKS:
             raise ValueError(f"max_fan: expected at most {RANKS} to replay, got {max_fan}")
+        self._ranks = slice(max_fan)
         super().__init__(BlockOnPaper(max_nodes), lane, max_fan, 0)  # type: ignore[arg-type]
 
     def follow(self, text: Sequence[int], source: LawSource) -> None:
@@ -76,8 +77,14 @@ class ReplayDrafter(Drafter):
 
         def step() -> DraftRows:
             self._runner.block += [-1] * len(nodes)
-            ids, estimates, max_prob, entropy = zip(*self._source.laws(places), strict=True)
-            return DraftRows(list(ids), list(estimates), list(max_prob), list(entropy), None)
+            laws = self._source.laws(places)
+            return DraftRows(
+                ids=[law.ids[self._ranks] for law in laws],
+                estimates=[law.estimates[self._ranks] for law in laws],
+                max_prob=[law.max_prob for law in laws],
+                entropy=[law.entropy for law in laws],
+                laws=None,
+            )
 
         return step
 

@@ -46,6 +46,10 @@ def recorded(pair, prompt, params):
     return record(engine_for(pair, make_policy("ar")), prompt, params)
 
 
+def forwards(trace):
+    return [span for span in trace.spans if span.rows]
+
+
 @pytest.fixture(scope="module")
 def pair():
     return tiny.pair(seed=15, noise=0.15)
@@ -77,7 +81,7 @@ def test_figures_are_the_engines(pair, sources, policy, params):
         again = replayer.replay(recording, laws)
         assert again.token_ids == generation.token_ids
         assert again.stats == generation.stats
-        assert again.trace == generation.trace
+        assert forwards(again.trace) == forwards(generation.trace)
 
 
 def test_an_early_end_is_replayed(pair):
