@@ -51,7 +51,8 @@ def train_draft(
             bar.update(task, completed=progress.step, description=f"loss {progress.loss:.3f}")
             if progress.validation:
                 _show(bar.console, progress.step, progress.validation)
-        bar.console.print(f"best agreement {distillation.best:.3f}: {out}", highlight=False)
+        best = f"best agreement {distillation.best:.3f}: {out}"
+        bar.console.print(best, highlight=False, soft_wrap=True)
 
 
 def _show(console: Console, step: int, validation: Validation) -> None:
@@ -59,4 +60,5 @@ def _show(console: Console, step: int, validation: Validation) -> None:
         f"step {step}, held-out prompts: agreement {validation.agreement:.3f}, divergence "
         f"{validation.divergence:.3f} nats, over {validation.tokens} tokens",
         highlight=False,
+        soft_wrap=True,
     )
