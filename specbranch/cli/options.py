@@ -98,7 +98,7 @@ class PolicyOptions:
 
     gamma: Annotated[
         int | None,
-        _option("Drafting", "Tokens of a chain, at most (all but ar and bestfirst)."),
+        _option("Drafting", "Tokens of a chain, at most (all but ar, bestfirst and auto)."),
     ] = None
     k_max: Annotated[int | None, _option("Drafting", "Branches, at most (specbranch).")] = None
     epsilon: Annotated[
@@ -118,12 +118,14 @@ class PolicyOptions:
         int | None, _option("Drafting", "Tokens drafted after a miss, at most (ssd).")
     ] = None
     rows_draft: Annotated[
-        int | None, _option("Drafting", "Nodes of a draft step, at most (bestfirst).")
+        int | None, _option("Drafting", "Nodes of a draft step, at most (bestfirst, auto).")
     ] = None
     rows_target: Annotated[
-        int | None, _option("Drafting", "Rows of a target forward, at most (bestfirst).")
+        int | None, _option("Drafting", "Rows of a target forward, at most (bestfirst, auto).")
     ] = None
-    fan: Annotated[int | None, _option("Drafting", "Children of a node (bestfirst).")] = None
+    fan: Annotated[
+        int | None, _option("Drafting", "Children of a node, at most (bestfirst, auto).")
+    ] = None
     hrad: Annotated[
         Path | None, _option("Drafting", "Classifier of `hrad train` for this pair (specbranch).")
     ] = None
