@@ -86,15 +86,16 @@ class Comparison:
             return json.loads(path.read_text())["cases"]
         policy = contender.policy()
         replayer = Replayer(policy, setting.costs, max_nodes=MAX_NODES)
-        figures = [self._replayed(replayer, case) for case in wanted]
+        figures = [self._replayed(replayer, contender, case) for case in wanted]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"contender": contender.key, "cases": figures}))
         return figures
 
-    def _replayed(self, replayer: Replayer, case: Case) -> dict[str, Any]:
+    def _replayed(self, replayer: Replayer, contender: Contender, case: Case) -> dict[str, Any]:
         laws = self.recordings.laws(case)
         recording = self.recordings.recording(case)
-        replay = replayer.replay(recording, laws)
+        outlooks = self.recordings.outlooks(case) if contender.hrad else None
+        replay = replayer.replay(recording, laws, outlooks)
         self.recordings.save(case, laws)
         if replay.token_ids != list(recording.text):
             raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
@@ -121,7 +122,7 @@ def compare(
     bar: Progress,
 ) -> dict[str, Any]:
     """Every method at its best under one setting."""
-    ar, *methods = sweeps(setting.c, hrad=False)
+    ar, *methods = sweeps(setting.c, hrad=comparison.recordings.hrad is not None)
     plain = Contender(ar.label, ar.method)
     tuned = comparison.figures(setting, plain, tuning)
     baseline = comparison.figures(setting, plain, evaluation)
@@ -154,12 +155,14 @@ def main() -> None:
     parser.add_argument("--draft", default="self:int4")
     parser.add_argument("--name", default="good", help="of the pair, and of its results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
+    parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
     parser.add_argument("--temperature", type=float, choices=TEMPERATURES, help="one of them only")
     parser.add_argument("--prompts", type=int, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    comparison = Comparison(Recordings(options.target, options.draft), FOLDER / options.name)
+    recordings = Recordings(options.target, options.draft, hrad=options.hrad)
+    comparison = Comparison(recordings, FOLDER / options.name)
     wanted = [
         setting
         for setting in settings(options.costs)

@@ -8,6 +8,8 @@ interrupted run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +22,13 @@ from rich.progress import track
 from bench.prompts import EVALUATION
 from bench.prompts import FOLDER as PROMPTS
 from specbranch.engine import Engine
+from specbranch.hrad.features import FEATURE_LAYERS, text_features
+from specbranch.hrad.model import HRad
 from specbranch.lanes import CostModel, VirtualLanes
 from specbranch.models import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpeculativeSampling
+from specbranch.policies.base import Outlook
 from specbranch.prompts import read_prompts
 from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, record
 from specbranch.sampling import SamplingParams
@@ -70,11 +75,14 @@ def cases(first: int, count: int, temperatures: Sequence[float] = TEMPERATURES) 
 class Recordings:
     """The recordings of a pair and their law stores, in a folder.
 
-    The models are loaded where something is missing, and not before.
+    The models are loaded where something is missing, and not before. hrad: the file of the pair's
+    classifier.
     """
 
-    def __init__(self, target: str, draft: str, folder: Path = FOLDER) -> None:
-        self.target, self.draft = target, draft
+    def __init__(
+        self, target: str, draft: str, folder: Path = FOLDER, *, hrad: Path | None = None
+    ) -> None:
+        self.target, self.draft, self.hrad = target, draft, hrad
         self._texts = folder / _slug(target)
         self._laws = folder / f"{_slug(target)}+{_slug(draft)}"
 
@@ -106,11 +114,43 @@ class Recordings:
             laws.store.save(self._laws_path(case))
             laws.computed = 0
 
+    def outlooks(self, case: Case) -> list[Outlook]:
+        """What the classifier expects below each token of the text, computed now if need be."""
+        path = self._laws / f"{case.name}-{self._classifier_id}.json"
+        if not path.is_file():
+            recording = self.recording(case)
+            features = text_features(self._reader, recording.prompt, recording.text)
+            outlooks = self._classifier.outlooks(features, list(recording.text))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(outlooks))
+        return [Outlook(*chances) for chances in json.loads(path.read_text())]
+
     def _text_path(self, case: Case) -> Path:
         return self._texts / f"{case.name}.json"
 
     def _laws_path(self, case: Case) -> Path:
         return self._laws / f"{case.name}.npz"
+
+    @cached_property
+    def _classifier(self) -> HRad:
+        return HRad.load(self._classifier_file, self.pair)
+
+    @property
+    def _classifier_file(self) -> Path:
+        if self.hrad is None:
+            raise ValueError("hrad: expected the file of a classifier, got none")
+        return self.hrad
+
+    @cached_property
+    def _classifier_id(self) -> str:
+        return hashlib.sha256(self._classifier_file.read_bytes()).hexdigest()[:12]
+
+    @cached_property
+    def _reader(self) -> ModelRunner:
+        """The target with its hidden states."""
+        return ModelRunner(
+            self.pair.target, max_len=MAX_LEN, max_nodes=BLOCK, feature_layers=FEATURE_LAYERS
+        )
 
     @cached_property
     def _writer(self) -> Engine:
