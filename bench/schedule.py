@@ -175,22 +175,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="builtin:smollm2")
     parser.add_argument("--drafts", nargs="*", default=["self:int4"], help="of recorded pairs")
+    parser.add_argument("--ratios", nargs="*", type=int, default=RATIOS, help="c")
+    parser.add_argument("--alignments", nargs="*", type=float, default=ALIGNMENTS)
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
     results = Results(options.out / "schedule.json")
     with Progress(console=Console(stderr=True)) as bar:
         grid = {
             (c, alignment): on_synthetic(results, c, alignment)
-            for c in bar.track(RATIOS, description="synthetic")
-            for alignment in ALIGNMENTS
+            for c in bar.track(options.ratios, description="synthetic")
+            for alignment in options.alignments
         }
-        table = list(bar.track(published_table(results), description="published", total=15))
+        table = list(bar.track(published_table(results), description="published", total=14))
         lines = {}
         for draft in options.drafts:
             recordings = Recordings(options.target, draft)
             lines[draft] = {
                 c: on_real_tokens(results, recordings, cases(20, 2), c)
-                for c in bar.track(RATIOS, description=draft)
+                for c in bar.track(options.ratios, description=draft)
             }
     (options.out / "schedule.md").write_text("\n".join(table) + "\n")
     draw_heatmaps(grid, "speedup", options.out / "schedule-speedup.png")

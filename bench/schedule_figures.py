@@ -51,7 +51,7 @@ def draw_lines(
 ) -> None:
     """Speedup over c: three synthetic alignments, then each recorded pair."""
     ratios, alignments = (sorted(set(axis)) for axis in zip(*grid, strict=True))
-    chosen = alignments[0], alignments[len(alignments) // 2], alignments[-2]
+    chosen = sorted({alignments[0], alignments[len(alignments) // 2], alignments[-1]})
     drawn: dict[str, Mapping[int, Cells]] = {
         f"synthetic, alignment {a}": {c: grid[c, a] for c in ratios} for a in chosen
     }
