@@ -129,7 +129,7 @@ def test_policy_options_reach_the_policy(invoke: Invoke, tmp_path: Path) -> None
         (("--method", "sps", "--gamma", "0"), "gamma: expected an integer >= 1, got 0"),
         (("--temperature", "-1"), "temperature: expected a finite number >= 0"),
         (("--coupling", "magic"), "coupling: expected one of gumbel, rejection"),
-        (("--clock", "sundial"), "clock: expected virtual:c=X or virtual:FILE"),
+        (("--clock", "sundial"), "clock: expected virtual:c=X, virtual:FILE or virtual:NAME"),
         (("--draft-threads", "4096"), "draft_threads: expected 1 to"),
         (("--prompt", ""), "prompt: expected"),
         (("--max-new-tokens", "4096"), "max_new_tokens: expected"),
