@@ -100,9 +100,11 @@ class CostModel:
         return cls(name, draft, target, *latencies)
 
 
-# c = T_target / T_draft of the pairs in arXiv 2506.01979, rows free. It is read off the draft
-# lengths that the public scripts of PEARL (github.com/smart-lty/ParallelSpeculativeDecoding) and
-# SpecBranch (github.com/Sylvan820/Specbranch) run them with: PEARL sets its length to c.
+# c = T_target / T_draft of the pairs in arXiv 2506.01979, rows free. The paper does not print it, so
+# it is inferred from the draft lengths in public scripts, on the rule that the best length is about
+# c: PEARL's (github.com/smart-lty/ParallelSpeculativeDecoding) for LLaMA and DeepSeek, serial
+# decoding's in SpecBranch's (github.com/Sylvan820/Specbranch) for Vicuna; LLaMA-3.1's is that of
+# another 7B/70B pair.
 PRESETS = {
     "llama-68m-7b": 7.0,
     "vicuna-68m-13b": 8.0,
