@@ -100,9 +100,9 @@ class CostModel:
         return cls(name, draft, target, *latencies)
 
 
-# c = T_target / T_draft of the pairs in arXiv 2506.01979, rows free. The paper does not print it, so
-# it is inferred from the draft lengths in public scripts, on the rule that the best length is about
-# c: PEARL's (github.com/smart-lty/ParallelSpeculativeDecoding) for LLaMA and DeepSeek, serial
+# c = T_target / T_draft of the pairs in arXiv 2506.01979, rows free. The paper does not print it;
+# it is inferred from the draft lengths in public scripts, on the rule that the best one is about c:
+# PEARL's (github.com/smart-lty/ParallelSpeculativeDecoding) for LLaMA and DeepSeek, serial
 # decoding's in SpecBranch's (github.com/Sylvan820/Specbranch) for Vicuna; LLaMA-3.1's is that of
 # another 7B/70B pair.
 PRESETS = {
