@@ -25,8 +25,8 @@ COLD = 256 << 20
 """Bytes written before each timed call: more than any L2 holds."""
 
 
-def seconds_of(call: Call, *, rounds: int = 30) -> float:
-    """Median time of one call in a replayed CUDA graph, with nothing of it in L2."""
+def captured(call: Callable[[], object]) -> torch.cuda.CUDAGraph:
+    """A graph of one call, which runs once before, so that libraries are set up."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -35,6 +35,12 @@ def seconds_of(call: Call, *, rounds: int = 30) -> float:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         call()
+    return graph
+
+
+def seconds_of(call: Call, *, rounds: int = 30) -> float:
+    """Median time of one call in a replayed CUDA graph, with nothing of it in L2."""
+    graph = captured(call)
     flushed = torch.empty(COLD, dtype=torch.uint8, device="cuda")
     events = []
     for _ in range(rounds):

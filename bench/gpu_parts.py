@@ -29,14 +29,11 @@ def warm_seconds(call: Callable[[], object]) -> float:
 
 
 def _replayed_seconds(call: Callable[[], object]) -> float:
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        call()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    def repeated() -> None:
         for _ in range(REPEATS):
             call()
+
+    graph = gpu.captured(repeated)
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(30)]
     for start, end in events:
         start.record()

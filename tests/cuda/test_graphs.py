@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from bench.gpu import captured
 from specbranch import ops, reference
 from tests.cuda.on_device import GPU
 from tests.ops.calls import CALLS, Arguments
@@ -56,18 +56,6 @@ def refill(static: Arguments, values: Arguments) -> None:
         for old, new in zip(tree_leaves(static[name]), tree_leaves(value), strict=True):
             if isinstance(old, Tensor):
                 old.copy_(new)
-
-
-def captured(work: Callable[[], object]) -> torch.cuda.CUDAGraph:
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
 
 
 def assert_same(actual: Any, expected: Any) -> None:
