@@ -63,6 +63,11 @@ class Stats:
         return _ratio(self.discarded_main, self.discarded_main + self.accepted_main)
 
     @property
+    def rolled_back_per_token(self) -> float:
+        """Main-line tokens discarded for each token committed."""
+        return _ratio(self.discarded_main, self.tokens)
+
+    @property
     def branch_waste(self) -> float:
         """Discarded over drafted tokens, off the main line."""
         return _ratio(self.discarded_branch, self.discarded_branch + self.accepted_branch)
