@@ -12,6 +12,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import geometric_mean
 
@@ -19,6 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from bench.hrad_prompts import SWEEPS
 from bench.prompts import EVALUATION
@@ -26,7 +28,14 @@ from bench.recordings import MAX_LEN, Recordings, cases
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
 from specbranch.hrad.model import HRad
-from specbranch.hrad.train import TrainingOptions, config_for, fit, pooled, split_by_prompt
+from specbranch.hrad.train import (
+    Examples,
+    TrainingOptions,
+    config_for,
+    fit,
+    pooled,
+    split_by_prompt,
+)
 from specbranch.lanes import CostModel
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpecBranch
@@ -52,65 +61,72 @@ class Point:
     rollback_rate: float  # of all main-line tokens drafted
 
 
-class Sweep:
-    """The recorded cases of a pair, and classifiers trained on its collection."""
+class Texts:
+    """The recorded texts of a pair, and classifiers trained on its collection of other prompts."""
 
     def __init__(self, data: Path, prompts: int) -> None:
         collection = Collection(data)
         self._settings = collection.settings
         self._split = split_by_prompt(collection.load(), seed=0)
-        self._recordings = Recordings(self._settings.target, self._settings.draft)
+        self._source = Recordings(self._settings.target, self._settings.draft)
         self._cases = cases(EVALUATION, prompts, temperatures=(0.0,))
-        pair = self._recordings.pair
-        runner = ModelRunner(
-            pair.target, max_len=MAX_LEN, max_nodes=128, feature_layers=FEATURE_LAYERS
-        )
-        self._texts = [self._recordings.recording(case) for case in self._cases]
-        self._features = [text_features(runner, text.prompt, text.text) for text in self._texts]
-        self._laws = [self._recordings.laws(case) for case in self._cases]
+        self.recordings = [self._source.recording(case) for case in self._cases]
+        self.laws = [self._source.laws(case) for case in self._cases]
 
-    def points(self) -> Iterator[Point]:
-        for gamma in GAMMAS:
-            hrad = self._classifier(gamma)
-            outlooks = [
-                hrad.outlooks(features, list(text.text))
-                for features, text in zip(self._features, self._texts, strict=True)
-            ]
-            for c, epsilon, k_max in itertools.product(RATIOS, EPSILONS, K_MAXES):
-                for given in (None, outlooks):
-                    yield self._point(c, SpecBranch(k_max, gamma, epsilon), given)
-            self._save_laws()
-
-    def __len__(self) -> int:
-        return len(GAMMAS) * len(RATIOS) * len(EPSILONS) * len(K_MAXES) * 2
-
-    def _classifier(self, gamma: int) -> HRad:
+    def outlooks(self, gamma: int) -> tuple[list[list[Outlook]], Examples]:
+        """What a classifier for blocks of gamma expects at each token of each text, and the
+        examples that it was trained on."""
         config = config_for(self._settings, gamma)
         training, validation, _ = (pooled(side, gamma) for side in self._split)
         classifier = fit(training, validation, config, TrainingOptions())
-        return HRad(classifier, config, self._recordings.pair)
-
-    def _point(self, c: int, policy: SpecBranch, outlooks: list[list[Outlook]] | None) -> Point:
-        replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"))
-        stats = [
-            replayer.replay(text, laws, outlooks and outlooks[index]).stats
-            for index, (text, laws) in enumerate(zip(self._texts, self._laws, strict=True))
+        hrad = HRad(classifier, config, self._source.pair)
+        found = [
+            hrad.outlooks(features, list(recording.text))
+            for features, recording in zip(self._features, self.recordings, strict=True)
         ]
-        discarded = sum(each.discarded_main for each in stats)
-        accepted = sum(each.accepted_main for each in stats)
-        return Point(
-            c,
-            policy.gamma,
-            policy.epsilon,
-            policy.k_max,
-            outlooks is not None,
-            geometric_mean(c * each.tokens / each.wall_s for each in stats),
-            discarded / (discarded + accepted),
-        )
+        return found, training
 
-    def _save_laws(self) -> None:
-        for case, laws in zip(self._cases, self._laws, strict=True):
-            self._recordings.save(case, laws)
+    def save_laws(self) -> None:
+        for case, laws in zip(self._cases, self.laws, strict=True):
+            self._source.save(case, laws)
+
+    @cached_property
+    def _features(self) -> list[Tensor]:
+        runner = ModelRunner(
+            self._source.pair.target,
+            max_len=MAX_LEN,
+            max_nodes=128,
+            feature_layers=FEATURE_LAYERS,
+        )
+        return [text_features(runner, each.prompt, each.text) for each in self.recordings]
+
+
+def sweep(texts: Texts) -> Iterator[Point]:
+    for gamma in GAMMAS:
+        outlooks, _ = texts.outlooks(gamma)
+        for c, epsilon, k_max in itertools.product(RATIOS, EPSILONS, K_MAXES):
+            for given in (None, outlooks):
+                yield point(texts, c, SpecBranch(k_max, gamma, epsilon), given)
+        texts.save_laws()
+
+
+def point(texts: Texts, c: int, policy: SpecBranch, outlooks: list[list[Outlook]] | None) -> Point:
+    replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"))
+    stats = [
+        replayer.replay(text, laws, outlooks and outlooks[index]).stats
+        for index, (text, laws) in enumerate(zip(texts.recordings, texts.laws, strict=True))
+    ]
+    discarded = sum(each.discarded_main for each in stats)
+    accepted = sum(each.accepted_main for each in stats)
+    return Point(
+        c,
+        policy.gamma,
+        policy.epsilon,
+        policy.k_max,
+        outlooks is not None,
+        geometric_mean(c * each.tokens / each.wall_s for each in stats),
+        discarded / (discarded + accepted),
+    )
 
 
 def draw(points: list[Point], path: Path) -> None:
@@ -147,9 +163,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=SWEEPS, help="prompts of each set")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sweep = Sweep(options.data, options.prompts)
-    console = Console(stderr=True)
-    points = list(track(sweep.points(), "replaying", len(sweep), console=console))
+    texts = Texts(options.data, options.prompts)
+    total = len(GAMMAS) * len(RATIOS) * len(EPSILONS) * len(K_MAXES) * 2
+    points = list(track(sweep(texts), "replaying", total, console=Console(stderr=True)))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
     draw(points, options.out.with_suffix(".png"))
