@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from bench import gpu
 from bench.targets import as_rows, targets
 
 ROOT = Path(__file__).parents[1]
@@ -74,10 +75,6 @@ def present(name: str) -> bool:
     return bool(importlib.util.find_spec(name) or shutil.which(name))
 
 
-def measuring(name: str) -> Callable[[Path], list[str]]:
-    return lambda out: ["-m", "bench.gpu_parts", name, "--out", str(out)]
-
-
 def pytest_command(*what: str) -> Callable[[Path], list[str]]:
     workers = ["-n", str(min(8, os.cpu_count() or 1))] if present("xdist") else []
     return lambda out: ["-m", "pytest", *what, *workers, f"--junitxml={out}"]
@@ -91,9 +88,18 @@ PARTS = (
         lambda out: ["setup.py", "-q", "build_ext", "--inplace"],
         lambda out: None,
     ),
-    Part("ops", 60, (), measuring("ops")),
-    Part("peers", 60, (), measuring("peers")),
-    Part("decoding", 120, DECODING, measuring("decoding")),
+    Part(
+        "ops",
+        120,
+        ("rich",),
+        lambda out: ["-m", "bench.ops", "--targets", "--device", "cuda", "--out", str(out)],
+    ),
+    Part(
+        "decoding",
+        120,
+        DECODING,
+        lambda out: ["-m", "bench.synthetic_decoding", "--out", str(out)],
+    ),
     Part(
         "roofline",
         60,
@@ -123,7 +129,7 @@ def run_part(part: Part, seconds: float) -> dict[str, Any]:
             done = subprocess.run(
                 [sys.executable, *part.command(out)],
                 cwd=ROOT,
-                env={**os.environ, "TORCH_CUDA_ARCH_LIST": gpu_arch()},
+                env={**os.environ, "TORCH_CUDA_ARCH_LIST": gpu.arch()},
                 timeout=max(seconds, 1),
                 capture_output=True,
                 text=True,
@@ -142,28 +148,6 @@ def run_part(part: Part, seconds: float) -> dict[str, Any]:
     return record
 
 
-def gpu_arch() -> str:
-    if not torch.cuda.is_available():
-        return ""
-    return ".".join(map(str, torch.cuda.get_device_capability()))
-
-
-def environment() -> dict[str, Any]:
-    """What stands beside every number."""
-    properties = torch.cuda.get_device_properties(0)
-    return {
-        "gpu": properties.name,
-        "gpus": torch.cuda.device_count(),
-        "multiprocessors": properties.multi_processor_count,
-        "memory_bytes": properties.total_memory,
-        "l2_bytes": getattr(properties, "L2_cache_size", None),
-        "arch": gpu_arch(),
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-    }
-
-
 def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
     """Run the parts one after the other; all that is known afterwards."""
     deadline = time.monotonic() + seconds
@@ -172,12 +156,12 @@ def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
         print(f"{part.name} ...", flush=True)
         records.append(run_part(part, min(part.seconds, deadline - time.monotonic())))
     results = {record["name"]: record.get("result") for record in records}
-    peers = results.get("peers") or {}
+    ops = results.get("ops") or {}
     return {
         "missing": missing_from(parts),
-        "missing_peers": peers.get("missing", []),
+        "missing_peers": sorted(ops.get("absent", [])),
         "parts": records,
-        "targets": as_rows(targets(results.get("ops") or [], peers.get("rows", []))),
+        "targets": as_rows(targets("cuda", ops.get("rows", []))),
     }
 
 
@@ -238,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print(f"gpu_check: torch {torch.__version__} finds no GPU: nothing was built or measured")
         return NO_GPU
-    found = {"environment": environment(), **check(parts)}
+    found = {"environment": gpu.environment(), **check(parts)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=1) + "\n")
     show(f"SpecBranch on {found['environment']['gpu']}", lines(found))

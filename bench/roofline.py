@@ -17,8 +17,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import floors, gpu
-from bench.floors import Heads, Work
+from bench import gpu
+from bench.floors import Work
+from bench.models import MODELS, Model
+from bench.ops.attention import attention, tree_mask
+from bench.ops.case import Case
+from bench.ops.kv import append_kv, compact_kv
+from bench.ops.sampling import draft_topk, sample, sampling_probs
+from bench.ops.verify import COUPLINGS, verify_tree
 from specbranch import build_info
 
 
@@ -47,19 +53,7 @@ SOURCE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    name: str
-    heads: Heads
-    layers: int
-    vocab: int
-
-
-MODELS = [
-    Model("Llama-3.1-8B", Heads(32, 8, 128), 32, 128_256),
-    Model("Qwen2.5-1.5B", Heads(12, 2, 128), 28, 151_936),
-    Model("SmolLM2-135M", Heads(9, 3, 64), 30, 49_152),
-]
+DTYPE = torch.bfloat16
 CONTEXTS = [1024, 2048, 4096, 8192, 16384, 32768]
 BRANCHES = [1, 8, 32]
 BATCHES = [1, 8]
@@ -67,116 +61,30 @@ ACCEPTED = 4
 """Tokens that a commit moves, and rows that a walk visits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One op at one shape. call: how `bench.gpu` makes inputs for it."""
-
-    op: str
-    model: str
-    shape: str
-    work: Work
-    call: gpu.MakeCall
-
-
-def attention_cases(model: Model, contexts: Sequence[int]) -> list[Case]:
+def cases_of(model: Model, contexts: Sequence[int]) -> list[Case]:
     return [
-        Case(
-            "branch_attention",
-            model.name,
-            f"B {batch}, {rows} branches, context {context}",
-            floors.branch_attention(model.heads, batch=batch, context=context, rows=rows),
-            gpu.attention(model.heads, batch, context, rows),
-        )
-        for context in contexts
-        for rows in BRANCHES
-        for batch in BATCHES
-    ]
-
-
-def cache_cases(model: Model) -> list[Case]:
-    return [
-        case
-        for batch in BATCHES
-        for case in (
-            Case(
-                "append_kv_",
-                model.name,
-                f"B {batch}, 8 tokens",
-                floors.append_kv(model.heads, batch=batch, tokens=8),
-                gpu.append(model.heads, batch, 8),
-            ),
-            Case(
-                "compact_kv_",
-                model.name,
-                f"B {batch}, {ACCEPTED} tokens, {model.layers} layers",
-                floors.compact_kv(model.heads, layers=model.layers, batch=batch, moved=ACCEPTED),
-                gpu.compact(model.heads, model.layers, batch, ACCEPTED),
-            ),
-        )
-    ]
-
-
-def vocabulary_cases(model: Model) -> list[Case]:
-    rows, vocab = 8, model.vocab
-    cases = [
-        Case(
-            "sample",
-            model.name,
-            f"{rows} rows",
-            floors.sample(rows=rows, vocab=vocab),
-            gpu.sample(rows, vocab),
+        *(
+            attention(model, DTYPE, batch, context, rows)
+            for context in contexts
+            for rows in BRANCHES
+            for batch in BATCHES
         ),
-        Case(
-            "draft_topk",
-            model.name,
-            f"{rows} rows, k 4",
-            floors.draft_topk(rows=rows, vocab=vocab, k=4),
-            gpu.draft_topk(rows, vocab, 4),
-        ),
-        Case(
-            "sampling_probs",
-            model.name,
-            f"{rows} rows",
-            floors.sampling_probs(rows=rows, vocab=vocab),
-            gpu.sampling_probs(rows, vocab),
+        *(append_kv(model, DTYPE, batch, 8) for batch in BATCHES),
+        *(compact_kv(model, DTYPE, batch, ACCEPTED) for batch in BATCHES),
+        sample(model, DTYPE, 8),
+        draft_topk("gumbel", model, DTYPE, 8, 4),
+        sampling_probs(model, DTYPE, 8),
+        *(
+            verify_tree(coupling, model, DTYPE, batch, 8, ACCEPTED)
+            for batch in BATCHES
+            for coupling in COUPLINGS
         ),
     ]
-    for batch in BATCHES:
-        for coupling in ("greedy", "gumbel", "rejection"):
-            work = floors.verify_tree(
-                batch=batch,
-                nodes=8,
-                visited=ACCEPTED,
-                vocab=vocab,
-                rejection=coupling == "rejection",
-            )
-            call = gpu.verify_tree(coupling, batch, 8, ACCEPTED, vocab)
-            cases.append(
-                Case(f"verify_tree, {coupling}", model.name, f"B {batch}, 8 nodes", work, call)
-            )
-    return cases
 
 
 def all_cases(contexts: Sequence[int]) -> list[Case]:
-    masks = [
-        Case(
-            "tree_mask",
-            "-",
-            f"B {batch}, 64 nodes",
-            floors.tree_mask(batch=batch, nodes=64),
-            gpu.tree_mask(batch, 64),
-        )
-        for batch in BATCHES
-    ]
-    return masks + [
-        case
-        for model in MODELS
-        for case in (
-            *attention_cases(model, contexts),
-            *cache_cases(model),
-            *vocabulary_cases(model),
-        )
-    ]
+    masks = [tree_mask(batch, 64) for batch in BATCHES]
+    return masks + [case for model in MODELS for case in cases_of(model, contexts)]
 
 
 def evaluate(case: Case, copy_bandwidth: float | None) -> dict[str, object]:
@@ -189,7 +97,7 @@ def evaluate(case: Case, copy_bandwidth: float | None) -> dict[str, object]:
         "predicted_seconds": {d.name: d.seconds(case.work) for d in DEVICES},
     }
     if copy_bandwidth:
-        seconds = gpu.seconds_of(case.call(torch.device("cuda")))
+        seconds = gpu.seconds_of(case.ours(torch.device("cuda")))
         row["measured_seconds"] = seconds
         row["of_copy_bandwidth"] = case.work.floor_bytes / seconds / copy_bandwidth
     return row

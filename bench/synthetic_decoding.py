@@ -1,4 +1,6 @@
-"""Decoding with a synthetic pair: a random Llama as the draft, its costlier twin as the target.
+"""Decoding with a synthetic pair on a GPU: `python -m bench.synthetic_decoding --out FILE.json`.
+
+The draft is a random Llama, the target its costlier twin.
 
 The text means nothing and the draft agrees as well as its noise lets it, so these figures tell how
 fast schedules and kernels are and nothing about real models.
@@ -6,6 +8,9 @@ fast schedules and kernels are and nothing about real models.
 
 from __future__ import annotations
 
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,3 +98,14 @@ def _text(pair: ModelPair, found: Generation, alone: Generation) -> str:
         return "identical to plain decoding"
     margin = ar_margin(pair, alone, position, SamplingParams())
     return f"parts at token {position}, where plain decoding's margin was {margin}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.write_text(json.dumps(measure(torch.device("cuda")), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

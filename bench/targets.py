@@ -1,77 +1,180 @@
-"""What the CUDA kernels are to reach on an H100, and whether measurements say that they do."""
+"""What the ops are to reach on each kind of device, and whether measurements say that they do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+from bench.gpu import GRAPH_WARM
 
 US = 1e-6
-PEER_SHAPES = {"throughput": 1.0, "verification": 1.3}
-"""How many times as fast as the best peer, by shape of the attention."""
-LATENCIES = {
-    "verify_tree, greedy": 10 * US,
-    "verify_tree, gumbel": 15 * US,
-    "verify_tree, rejection": 20 * US,
-    "compact_kv_": 6 * US,
-}
-"""Seconds of GPU time in a replayed graph."""
-OF_COPY_BANDWIDTH = 0.8
+EXPANDED = "SDPA, K/V expanded"
+
+Row = Mapping[str, Any]
+"""A row of `bench.ops`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One goal. measured is None, and so is met, where nothing was measured."""
+    """A goal and what was found. shape: the one that is furthest from it.
+
+    shape, measured and met are None where nothing was measured.
+    """
 
     name: str
     wanted: str
+    shape: str | None
     measured: float | None
     met: bool | None
 
 
-def targets(ops: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str, Any]]) -> list[Target]:
-    """ops: rows of the part `ops`. peers: rows of the part `peers`."""
-    by_op = {row["op"]: row for row in ops}
-    share = by_op.get("branch_attention, throughput", {}).get("of_copy_bandwidth")
-    found = [
-        Target(
-            "branch_attention, context 8192, batch 8, 8 branches: share of copy bandwidth",
-            f">= {OF_COPY_BANDWIDTH}",
-            share,
-            None if share is None else share >= OF_COPY_BANDWIDTH,
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """bound of a figure over all rows of an op at certain parameters.
+
+    figure: of a row, None where it has none.
+    """
+
+    name: str
+    op: str
+    where: Mapping[str, Any]
+    figure: Callable[[Row], float | None]
+    relation: Literal[">=", "<="]
+    bound: float
+
+    def covers(self, row: Row) -> bool:
+        known = {"model": row["model"], **row["params"]}
+        return row["op"] == self.op and all(known.get(k) == v for k, v in self.where.items())
+
+    def judge(self, rows: Sequence[Row]) -> Target:
+        found = {
+            f"{row['model']}, {row['shape']}": value
+            for row in rows
+            if self.covers(row) and (value := self.figure(row)) is not None
+        }
+        wanted = f"{self.relation} {self.bound:g}"
+        if not found:
+            return Target(self.name, wanted, None, None, None)
+        worst = min if self.relation == ">=" else max
+        shape = worst(found, key=found.__getitem__)
+        met = worst(found[shape], self.bound) == self.bound
+        return Target(self.name, wanted, shape, found[shape], met)
+
+
+def of_lower_roof(row: Row) -> float | None:
+    return row["of_lower_roof"]
+
+
+def of_copy_bandwidth(row: Row) -> float | None:
+    return row["of_copy_bandwidth"]
+
+
+def over_eager(row: Row) -> float | None:
+    return row["over_eager"]
+
+
+def over_expanded(row: Row) -> float | None:
+    return row["speedup"].get(EXPANDED)
+
+
+def warm_us(row: Row) -> float | None:
+    """GPU time in a replayed graph."""
+    ours = row["seconds"].get(GRAPH_WARM, {}).get("ours")
+    return ours["median"] / US if ours else None
+
+
+def over_best_peer(row: Row) -> float | None:
+    """Over the best library besides torch, in replayed graphs."""
+    seconds = row["seconds"].get(GRAPH_WARM, {})
+    theirs = [seconds[name]["median"] for name in row["peers"] if name in seconds]
+    return min(theirs) / seconds["ours"]["median"] if theirs else None
+
+
+def cpu_goals() -> list[Goal]:
+    attention, context = "branch_attention", 8192
+    return [
+        Goal(f"{attention}, context {context}, {branches} branches: {name}", attention, where, *of)
+        for branches in (1, 8)
+        for where in [{"context": context, "branches": branches, "batch": 1}]
+        for name, *of in (
+            ("share of the lower roof", of_lower_roof, ">=", 0.6),
+            ("speed over SDPA, K/V expanded", over_expanded, ">=", 3),
+        )
+    ] + [
+        Goal(
+            "verify_tree, gumbel: speed over eager", "verify_tree, gumbel", {}, over_eager, ">=", 3
+        ),
+        Goal(
+            "verify_tree, rejection: speed over eager",
+            "verify_tree, rejection",
+            {},
+            over_eager,
+            ">=",
+            3,
+        ),
+        Goal(
+            "compact_kv_: speed over a chain of each layer", "compact_kv_", {}, over_eager, ">=", 5
+        ),
+    ]
+
+
+def cuda_goals() -> list[Goal]:
+    """Of an H100."""
+    llama = {"model": "Llama-3.1-8B"}
+    one_tree = {**llama, "batch": 1, "nodes": 8}
+    throughput = {**llama, "batch": 8, "context": 8192, "branches": 8}
+    verification = {**llama, "batch": 1, "context": 32768, "branches": 8}
+    return [
+        Goal(f"{op}{what}", op, *of)
+        for op, what, *of in (
+            (
+                "branch_attention",
+                ", context 8192, batch 8, 8 branches: share of copy bandwidth",
+                throughput,
+                of_copy_bandwidth,
+                ">=",
+                0.8,
+            ),
+            (
+                "branch_attention",
+                ", throughput shape: speed over the best peer",
+                throughput,
+                over_best_peer,
+                ">=",
+                1,
+            ),
+            (
+                "branch_attention",
+                ", verification shape: speed over the best peer",
+                verification,
+                over_best_peer,
+                ">=",
+                1.3,
+            ),
+            ("verify_tree, greedy", ": us in a replayed graph", one_tree, warm_us, "<=", 10),
+            ("verify_tree, gumbel", ": us in a replayed graph", one_tree, warm_us, "<=", 15),
+            ("verify_tree, rejection", ": us in a replayed graph", one_tree, warm_us, "<=", 20),
+            (
+                "compact_kv_",
+                ": us in a replayed graph",
+                {**llama, "batch": 1, "moved": 4},
+                warm_us,
+                "<=",
+                6,
+            ),
         )
     ]
-    for shape, least in PEER_SHAPES.items():
-        speedup = _over_best_peer(shape, by_op, peers)
-        found.append(
-            Target(
-                f"branch_attention, {shape} shape: speed over the best peer",
-                f">= {least}",
-                speedup,
-                None if speedup is None else speedup >= least,
-            )
-        )
-    for op, most in LATENCIES.items():
-        seconds = by_op.get(op, {}).get("warm_seconds")
-        found.append(
-            Target(
-                f"{op}: us in a replayed graph",
-                f"<= {most / US:.0f}",
-                None if seconds is None else seconds / US,
-                None if seconds is None else seconds <= most,
-            )
-        )
-    return found
+
+
+GOALS: dict[str, Callable[[], list[Goal]]] = {"cpu": cpu_goals, "cuda": cuda_goals}
+
+
+def targets(device: str, rows: Sequence[Row]) -> list[Target]:
+    """device: cpu or cuda."""
+    return [goal.judge(rows) for goal in GOALS[device]()]
 
 
 def as_rows(found: Sequence[Target]) -> list[dict[str, Any]]:
     """For JSON."""
     return [asdict(target) for target in found]
-
-
-def _over_best_peer(
-    shape: str, ops: Mapping[str, Mapping[str, Any]], peers: Sequence[Mapping[str, Any]]
-) -> float | None:
-    ours = ops.get(f"branch_attention, {shape}", {}).get("warm_seconds")
-    theirs = [row["warm_seconds"] for row in peers if row["shape"] == shape]
-    return min(theirs) / ours if ours and theirs else None

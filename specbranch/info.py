@@ -22,3 +22,13 @@ def build_info() -> dict[str, str]:
         "torch_cuda": torch.version.cuda or "",
         **_C.build_info(),
     }
+
+
+def cpu_model() -> str:
+    """The processor's name, or its architecture where the system gives no name."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = (line.split(":", 1)[1] for line in lines if line.startswith("model name"))
+            return next(names).strip()
+    except (OSError, StopIteration):
+        return platform.machine()

@@ -31,8 +31,8 @@ def calibrate(
     """Measure what draft steps and target forwards cost on this machine, by rows."""
     import torch
 
-    from specbranch.cli.environment import cpu_model
     from specbranch.engine import default_lanes
+    from specbranch.info import cpu_model
     from specbranch.lanes.measured import PairTimer
     from specbranch.models.pair import load_pair
     from specbranch.policies import PEARL

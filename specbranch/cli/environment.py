@@ -12,6 +12,7 @@ import transformers
 
 from specbranch import build_info
 from specbranch.cli.session import Session
+from specbranch.info import cpu_model
 from specbranch.lanes import Lanes
 
 
@@ -35,13 +36,3 @@ def environment(session: Session, lanes: Lanes) -> dict[str, Any]:
         "clock": session.lanes.clock,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def cpu_model() -> str:
-    """The processor's name, or its architecture where the system gives no name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = (line.split(":", 1)[1] for line in lines if line.startswith("model name"))
-            return next(names).strip()
-    except (OSError, StopIteration):
-        return platform.machine()

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from bench import gpu_check, twin
+from bench.gpu import GRAPH_WARM
 from bench.gpu_check import Part, check, lines, read_junit
 from bench.synthetic_decoding import measure
-from bench.targets import targets
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -63,37 +63,25 @@ def test_synthetic_decoding_compares_every_method_with_plain_decoding():
     json.dumps(found)
 
 
-OPS = [
-    {"op": "branch_attention, throughput", "warm_seconds": 1e-4, "of_copy_bandwidth": 0.85},
-    {"op": "branch_attention, verification", "warm_seconds": 1e-4, "of_copy_bandwidth": 0.5},
-    {"op": "verify_tree, greedy", "warm_seconds": 9e-6},
-    {"op": "compact_kv_", "warm_seconds": 7e-6},
-]
-PEERS = [
-    {"peer": "a", "shape": "throughput", "warm_seconds": 2e-4},
-    {"peer": "b", "shape": "throughput", "warm_seconds": 1.1e-4},
-    {"peer": "a", "shape": "verification", "warm_seconds": 1.2e-4},
-]
-
-
-def test_targets_are_met_or_not_or_not_measured():
-    found = {target.name.partition(":")[0]: target for target in targets(OPS, PEERS)}
-    verdicts = {name: target.met for name, target in found.items()}
-    assert verdicts == {
-        "branch_attention, context 8192, batch 8, 8 branches": True,
-        "branch_attention, throughput shape": True,
-        "branch_attention, verification shape": False,
-        "verify_tree, greedy": True,
-        "verify_tree, gumbel": None,
-        "verify_tree, rejection": None,
-        "compact_kv_": False,
-    }
-    assert found["branch_attention, throughput shape"].measured == pytest.approx(1.1)
-    assert found["compact_kv_"].measured == pytest.approx(7)
-
-
-def test_nothing_measured_is_nothing_met():
-    assert {target.met for target in targets([], [])} == {None}
+OPS = {
+    "rows": [
+        {
+            "op": "compact_kv_",
+            "model": "Llama-3.1-8B",
+            "shape": "batch 1, moved 4",
+            "params": {"batch": 1, "moved": 4},
+            "seconds": {GRAPH_WARM: {"ours": {"median": 7e-6}}},
+        },
+        {
+            "op": "verify_tree, greedy",
+            "model": "Llama-3.1-8B",
+            "shape": "batch 1, nodes 8",
+            "params": {"batch": 1, "nodes": 8},
+            "seconds": {GRAPH_WARM: {"ours": {"median": 9e-6}}},
+        },
+    ],
+    "absent": {"x": "not installed"},
+}
 
 
 def writing(value: object) -> list[str]:
@@ -104,7 +92,6 @@ def test_each_part_runs_whatever_became_of_the_others():
     parts = (
         Part("build", 60, (), lambda out: ["-c", "import sys; sys.exit('no compiler')"]),
         Part("ops", 60, (), lambda out: [*writing(OPS), str(out)]),
-        Part("peers", 60, (), lambda out: [*writing({"rows": [], "missing": ["x"]}), str(out)]),
         Part("roofline", 60, ("no_such_module",), lambda out: []),
         Part("decoding", 1, (), lambda out: ["-c", "import time; time.sleep(30)"]),
         Part("tests", 60, (), lambda out: ["-c", "pass"]),
@@ -114,11 +101,11 @@ def test_each_part_runs_whatever_became_of_the_others():
     assert found.keys() == {"missing", "missing_peers", "parts", "targets"}
     errors = {record["name"]: record["error"] for record in found["parts"]}
     assert errors["build"] == "no compiler\n"
-    assert errors["ops"] is errors["peers"] is None
+    assert errors["ops"] is None
     assert errors["roofline"] == "missing: no_such_module"
     assert errors["decoding"] == "stopped after 1 s"
     assert errors["tests"].startswith("no result")
-    assert [record["ok"] for record in found["parts"]] == [False, True, True, False, False, False]
+    assert [record["ok"] for record in found["parts"]] == [False, True, False, False, False]
     assert found["missing_peers"] == ["x"]
     assert "no_such_module" in found["missing"]
     verdicts = [verdict for _, _, verdict in lines(found)]

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from bench import floors, gpu, roofline
+from bench import floors, roofline
 from bench.floors import Heads
 from tests.ops.cases import int32, random_pages
 from tests.simt.attention import Launch, make_case
@@ -83,40 +83,6 @@ def test_compaction_moves_its_floor():
     work = floors.compact_kv(LLAMA, layers=layers, batch=1, moved=len(keep))
     assert counted[0].global_writes.transactions * SECTOR == work.written_bytes
     assert work.read_bytes <= counted[0].global_reads.transactions * SECTOR < 2 * work.read_bytes
-
-
-SMALL = Heads(num_qo_heads=4, num_kv_heads=2, head_dim=64)
-
-
-@pytest.mark.parametrize(
-    "make_call",
-    [
-        gpu.attention(SMALL, 2, 70, 3),
-        gpu.append(SMALL, 2, 3),
-        gpu.compact(SMALL, 2, 2, 3),
-        gpu.tree_mask(2, 40),
-        gpu.sample(3, 500),
-        gpu.draft_topk(3, 500, 4),
-        gpu.sampling_probs(3, 500),
-        *(gpu.verify_tree(c, 2, 6, 3, 500) for c in ("greedy", "gumbel", "rejection")),
-    ],
-)
-def test_what_is_timed_on_a_gpu_runs(make_call):
-    make_call(torch.device("cpu"))()
-
-
-@pytest.mark.parametrize("coupling", ["greedy", "gumbel", "rejection"])
-def test_a_timed_walk_visits_the_rows_that_are_counted(coupling, monkeypatch):
-    walked = []
-    verify_tree_out = gpu.ops.verify_tree_out
-
-    def spy(*arguments: object) -> None:
-        verify_tree_out(*arguments)
-        walked.append(arguments[14].tolist())
-
-    monkeypatch.setattr(gpu.ops, "verify_tree_out", spy)
-    gpu.verify_tree(coupling, 2, 6, 3, 500)(torch.device("cpu"))()
-    assert walked == [[3, 3]]
 
 
 def test_the_record_says_that_its_numbers_are_predictions(tmp_path, capsys, monkeypatch):

@@ -1,0 +1,223 @@
+"""`branch_attention` and `tree_mask`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench import floors
+from bench.floors import Heads
+from bench.measure import Call
+from bench.models import Model
+from bench.ops.case import EAGER, OURS, Case, Contender
+from bench.ops.inputs import block_table, cache, cache_bytes, ints, workspace
+from bench.ops.peers import ATTENTION_PEERS
+from specbranch import ops
+
+EXPANDED = "SDPA, K/V expanded"
+PACKED = "SDPA, packed and masked"
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionInputs:
+    """One row a branch over a shared context: row i sees the context and node i.
+
+    q [B, Q, Hq, D]; caches [P, S, Hkv, D]; table [B, M]; context: tokens of each request.
+    """
+
+    heads: Heads
+    context: int
+    q: Tensor
+    k_cache: Tensor
+    v_cache: Tensor
+    table: Tensor
+
+    @property
+    def batch(self) -> int:
+        return self.q.shape[0]
+
+    @property
+    def rows(self) -> int:
+        return self.q.shape[1]
+
+    @property
+    def length(self) -> int:
+        """Keys of a request."""
+        return self.context + self.rows
+
+    def contiguous(self) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, Hkv, length, D] as engines without pages hold them."""
+        k, v = (
+            cache[self.table.long()].flatten(1, 2)[:, : self.length].transpose(1, 2).contiguous()
+            for cache in (self.k_cache, self.v_cache)
+        )
+        return k, v
+
+    def visible(self) -> Tensor:
+        """bool [Q, length]"""
+        seen = torch.ones(self.rows, self.length, dtype=torch.bool, device=self.q.device)
+        seen[:, self.context :] = torch.eye(self.rows, dtype=torch.bool, device=self.q.device)
+        return seen
+
+
+def own_bits(rows: int, device: torch.device) -> Tensor:
+    """int32 [Q, W]: of row i, bit i."""
+    nodes = torch.arange(rows)
+    mask = torch.zeros(rows, floors.words(rows), dtype=torch.int32)
+    mask[nodes, nodes // 32] = (1 << nodes % 32).to(torch.int32)
+    return mask.to(device)
+
+
+def attention(model: Model, dtype: torch.dtype, batch: int, context: int, branches: int) -> Case:
+    heads = model.heads_of(dtype)
+    length = context + branches
+    group = heads.num_qo_heads // heads.num_kv_heads
+    keys_bytes = batch * length * heads.token_bytes
+
+    def inputs(device: torch.device) -> AttentionInputs:
+        table = block_table(device, batch, length)
+        shape = (batch, branches, heads.num_qo_heads, heads.head_dim)
+        q = torch.randn(shape, dtype=dtype, device=device)
+        k_cache, v_cache = cache(table, heads, dtype), cache(table, heads, dtype)
+        return AttentionInputs(heads, context, q, k_cache, v_cache, table)
+
+    scores_bytes = 3 * 4 * batch * branches * heads.num_qo_heads * length
+    return Case(
+        op="branch_attention",
+        model=model.name,
+        params={"batch": batch, "branches": branches, "context": context},
+        dtype=dtype,
+        work=floors.branch_attention(heads, batch=batch, context=context, rows=branches),
+        memory=cache_bytes(heads, batch, length),
+        inputs=inputs,
+        contenders=(
+            Contender(OURS, "ours", _ours),
+            Contender(EAGER, "eager", _eager, keys_bytes + scores_bytes),
+            Contender(EXPANDED, "library", _expanded, (branches * group + 1) * keys_bytes),
+            Contender(PACKED, "library", _packed, keys_bytes + scores_bytes),
+            *ATTENTION_PEERS,
+        ),
+    )
+
+
+def _ours(x: AttentionInputs) -> Call:
+    device = x.q.device
+    context_lens, n_nodes = (ints(device, [n] * x.batch) for n in (x.context, x.rows))
+    mask = own_bits(x.rows, device).expand(x.batch, -1, -1)
+    inputs = (x.q, x.k_cache, x.v_cache, x.table, context_lens, n_nodes, mask)
+    out, lse = torch.empty_like(x.q), torch.empty(x.q.shape[:3], device=device)
+    scale, scratch = x.heads.head_dim**-0.5, workspace(device)
+
+    def call() -> Tensor:
+        ops.branch_attention_out(*inputs, scale, 0.0, 0, out, lse, scratch)
+        return out
+
+    return call
+
+
+def _eager(x: AttentionInputs) -> Call:
+    """Two products and a softmax, the query heads of a KV head together."""
+    k, v = x.contiguous()
+    grouped = (x.batch, x.rows, x.heads.num_kv_heads, -1, x.heads.head_dim)
+    q = x.q.reshape(grouped).permute(0, 2, 3, 1, 4)
+    hidden = ~x.visible()
+    scale = x.heads.head_dim**-0.5
+
+    def call() -> Tensor:
+        scores = q.flatten(2, 3) @ k.transpose(2, 3) * scale
+        by_row = scores.unflatten(2, q.shape[2:4]).masked_fill(hidden, -math.inf)
+        out = by_row.softmax(-1).flatten(2, 3) @ v
+        return out.unflatten(2, q.shape[2:4]).permute(0, 3, 1, 2, 4).reshape(x.q.shape)
+
+    return call
+
+
+def _expanded(x: AttentionInputs) -> Call:
+    """Every branch with a context of its own, every query head with keys of its own."""
+    context, rows = x.context, x.rows
+    group = x.heads.num_qo_heads // x.heads.num_kv_heads
+
+    def expand(keys: Tensor) -> Tensor:
+        """[B * Q, Hq, context + 1, D]"""
+        own = keys.new_empty(x.batch, rows, x.heads.num_kv_heads, group, context + 1, keys.shape[3])
+        own[..., :context, :] = keys[:, None, :, None, :context]
+        own[..., context, :] = keys[:, :, context:].transpose(1, 2)[:, :, :, None]
+        return own.flatten(2, 3).flatten(0, 1)
+
+    k, v = map(expand, x.contiguous())
+    q = x.q.flatten(0, 1)[:, :, None]
+    return lambda: F.scaled_dot_product_attention(q, k, v).reshape(x.q.shape)
+
+
+def _packed(x: AttentionInputs) -> Call:
+    """All branches as rows of one call, with a mask over the whole context."""
+    k, v = x.contiguous()
+    q, visible = x.q.transpose(1, 2), x.visible()
+    return lambda: F.scaled_dot_product_attention(
+        q, k, v, attn_mask=visible, enable_gqa=True
+    ).transpose(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """parents int32 [B, N], n_nodes int32 [B]"""
+
+    parents: Tensor
+    n_nodes: Tensor
+
+
+def tree_mask(batch: int, nodes: int) -> Case:
+    """Of binary trees."""
+
+    def inputs(device: torch.device) -> Trees:
+        parents = ints(device, [(node - 1) // 2 if node else -1 for node in range(nodes)])
+        return Trees(parents.repeat(batch, 1), ints(device, [nodes] * batch))
+
+    return Case(
+        op="tree_mask",
+        model="-",
+        params={"batch": batch, "nodes": nodes},
+        dtype=torch.int32,
+        work=floors.tree_mask(batch=batch, nodes=nodes),
+        memory=0,
+        inputs=inputs,
+        contenders=(
+            Contender(OURS, "ours", _ours_of_trees),
+            Contender(EAGER, "eager", _eager_of_trees),
+        ),
+    )
+
+
+def _ours_of_trees(x: Trees) -> Call:
+    batch, nodes = x.parents.shape
+    mask = x.parents.new_empty(batch, nodes, floors.words(nodes))
+    depth = torch.empty_like(x.parents)
+
+    def call() -> tuple[Tensor, Tensor]:
+        ops.tree_mask_out(x.parents, x.n_nodes, mask, depth)
+        return mask, depth
+
+    return call
+
+
+def _eager_of_trees(x: Trees) -> Call:
+    """Squares of the matrix of who is whose parent, then bits."""
+    nodes, device = x.parents.shape[1], x.parents.device
+    ids = torch.arange(nodes, device=device)
+    own = torch.eye(nodes, device=device)
+    bits = (1 << ids % 32).to(torch.int32)
+    padding = -nodes % 32
+
+    def call() -> tuple[Tensor, Tensor]:
+        seen = (x.parents[:, :, None] == ids).float() + own
+        for _ in range(nodes.bit_length()):
+            seen = (seen @ seen).clamp_max(1)
+        set_bits = F.pad(seen.to(torch.int32) * bits, (0, padding))
+        words = set_bits.unflatten(2, (-1, 32)).sum(-1, dtype=torch.int32)
+        return words, seen.sum(-1).to(torch.int32) - 1
+
+    return call

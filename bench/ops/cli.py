@@ -1,0 +1,120 @@
+"""`python -m bench.ops`: measures the chosen cases and writes what was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from bench.environment import environment
+from bench.ops import report
+from bench.ops.case import Case
+from bench.ops.run import Bench, absent_from, measure, release
+from bench.ops.selection import label, select
+from bench.targets import as_rows, targets
+
+DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
+SECONDS = {"smoke": 0.05, "targets": 1.0, "default": 1.0, "all": 1.0}
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="python -m bench.ops", description=__doc__)
+    found.set_defaults(size="default")
+    sizes = found.add_mutually_exclusive_group()
+    for size, words in (
+        ("smoke", "every op once, small: seconds"),
+        ("targets", "only the shapes that targets are set for"),
+        ("all", "every combination of model, context, branches, tree, batch: hours"),
+    ):
+        sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=words)
+    found.add_argument("--op", default="", metavar="REGEX", help="ops to measure")
+    found.add_argument("--shape", default="", metavar="REGEX", help="model, shape and dtype")
+    found.add_argument("--device", choices=DTYPES, help="default: cuda where there is one")
+    found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
+    found.add_argument("--threads", type=int, help="of torch, on a CPU")
+    found.add_argument("--list", action="store_true", help="name the cases and measure nothing")
+    found.add_argument("--out", type=Path, metavar="FILE.json")
+    found.add_argument("--plot", type=Path, metavar="FILE.png")
+    found.add_argument("--markdown", type=Path, metavar="FILE.md")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 1 where one of our ops failed. Exits with 2 for bad arguments."""
+    options = parser().parse_args(arguments)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = getattr(torch, options.dtype or DTYPES[device.type])
+    try:
+        cases = select(options.size, dtype, options.op, options.shape)
+    except ValueError as error:
+        parser().error(str(error))
+    if options.list:
+        print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
+        return 0
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bench = Bench.on(device, options.seconds or SECONDS[options.size])
+    record = measured(cases, bench, vars(options))
+    show(record)
+    write(record, options.out, options.plot, options.markdown)
+    return 1 if record["failed"] else 0
+
+
+def measured(cases: Sequence[Case], bench: Bench, flags: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run. Cases that do not fit are skipped, those that fail are listed."""
+    absent = absent_from(cases, bench.device)
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for index, case in enumerate(cases, 1):
+        name = f"{case.op}: {label(case)}"
+        print(f"[{index}/{len(cases)}] {name}", file=sys.stderr, flush=True)
+        try:
+            with torch.inference_mode():
+                rows.append(measure(case, bench, absent))
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            skipped[name] = str(error)
+            print(f"skipped {name}: {error}", flush=True)
+        except Exception as error:  # one op's failure stops no other
+            failed[name] = f"{type(error).__name__}: {error}"
+            print(f"FAILED {name}: {failed[name]}", flush=True)
+        release(bench.device)
+    return {
+        "environment": environment(bench.device),
+        "flags": {key: str(value) for key, value in flags.items() if value is not None},
+        "clocks": list(bench.clocks),
+        "seconds": bench.seconds,
+        "rows": rows,
+        "targets": as_rows(targets(bench.device.type, rows)),
+        "absent": absent,
+        "skipped": skipped,
+        "failed": failed,
+    }
+
+
+def show(record: dict[str, Any]) -> None:
+    console = Console(width=None if Console().is_terminal else 200)
+    for table in report.tables(record):
+        console.print(table)
+    for line in report.omissions(record):
+        console.print(line, highlight=False, markup=False)
+
+
+def write(
+    record: dict[str, Any], out: Path | None, plot: Path | None, markdown: Path | None
+) -> None:
+    if out:
+        out.write_text(json.dumps(record, indent=1) + "\n")
+    if plot and record["rows"]:
+        from bench.ops import figure
+
+        figure.draw(record, plot)
+    if markdown:
+        markdown.write_text(report.markdown(record))

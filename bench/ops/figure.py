@@ -1,0 +1,76 @@
+"""The roofline plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.ops.report import machine
+
+Row = Mapping[str, Any]
+ROOF = {"color": "0.4", "linewidth": 1}
+
+
+def draw(record: Mapping[str, Any], path: Path) -> None:
+    """Left: rates of products over arithmetic intensity, under the roofs measured beside them.
+    Right: bytes per second over bytes moved, for all ops."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    with_products = [row for row in record["rows"] if row["flops"]]
+    if with_products:
+        _draw_roofline(left, with_products)
+    _draw_bandwidth(right, record["rows"])
+    for panel in (left, right):
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.grid(alpha=0.2)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(fontsize=6, frameon=False)
+    figure.suptitle(f"SpecBranch ops on {machine(record)}", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def _draw_roofline(panel: Axes, rows: Sequence[Row]) -> None:
+    intensities = [row["flops"] / row["floor_bytes"] for row in rows]
+    bandwidth = max(row["copy_gb_per_s"] for row in rows)
+    product = max(row["product_gflop_per_s"] for row in rows)
+    ends = [min(intensities) / 2, max(max(intensities), product / bandwidth) * 2]
+    ridge = product / bandwidth
+    xs = sorted({ends[0], *(x for x in (ridge,) if ends[0] < x < ends[1]), ends[1]})
+    panel.plot(
+        xs,
+        [min(x * bandwidth, product) for x in xs],
+        label=f"fastest copy, {bandwidth:.3g} GB/s, and product, {product:.3g} GFLOP/s",
+        **ROOF,
+    )
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        panel.plot(
+            [row["flops"] / row["floor_bytes"] for row in own],
+            [row["flops"] / row["floor_bytes"] * row["gb_per_s"] for row in own],
+            "o",
+            markersize=4,
+            label=f"branch_attention, {model}",
+        )
+    panel.set_xlabel("operations per byte that must move")
+    panel.set_ylabel("GFLOP/s")
+
+
+def _draw_bandwidth(panel: Axes, rows: Sequence[Row]) -> None:
+    by_size = sorted((row["floor_bytes"], row["copy_gb_per_s"]) for row in rows)
+    panel.plot(*zip(*by_size, strict=True), label="copy of as many bytes", **ROOF)
+    for op in dict.fromkeys(row["op"] for row in rows):
+        own = [row for row in rows if row["op"] == op]
+        panel.plot(
+            [row["floor_bytes"] for row in own],
+            [row["gb_per_s"] for row in own],
+            "o",
+            markersize=4,
+            label=op,
+        )
+    panel.set_xlabel("bytes that must move")
+    panel.set_ylabel("GB/s")

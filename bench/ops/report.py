@@ -1,0 +1,132 @@
+"""What a record of measurements looks like: tables for the terminal, Markdown for the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from bench.ops.case import OURS
+
+Record = Mapping[str, Any]
+COLUMNS = (
+    "op",
+    "model",
+    "shape",
+    "ours, us",
+    "min to max",
+    "eager torch",
+    "best library",
+    "MB",
+    "GB/s",
+    "of copy",
+    "of lower roof",
+)
+VERDICTS = {True: "met", False: "NOT met", None: "not measured"}
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of the table, under COLUMNS. Times are those of the first clock."""
+    ours = next(iter(row["seconds"].values()))[OURS]
+    library = row["best_library"]
+    return [
+        row["op"],
+        row["model"],
+        row["shape"],
+        _us(ours["median"]),
+        f"{_us(ours['min'])} to {_us(ours['max'])}",
+        _times(row["over_eager"]),
+        f"{_times(row['over_best_library'])} {library}" if library else "-",
+        f"{row['floor_bytes'] / 1e6:.3g}",
+        f"{row['gb_per_s']:.3g}",
+        f"{row['of_copy_bandwidth']:.0%}",
+        _percent(row["of_lower_roof"]),
+    ]
+
+
+def target_cells(target: Mapping[str, Any]) -> list[str]:
+    measured = target["measured"]
+    return [
+        target["name"],
+        target["wanted"],
+        "-" if measured is None else f"{measured:.2f}",
+        target["shape"] or "-",
+        VERDICTS[target["met"]],
+    ]
+
+
+TARGET_COLUMNS = ("target", "wanted", "measured", "at its worst shape", "verdict")
+
+
+def tables(record: Record) -> list[Table]:
+    """For the terminal."""
+    title = f"Ops on {machine(record)}: medians of turns taken, ours and how many times as fast"
+    return [
+        _table(title, COLUMNS, map(cells, record["rows"])),
+        _table("Targets", TARGET_COLUMNS, map(target_cells, record["targets"])),
+    ]
+
+
+def markdown(record: Record) -> str:
+    """The same for a document, and what was left out of it."""
+    lines = [
+        f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
+        "clock; eager torch and the best library by how many times as long they take; `of copy` "
+        "compares with a copy that reads and writes as many bytes, in the same run.",
+        "",
+        *_markdown_table(TARGET_COLUMNS, map(target_cells, record["targets"])),
+        "",
+        *_markdown_table(COLUMNS, map(cells, record["rows"])),
+        "",
+        *(f"- {line}" for line in omissions(record)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def omissions(record: Record) -> list[str]:
+    """Who did not take part, and why."""
+    return [
+        *(f"{name}: absent, {why}" for name, why in record["absent"].items()),
+        *(f"{name}: skipped, {why}" for name, why in record["skipped"].items()),
+        *(
+            f"{row['op']}, {row['model']}, {row['shape']}: without {name}, {why}"
+            for row in record["rows"]
+            for name, why in row["left_out"].items()
+        ),
+    ]
+
+
+def machine(record: Record) -> str:
+    env = record["environment"]
+    if "gpu" in env:
+        return f"{env['gpu']}, torch {env['torch']}"
+    build = env["build"]
+    return (
+        f"{env['cpu']}, {env['threads']} threads of {env['cores']} cores, "
+        f"{build['cpu_capability']}, torch {build['torch']}"
+    )
+
+
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:.4g}"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1f}x"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _table(title: str, columns: Sequence[str], rows: Any) -> Table:
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _markdown_table(columns: Sequence[str], rows: Any) -> list[str]:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
+    return [lines[0], "|---" * len(columns) + "|", *lines[1:]]
