@@ -1,94 +1,194 @@
-"""Decoding speed of a real pair: `python -m bench.decode --out FILE.json`.
+"""Decoding speed of a real pair, against plain decoding and peers: `python -m bench.decode`.
 
-Plain decoding of ours against transformers' own generate, on the same weights and threads; then
-every method against plain decoding, with the target in fp32 and in bf16.
+Four kinds of prompts, as Spec-Bench has them: code (HumanEval), math (GSM8K), chat (MT-bench, both
+turns) and news to summarise. Every method and every peer answers each of them, taking turns. All
+runs go into OUT/runs.jsonl, and one that is there is not made again, so that a measurement can be
+interrupted, go on, and grow; tables and pictures are made of what the file holds. `make prompts`
+fetches the prompts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import AutoModelForCausalLM
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.measure import take_turns
-from specbranch.cli.compare import run_with_progress
-from specbranch.cli.comparison import BASELINE
+from bench.decoding.answer import of_engine
+from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
+from bench.decoding.figures import tabulate
+from bench.decoding.peers import PEERS, Peers, load_peers
+from bench.decoding.pictures import save_lanes, save_pictures
+from bench.decoding.records import Key, RunFile
+from bench.decoding.report import Report, as_json, markdown, print_report
+from bench.decoding.run import Field, missing_turns, run_turn, warm_up
+from specbranch.cli.comparison import BASELINE, open_engine, with_baseline
+from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
+from specbranch.cli.methods import parse_methods
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.report import comparison_table, machine_line
 from specbranch.cli.session import Session
-from specbranch.cli.summary import summarise
-from specbranch.models.builtin import builtin_folder
+from specbranch.engine import Engine
 from specbranch.policies import POLICIES
-from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
 
-DTYPES = ("float32", "bfloat16")
-
-
-def against_transformers(session: Session, new_tokens: int) -> dict[str, Any]:
-    """Seconds of plain decoding, ours and transformers', both greedy and to the same length."""
-    pair = session.pair
-    theirs = AutoModelForCausalLM.from_pretrained(builtin_folder("smollm2"), dtype=pair.dtype)
-    prompt = pair.encode(EXAMPLE_PROMPTS[0])
-    inputs = torch.tensor([prompt])
-    params = SamplingParams(max_new_tokens=new_tokens, ignore_eos=True)
-    with session.engine(BASELINE, len(prompt) + new_tokens) as engine:
-        timings = take_turns(
-            {
-                "ours": lambda: engine.generate(prompt, params),
-                "transformers": lambda: theirs.generate(
-                    inputs,
-                    attention_mask=torch.ones_like(inputs),
-                    max_new_tokens=new_tokens,
-                    min_new_tokens=new_tokens,
-                    do_sample=False,
-                ),
-            },
-            rounds=5,
-            seconds=120,
-        )
-    per_token = {name: timing.median / new_tokens for name, timing in timings.items()}
-    return {
-        "seconds_per_token": per_token,
-        "ours_over_transformers": per_token["transformers"] / per_token["ours"],
-    }
-
-
-def measure(dtype: str, prompts: int, new_tokens: int, console: Console) -> dict[str, Any]:
-    """All methods on the example prompts, and plain decoding beside transformers'."""
-    methods = list(POLICIES)
-    session = open_session(methods, ModelOptions(dtype=dtype), LaneOptions(), PolicyOptions())
-    beside = against_transformers(session, new_tokens)
-    params = SamplingParams(max_new_tokens=new_tokens)
-    runs = run_with_progress(session, methods, EXAMPLE_PROMPTS[:prompts], params)
-    summary = summarise(runs)
-    console.print(f"\ntarget in {dtype}", style="bold")
-    console.print(
-        f"plain decoding: {beside['ours_over_transformers']:.2f}x transformers' generate",
-        highlight=False,
-    )
-    console.print(comparison_table(summary))
-    console.print(machine_line(runs[0].env), style="dim", highlight=False)
-    return {"dtype": dtype, "env": runs[0].env, "plain_decoding": beside, "summary": summary}
+RETOKENISED = 32  # by how many tokens an answer may grow when it is encoded again
+SMOKE_METHODS, SMOKE_TOKENS = "ar,specbranch,bestfirst", 4
+WIDTH = 110  # of the tables, at least
+DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=int, default=len(EXAMPLE_PROMPTS))
-    parser.add_argument("--max-new-tokens", type=int, default=128)
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
-    options = parser.parse_args(arguments)
-    console = Console()
-    results = [measure(dtype, options.prompts, options.max_new_tokens, console) for dtype in DTYPES]
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    options = _parser().parse_args(arguments)
+    if options.smoke:
+        options.repeats, options.max_new_tokens = 1, SMOKE_TOKENS
+    questions = EXAMPLES if options.smoke else read_questions(options.prompts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = options.methods or (SMOKE_METHODS if options.smoke else ",".join(POLICIES))
+    methods = with_baseline(parse_methods(chosen))
+    device = options.device
+    models = ModelOptions(
+        options.target, options.draft or DRAFTS[torch.device(device).type], device, options.dtype
+    )
+    session = open_session(methods, models, LaneOptions(), PolicyOptions())
+    params = SamplingParams(
+        max_new_tokens=options.max_new_tokens, temperature=options.temperature, seed=options.seed
+    )
+    report = measure(session, methods, list(by_turns(questions)), params, options)
+    given = sys.argv[1:] if arguments is None else arguments
+    _write(report, options.out, shlex.join(["python", "-m", "bench.decode", *given]))
+    print_report(report, Console(width=max(WIDTH, Console().width)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.decode",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    default_device = "cuda" if torch.cuda.is_available() else "cpu"
+    add = parser.add_argument
+    add("--target", default=ModelOptions().target)
+    add("--draft", help=f"by default {' and '.join(f'{v} on {k}' for k, v in DRAFTS.items())}")
+    add("--device", default=default_device, help="cpu or cuda; what there is by default")
+    add("--dtype", default=ModelOptions().dtype, help="float32, bfloat16 or float16")
+    add("--temperature", type=float, default=0.0)
+    add("--seed", type=int, default=0, help="of the first repetition; each has its own")
+    add("--max-new-tokens", type=int, default=128)
+    add("--prompts", type=int, default=5, help="questions a category")
+    add("--repeats", type=int, default=3)
+    add("--methods", help="separated by commas; all by default")
+    add("--peers", default=",".join(PEERS), help="separated by commas; may be empty")
+    add("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
+    add("--smoke", action="store_true", help="short answers to example prompts, a few methods")
+    add("--out", type=Path, default=Path("build/decode"), help="folder")
+    return parser
+
+
+def measure(
+    session: Session,
+    methods: Sequence[str],
+    questions: Sequence[Question],
+    params: SamplingParams,
+    options: argparse.Namespace,
+) -> Report:
+    """Make the runs that are missing, and the picture of one."""
+    stop_at = time.monotonic() + 60 * options.minutes
+    peer_names = [name for name in options.peers.split(",") if name]
+    max_len = _longest(session, questions, params)
+    with ExitStack() as stack:
+        engines = {
+            method: stack.enter_context(open_engine(session, method, max_len)) for method in methods
+        }
+        prompts = "examples" if options.smoke else "files"
+        made_under = _made_under(session, engines[BASELINE], params, prompts)
+        file = RunFile.open(options.out / "runs.jsonl", made_under)
+        peers = load_peers(session.pair, peer_names, max_len)
+        field = _field(session, engines, peers, params)
+        missing = missing_turns(field, questions, options.repeats, file)
+        if missing:
+            warm_up(field, questions[0])
+        _run(field, missing, file, stop_at)
+        _draw_lanes(engines, questions[0], params, options.out / "timeline.png")
+    records = list(file.records.values())
+    return Report(made_under, peers.about, tabulate(records, [*POLICIES, *PEERS]), records)
+
+
+def _field(
+    session: Session, engines: Mapping[str, Engine], peers: Peers, params: SamplingParams
+) -> Field:
+    ours = {method: of_engine(engine) for method, engine in engines.items()}
+    process = f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {os.getpid()}"
+    contenders = ours | peers.contenders
+    return Field(session.pair, contenders, frozenset(ours), params, process)
+
+
+def _run(
+    field: Field, missing: Sequence[tuple[Question, list[Key]]], file: RunFile, stop_at: float
+) -> None:
+    """Turn by turn. The bar is redrawn between runs only: a timed run has the cores."""
+    columns = (TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), auto_refresh=False)
+    with bar, suppress(KeyboardInterrupt):
+        task = bar.add_task("", total=sum(len(keys) for _, keys in missing))
+        for question, keys in missing:
+            if time.monotonic() >= stop_at:
+                return
+            for key in run_turn(field, question, keys, file):
+                bar.update(task, advance=1, description=key.contender, refresh=True)
+
+
+def _draw_lanes(
+    engines: Mapping[str, Engine], question: Question, params: SamplingParams, path: Path
+) -> None:
+    """One more request of `specbranch`, or of whatever drafts here, uncounted."""
+    drafting = [method for method in engines if method != BASELINE]
+    if path.is_file() or not drafting:
+        return
+    method = "specbranch" if "specbranch" in drafting else drafting[0]
+    save_lanes(engines[method].generate(question.turns[0], params), path)
+
+
+def _longest(session: Session, questions: Sequence[Question], params: SamplingParams) -> int:
+    """Tokens of the longest conversation, at most."""
+    answer = params.max_new_tokens + RETOKENISED
+    return max(
+        sum(len(session.pair.encode(turn)) + answer for turn in question.turns)
+        for question in questions
+    )
+
+
+def _made_under(
+    session: Session, baseline: Engine, params: SamplingParams, prompts: str
+) -> dict[str, Any]:
+    """What all runs of a file share."""
+    made_under = environment(session, baseline.lanes)
+    del made_under["date"]
+    return made_under | {
+        "prompts": prompts,
+        "temperature": params.temperature,
+        "max_new_tokens": params.max_new_tokens,
+        "seed": params.seed,
+    }
+
+
+def _write(report: Report, folder: Path, command: str) -> None:
+    pictures = save_pictures(report, folder)
+    if (folder / "timeline.png").is_file():
+        pictures["A stretch of one request"] = "timeline.png"
+    (folder / "summary.json").write_text(json.dumps(as_json(report), indent=1) + "\n")
+    (folder / "README.md").write_text(markdown(report, pictures, command))
 
 
 if __name__ == "__main__":

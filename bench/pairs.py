@@ -31,7 +31,7 @@ from specbranch.stats import Stats
 RATIOS = (8, 15)
 MAX_NODES = 256
 TUNING = (20, 2)  # the first of the prompts that parameters are swept on, and how many of each set
-COUNTS = [field.name for field in fields(Stats) if field.name != "accepted_lengths"]
+COUNTS = [field.name for field in fields(Stats) if isinstance(field.default, int | float)]
 
 Figures = list[dict[str, Any]]  # a request each
 

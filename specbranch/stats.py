@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from itertools import zip_longest
+from statistics import fmean
 
 from specbranch.trace import Trace
 from specbranch.tree import Node
@@ -30,8 +32,32 @@ class Stats:
     discarded_main: int = 0
     discarded_branch: int = 0
     overlap: float = 0.0  # share of the draft's busy time during which the target is busy
+    draft_busy_s: float = 0.0  # seconds of the draft's decoding forwards
     cost_ratio: float = 0.0  # c: mean target forward over mean draft step
     accepted_lengths: list[int] = field(default_factory=list)  # tokens committed, a round each
+    tested_at: list[int] = field(default_factory=list)  # `tested`, by depth below the root from 1
+    accepted_at: list[int] = field(default_factory=list)  # `tested_accepted`, likewise
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Stats]) -> Stats:
+        """The stats of many requests as if they were one.
+
+        Counts and seconds are sums, overlap is weighted by the draft's busy time, c is a mean.
+        Raises ValueError for no request.
+        """
+        if not parts:
+            raise ValueError("pooled: parts: expected the stats of at least one request, got none")
+        total = cls()
+        for name in _SUMS:
+            setattr(total, name, sum(getattr(part, name) for part in parts))
+        if total.draft_busy_s:
+            shared = sum(part.overlap * part.draft_busy_s for part in parts)
+            total.overlap = shared / total.draft_busy_s
+        total.cost_ratio = fmean(part.cost_ratio for part in parts)
+        total.accepted_lengths = [n for part in parts for n in part.accepted_lengths]
+        total.tested_at = _sum_by_place(part.tested_at for part in parts)
+        total.accepted_at = _sum_by_place(part.accepted_at for part in parts)
+        return total
 
     @property
     def tokens_per_s(self) -> float:
@@ -51,6 +77,14 @@ class Stats:
     def acceptance_rate(self) -> float:
         """Of the main-line guesses that the walk came to, the share that was right."""
         return _ratio(self.tested_accepted, self.tested)
+
+    @property
+    def acceptance_by_position(self) -> list[float]:
+        """The acceptance rate of the first guesses below the root, of those below these, and on.
+
+        Each among the guesses at that depth that a walk came to.
+        """
+        return list(map(_ratio, self.accepted_at, self.tested_at))
 
     @property
     def hit_rate(self) -> float:
@@ -83,6 +117,7 @@ class Stats:
         self.wall_s = wall_s
         self.hrad_s = trace.seconds("hrad")
         self.overlap = trace.overlap("draft", "target")
+        self.draft_busy_s = sum(end - start for start, end in trace.busy("draft"))
         self.cost_ratio = trace.cost_ratio()
 
     def count_walk(self, path: Sequence[Node], winner: Node | None, committed: int) -> None:
@@ -93,15 +128,23 @@ class Stats:
         """
         path, reached_by = path[: committed + 1], [*path[1:], winner][:committed]
         self.hits += winner is not None
-        for node, reached in zip(path, reached_by, strict=False):
+        for place, (node, reached) in enumerate(zip(path, reached_by, strict=False)):
             if node.children:
-                self.tested += 1
-                self.tested_accepted += reached is node.children[0]
+                self._count_tested(place, reached is node.children[0])
         for node in filter(None, reached_by):
             if node.on_main_line:
                 self.accepted_main += 1
             else:
                 self.accepted_branch += 1
+
+    def _count_tested(self, place: int, right: bool) -> None:
+        """Count the main-line guess at depth `place + 1`."""
+        self.tested += 1
+        self.tested_accepted += right
+        for counts in (self.tested_at, self.accepted_at):
+            counts += [0] * (place + 1 - len(counts))
+        self.tested_at[place] += 1
+        self.accepted_at[place] += right
 
     def count_dropped(self, dropped: Sequence[Node], path: Sequence[Node]) -> None:
         """Count the nodes that left the tree with a re-rooting, the committed path excepted."""
@@ -117,3 +160,14 @@ class Stats:
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
+
+
+def _sum_by_place(lists: Iterable[Sequence[int]]) -> list[int]:
+    return [sum(column) for column in zip_longest(*lists, fillvalue=0)]
+
+
+_SUMS = [
+    each.name
+    for each in fields(Stats)
+    if each.default_factory is MISSING and each.name not in ("overlap", "cost_ratio")
+]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
-from statistics import fmean
 from typing import Any
 
 from specbranch.cli.comparison import BASELINE
 from specbranch.cli.runs import FIGURES, Run
 from specbranch.stats import Stats
-
-ADDITIVE = {field.name for field in fields(Stats)} - {"overlap", "cost_ratio"}
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -22,27 +18,16 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     by_method: dict[str, list[Run]] = {}
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
-    baseline_speed = pooled(by_method[BASELINE]).tokens_per_s
+    baseline_speed = _pooled(by_method[BASELINE]).tokens_per_s
     return {method: _summary(group, baseline_speed) for method, group in by_method.items()}
 
 
-def pooled(runs: Sequence[Run]) -> Stats:
-    """The stats of many requests as if they were one."""
-    parts = [run.generation.stats for run in runs]
-    total = Stats()
-    for name in ADDITIVE:
-        for part in parts:
-            setattr(total, name, getattr(total, name) + getattr(part, name))
-    busy = [sum(end - start for start, end in run.generation.trace.busy("draft")) for run in runs]
-    if sum(busy) > 0:
-        shared = sum(part.overlap * seconds for part, seconds in zip(parts, busy, strict=True))
-        total.overlap = shared / sum(busy)
-    total.cost_ratio = fmean(part.cost_ratio for part in parts)
-    return total
+def _pooled(runs: Sequence[Run]) -> Stats:
+    return Stats.pooled([run.generation.stats for run in runs])
 
 
 def _summary(runs: Sequence[Run], baseline_speed: float) -> dict[str, Any]:
-    stats = pooled(runs)
+    stats = _pooled(runs)
     host_s = [run.host_s for run in runs if run.host_s is not None]
     compared = [run.identical for run in runs if run.identical is not None]
     return {

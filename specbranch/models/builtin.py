@@ -62,6 +62,16 @@ def builtin_folder(name: str) -> Path:
     return folder
 
 
+def builtin_gguf(name: str) -> Path:
+    """The GGUF file that a built-in model is made from, as its package carries it.
+
+    Raises ValueError if there is no such model, or its package is not installed.
+    """
+    if name not in _BUILTINS:
+        raise ValueError(f"builtin: expected one of {', '.join(_BUILTINS)}, got {name!r}")
+    return _find_gguf(name, _BUILTINS[name])
+
+
 def _find_gguf(name: str, package: _Package) -> Path:
     spec = importlib.util.find_spec(package.module)
     for location in (spec and spec.submodule_search_locations) or ():

@@ -113,16 +113,8 @@ def load_pair(
     on_device = _check_device(device)
     in_dtype = _check_dtype(dtype)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype)
-    if draft.startswith("self:"):
-        draft_model = quantized_draft(target_model, draft.removeprefix("self:"))
-    else:
-        beside = on_device if draft_device is None else _check_device(draft_device)
-        folder = _local_path(draft)
-        if is_distilled(folder):
-            draft_model = load_draft(folder, target_model, beside)
-        else:
-            draft_model, draft_tokenizer = load_model("draft", draft, beside, in_dtype)
-            _check_same_vocabulary(tokenizer, draft_tokenizer)
+    beside = on_device if draft_device is None else _check_device(draft_device)
+    draft_model = load_draft_for(target_model, tokenizer, draft, beside)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
             pack_linears(model)
@@ -134,6 +126,27 @@ def load_pair(
         draft_name=draft,
         eos_token_ids=eos_token_ids(target_model, tokenizer),
     )
+
+
+def load_draft_for(
+    target: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    draft: str,
+    device: torch.device,
+) -> PreTrainedModel:
+    """The draft of that name (see `load_pair`) for a target, with plain linear layers but for those
+    that a quantised draft has packed.
+
+    target: with plain linear layers; it shares weights with a draft that is made from it.
+    """
+    if draft.startswith("self:"):
+        return quantized_draft(target, draft.removeprefix("self:"))
+    folder = _local_path(draft)
+    if is_distilled(folder):
+        return load_draft(folder, target, device)
+    model, draft_tokenizer = load_model("draft", draft, device, target.dtype)
+    _check_same_vocabulary(tokenizer, draft_tokenizer)
+    return model
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

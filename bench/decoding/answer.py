@@ -1,0 +1,80 @@
+"""One request, timed the same way whoever serves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from specbranch.engine import Engine
+from specbranch.sampling import SamplingParams
+from specbranch.stats import Stats
+
+Contender = Callable[[list[int], SamplingParams], "Answer"]
+"""Answers a prompt of token ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished request.
+
+    token_ids: as they were generated, an end-of-sequence token included. wall_s: from the call to
+    its return. arrivals: seconds after the call at which tokens came, one entry a burst. stats: of
+    a peer, only what its bursts tell.
+    """
+
+    token_ids: list[int]
+    wall_s: float
+    arrivals: list[float]
+    stats: Stats
+
+    @property
+    def first_token_s(self) -> float:
+        return self.arrivals[0]
+
+
+class Arrivals:
+    """When tokens came, and how many at a time."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.times: list[float] = []
+        self.counts: list[int] = []
+
+    def note(self, count: int) -> None:
+        self.times.append(self.seconds)
+        self.counts.append(count)
+
+    @property
+    def seconds(self) -> float:
+        """Since the request began."""
+        return time.perf_counter() - self._start
+
+
+def of_engine(engine: Engine) -> Contender:
+    """One of our methods; the time ends when both lanes are idle again."""
+
+    def answer(prompt: list[int], params: SamplingParams) -> Answer:
+        arrivals = Arrivals()
+        stream = engine.stream(prompt, params)
+        for chunk in stream:
+            arrivals.note(len(chunk.token_ids))
+        wall_s = arrivals.seconds
+        assert stream.generation is not None
+        generation = stream.generation
+        return Answer(generation.token_ids, wall_s, arrivals.times, generation.stats)
+
+    return answer
+
+
+def of_bursts(token_ids: Iterable[int], arrivals: Arrivals) -> Answer:
+    """A peer's answer, just finished: each burst is one forward of its target."""
+    tokens = list(token_ids)
+    wall_s = arrivals.seconds
+    stats = Stats(
+        wall_s=wall_s,
+        tokens=len(tokens),
+        target_forwards=len(arrivals.counts),
+        accepted_lengths=list(arrivals.counts),
+    )
+    return Answer(tokens, wall_s, arrivals.times, stats)

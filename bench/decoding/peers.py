@@ -1,0 +1,211 @@
+"""Other implementations on the same weights, threads, dtype and prompts, where they can run.
+
+`transformers` runs the models as its users load them, its linear layers as they are. Its
+assistant is the draft that our methods use.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
+
+from bench.decoding.answer import Answer, Arrivals, Contender, of_bursts
+from specbranch.models.builtin import builtin_gguf
+from specbranch.models.pair import ModelPair, load_draft_for, load_model
+from specbranch.sampling import SamplingParams
+
+LOOKUP_TOKENS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """contenders: those that can run here. about: what each one is, or why it is absent."""
+
+    contenders: dict[str, Contender] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+
+
+class Absent(Exception):
+    """Why a peer cannot take part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What peers are made from. plain: the target as transformers loads it. max_len: tokens of
+    prompt and output together, at most."""
+
+    pair: ModelPair
+    plain: PreTrainedModel
+    max_len: int
+
+
+def load_peers(pair: ModelPair, names: Sequence[str], max_len: int) -> Peers:
+    """The peers of these names on the pair's weights.
+
+    Raises ValueError for a name that is not one of `PEERS`.
+    """
+    if unknown := set(names) - set(PEERS):
+        raise ValueError(f"peers: expected some of {', '.join(PEERS)}, got {', '.join(unknown)}")
+    peers = Peers()
+    if not names:
+        return peers
+    plain, _ = load_model("target", pair.target_name, pair.device, pair.dtype)
+    setting = Setting(pair, plain, max_len)
+    for name in names:
+        try:
+            peers.contenders[name], peers.about[name] = PEERS[name](setting)
+        except Absent as reason:
+            peers.about[name] = f"absent: {reason}"
+    return peers
+
+
+class _Bursts(BaseStreamer):
+    """Notes when tokens come; the first that a streamer is given is the prompt."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+        self._prompt_seen = False
+
+    def put(self, value: Tensor) -> None:
+        if self._prompt_seen:
+            self._arrivals.note(value.numel())
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        pass
+
+
+def _generate(
+    model: PreTrainedModel,
+    options: Mapping[str, Any],
+    eos: int,
+    prompt: list[int],
+    params: SamplingParams,
+) -> Answer:
+    """A request to transformers, on all cores (lanes set torch's number of threads too)."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.manual_seed(params.seed)
+    ids = torch.tensor([prompt], device=model.device)
+    law: dict[str, Any] = {"do_sample": params.temperature > 0}
+    if params.temperature > 0:
+        law |= {"temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p}
+    arrivals = Arrivals()
+    output = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=params.max_new_tokens,
+        pad_token_id=eos,
+        streamer=_Bursts(arrivals),
+        **law,
+        **options,
+    )
+    return of_bursts(output[0, len(prompt) :].tolist(), arrivals)
+
+
+def _of_transformers(setting: Setting, **options: Any) -> Contender:
+    eos = min(setting.pair.eos_token_ids, default=0)
+    return partial(_generate, setting.plain, options, eos)
+
+
+def _transformers(setting: Setting) -> tuple[Contender, str]:
+    return _of_transformers(setting), f"`generate` of transformers {version('transformers')}"
+
+
+def _assisted(setting: Setting) -> tuple[Contender, str]:
+    pair = setting.pair
+    draft = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
+    about = f"`generate(assistant_model=...)`, the assistant being {pair.draft_name}"
+    token_ids = getattr(draft, "token_ids", None)
+    if token_ids is not None:
+        widened = _WidenedHead(draft.get_output_embeddings(), token_ids, pair.target)
+        draft.set_output_embeddings(widened)
+        about += " with its logits scattered to the target's vocabulary"
+    return _of_transformers(setting, assistant_model=draft), about
+
+
+class _WidenedHead(nn.Module):
+    """A narrow head whose logits take their places in the target's vocabulary; the tokens that it
+    lacks have no chance."""
+
+    def __init__(self, head: nn.Module, token_ids: Tensor, target: PreTrainedModel) -> None:
+        super().__init__()
+        self._head = head
+        self._places = token_ids.long()
+        self._columns: int = target.config.get_text_config(decoder=True).vocab_size
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        narrow = self._head(hidden)
+        wide = narrow.new_full((*narrow.shape[:-1], self._columns), torch.finfo(narrow.dtype).min)
+        wide[..., self._places] = narrow
+        return wide
+
+
+def _prompt_lookup(setting: Setting) -> tuple[Contender, str]:
+    about = f"`generate(prompt_lookup_num_tokens={LOOKUP_TOKENS})`"
+    return _of_transformers(setting, prompt_lookup_num_tokens=LOOKUP_TOKENS), about
+
+
+def _llama_cpp(setting: Setting) -> tuple[Contender, str]:
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise Absent("llama-cpp-python is not installed")
+    import llama_cpp
+
+    path = _gguf_of(setting.pair.target_name)
+    cores = len(os.sched_getaffinity(0))
+    llama = llama_cpp.Llama(
+        str(path),
+        n_ctx=setting.max_len,
+        n_threads=cores,
+        n_threads_batch=cores,
+        n_gpu_layers=0 if setting.pair.device.type == "cpu" else -1,
+        verbose=False,
+    )
+    about = f"llama-cpp-python {llama_cpp.__version__} on {path.name}, in that file's own format"
+    return partial(_llama_answer, llama, setting.pair.eos_token_ids), about
+
+
+def _gguf_of(target: str) -> Path:
+    if target.endswith(".gguf"):
+        return Path(target)
+    if not target.startswith("builtin:"):
+        raise Absent(f"it needs the target as a .gguf file, got {target}")
+    return builtin_gguf(target.removeprefix("builtin:"))
+
+
+def _llama_answer(
+    llama: Any, eos: frozenset[int], prompt: list[int], params: SamplingParams
+) -> Answer:
+    llama.set_seed(params.seed)
+    arrivals, tokens = Arrivals(), []
+    for token in llama.generate(
+        prompt,
+        temp=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
+        min_p=params.min_p,
+        repeat_penalty=1.0,
+    ):
+        arrivals.note(1)
+        tokens.append(token)
+        if token in eos or len(tokens) == params.max_new_tokens:
+            break
+    return of_bursts(tokens, arrivals)
+
+
+PEERS: dict[str, Callable[[Setting], tuple[Contender, str]]] = {
+    "transformers": _transformers,
+    "assisted": _assisted,
+    "prompt-lookup": _prompt_lookup,
+    "llama.cpp": _llama_cpp,
+}

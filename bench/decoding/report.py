@@ -1,0 +1,206 @@
+"""The figures for people: a table on the terminal, a Markdown page, a JSON summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.decoding.figures import OVERALL, Figures, Table
+from bench.decoding.goals import PAIR, goals
+from bench.decoding.records import Record
+from specbranch.cli.report import PERCENTAGES, margin_text
+
+POSITIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """made_under: the run file's first line. about: the peers that ran and those that did not."""
+
+    made_under: Mapping[str, Any]
+    about: Mapping[str, str]
+    table: Table
+    records: Sequence[Record]
+
+    @property
+    def categories(self) -> list[str]:
+        """In the order of the runs, all of them last."""
+        names = {scope: None for scopes in self.table.values() for scope in scopes}
+        return [*(name for name in names if name != OVERALL), OVERALL]
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Speeds, shares and goals, 100 columns wide."""
+    for header, *rows in (speed_rows(report), drafting_rows(report)):
+        table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
+        for column in header:
+            table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
+        table.columns[0].justify = "left"
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    for line in (*goal_lines(report), *peer_lines(report), *conditions(report)):
+        console.print(line, style="dim", highlight=False)
+
+
+def speed_rows(report: Report) -> list[list[str]]:
+    """Speedups by category, the header first."""
+    categories = report.categories
+    header = ["", "tok/s", *categories, "spread", "first token", "peak", "same as ar"]
+    rows = [
+        [
+            name,
+            f"{figures[OVERALL].tokens_per_s:.1f}",
+            *(f"{figures[each].speedup:.2f}x" if each in figures else "-" for each in categories),
+            f"{min(figures[OVERALL].speedups):.2f}-{max(figures[OVERALL].speedups):.2f}",
+            f"{figures[OVERALL].first_token_s:.2f} s",
+            f"{figures[OVERALL].peak_bytes / 2**30:.2f} GiB",
+            _identical(figures[OVERALL]),
+        ]
+        for name, figures in report.table.items()
+    ]
+    return [header, *rows]
+
+
+def drafting_rows(report: Report) -> list[list[str]]:
+    """What drafting came to over all categories, the header first."""
+    header = ["", "runs", "tokens", "M", *PERCENTAGES, "rolled back/token", "c"]
+    rows = []
+    for name, scopes in report.table.items():
+        figures, stats = scopes[OVERALL], scopes[OVERALL].stats
+        shares = [f"{getattr(stats, key):.0%}" for key in PERCENTAGES.values()]
+        shares += [f"{stats.rolled_back_per_token:.2f}", f"{stats.cost_ratio:.1f}"]
+        if not figures.drafts:
+            shares = ["-"] * len(shares)
+        counts = [f"{figures.runs} of {figures.wanted}", f"{figures.tokens}"]
+        rows.append([name, *counts, f"{stats.mean_accepted_length:.2f}", *shares])
+    return [header, *rows]
+
+
+def position_rows(report: Report) -> list[list[str]]:
+    """The acceptance rate of the first guess below the root, the second, and on."""
+    rows = []
+    for name, scopes in report.table.items():
+        rates = scopes[OVERALL].stats.acceptance_by_position[:POSITIONS]
+        if rates:
+            cells = [f"{rate:.0%}" for rate in rates]
+            rows.append([name, *cells, *["-"] * (POSITIONS - len(cells))])
+    return [["", *(f"{place}" for place in range(1, POSITIONS + 1))], *rows]
+
+
+def goal_lines(report: Report) -> list[str]:
+    lines = list(map(str, goals(report.table)))
+    made = report.made_under
+    if (made["target"], made["draft"]) != PAIR or made["temperature"] > 0:
+        lines.append(f"(the goals are set for {' and '.join(PAIR)}, greedy)")
+    return lines
+
+
+def peer_lines(report: Report) -> list[str]:
+    return [f"{name}: {about}" for name, about in report.about.items()]
+
+
+def conditions(report: Report) -> Iterator[str]:
+    """What the runs were made under, and what of it should be known."""
+    made = report.made_under
+    processes = len({record["process"] for record in report.records})
+    yield (
+        f"target {made['target']} ({made['dtype']}), draft {made['draft']}, on {made['device']}: "
+        f"{made['cpu']}, {made['cores']} cores, torch {made['torch']}, transformers "
+        f"{made['transformers']}; temperature {made['temperature']:g}, at most "
+        f"{made['max_new_tokens']} tokens, {processes} process{'es' if processes > 1 else ''}"
+    )
+    if made["prompts"] != "files":
+        yield "example prompts: too few for figures"
+
+
+def divergence_lines(report: Report) -> Iterator[str]:
+    """A line for each text that should be the baseline's and is not."""
+    for record in report.records:
+        if divergence := record["divergence"]:
+            yield (
+                f"{record['contender']}, {record['id']}, turn {record['turn'] + 1}, repetition "
+                f"{record['repeat'] + 1}: from token {divergence['position']}, where ar's margin "
+                f"was {margin_text(divergence['ar_margin'])}"
+            )
+
+
+def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
+    """pictures: file names by what they show."""
+    lines = ["# Decoding", "", f"`{command}`", ""]
+    lines += [f"{line}." for line in conditions(report)]
+    lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *_table(speed_rows(report))]
+    lines += ["", *READING_SPEED.splitlines(), "", *_bullets(peer_lines(report))]
+    lines += ["", "## Drafting", "", *_table(drafting_rows(report)), ""]
+    lines += READING_DRAFTING.splitlines()
+    lines += ["", "Acceptance by position below the last committed token:", ""]
+    lines += [*_table(position_rows(report)), ""]
+    lines += [f"![{what}]({name})" for what, name in pictures.items()]
+    lines += ["", "## Texts that part from plain decoding's", ""]
+    lines += _bullets(list(divergence_lines(report)) or ["none"])
+    return "\n".join(lines) + "\n"
+
+
+READING_SPEED = """\
+Speedup over `ar`, our plain decoding on all cores: tokens over seconds against its tokens over
+seconds on the same prompts, the median of the repetitions, with their least and most as spread.
+Contenders take turns prompt by prompt, warmed up. Time is from the call to its return, prefill
+included; tokens are counted as generated. Second turns follow `ar`'s first answer. First token:
+the median time to it. Peak: of the process, which holds every contender's models and caches (on a
+GPU: of its tensors). Same as ar: texts identical token by token, of those that have to be."""
+
+READING_DRAFTING = """\
+M: tokens committed per target forward. Accepted: of the main-line guesses that were tested.
+Rollback: discarded of those drafted on the main line; branch waste: off it. Overlap: share of the
+draft's busy time during which the target is busy. c: seconds of a target forward over seconds of a
+draft step, as measured. Runs: of those that `ar` made."""
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """All figures, with what the tables leave out."""
+    return {
+        "made_under": dict(report.made_under),
+        "peers": dict(report.about),
+        "goals": [asdict(goal) for goal in goals(report.table)],
+        "figures": {
+            name: {scope: _figures_json(figures) for scope, figures in scopes.items()}
+            for name, scopes in report.table.items()
+        },
+    }
+
+
+def _figures_json(figures: Figures) -> dict[str, Any]:
+    own = asdict(figures)
+    stats = own.pop("stats")
+    del stats["accepted_lengths"]
+    rates = ("mean_accepted_length", "rolled_back_per_token", *PERCENTAGES.values())
+    return {
+        **own,
+        **{rate: getattr(figures.stats, rate) for rate in rates},
+        "acceptance_by_position": figures.stats.acceptance_by_position,
+        "accepted_lengths": figures.accepted_lengths,
+        "stats": stats,
+    }
+
+
+def _identical(figures: Figures) -> str:
+    if not figures.compared:
+        return "in law"
+    if figures.identical == figures.compared:
+        return "yes"
+    return f"{figures.identical} of {figures.compared}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def _bullets(lines: Sequence[str]) -> list[str]:
+    return [f"- {line}" for line in lines]
