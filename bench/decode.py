@@ -21,13 +21,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.decoding.answer import of_engine
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
 from bench.decoding.figures import tabulate
+from bench.decoding.options import add_models, models_of
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures
 from bench.decoding.records import Key, RunFile
@@ -37,7 +37,7 @@ from specbranch.cli.comparison import BASELINE, open_engine, with_baseline
 from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
 from specbranch.cli.methods import parse_methods
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
+from specbranch.cli.options import LaneOptions, PolicyOptions
 from specbranch.cli.session import Session
 from specbranch.engine import Engine
 from specbranch.policies import POLICIES
@@ -46,7 +46,6 @@ from specbranch.sampling import SamplingParams
 RETOKENISED = 32  # by how many tokens an answer may grow when it is encoded again
 SMOKE_METHODS, SMOKE_TOKENS = "ar,specbranch,bestfirst", 4
 WIDTH = 110  # of the tables, at least
-DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,11 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = options.methods or (SMOKE_METHODS if options.smoke else ",".join(POLICIES))
     methods = with_baseline(parse_methods(chosen))
-    device = options.device
-    models = ModelOptions(
-        options.target, options.draft or DRAFTS[torch.device(device).type], device, options.dtype
-    )
-    session = open_session(methods, models, LaneOptions(), PolicyOptions())
+    session = open_session(methods, models_of(options), LaneOptions(), PolicyOptions())
     params = SamplingParams(
         max_new_tokens=options.max_new_tokens, temperature=options.temperature, seed=options.seed
     )
@@ -77,12 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    default_device = "cuda" if torch.cuda.is_available() else "cpu"
+    add_models(parser)
     add = parser.add_argument
-    add("--target", default=ModelOptions().target)
-    add("--draft", help=f"by default {' and '.join(f'{v} on {k}' for k, v in DRAFTS.items())}")
-    add("--device", default=default_device, help="cpu or cuda; what there is by default")
-    add("--dtype", default=ModelOptions().dtype, help="float32, bfloat16 or float16")
     add("--temperature", type=float, default=0.0)
     add("--seed", type=int, default=0, help="of the first repetition; each has its own")
     add("--max-new-tokens", type=int, default=128)

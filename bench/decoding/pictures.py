@@ -41,7 +41,7 @@ def speedups(report: Report) -> Figure:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     axes = figure.add_subplot()
     names = [name for name in report.table if name != BASELINE]
-    width = 0.85 / max(1, len(names))
+    width = 0.85 / (len(names) or 1)
     for place, name in enumerate(names):
         scopes = report.table[name]
         present = [
@@ -64,7 +64,8 @@ def speedups(report: Report) -> Figure:
     axes.set_xticks(range(len(report.categories)), report.categories)
     axes.set_ylabel(f"speedup over {BASELINE}")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=max(1, len(names)), frameon=False, fontsize=8)
+    if names:
+        figure.legend(loc="outside upper center", ncols=len(names), frameon=False, fontsize=8)
     return figure
 
 

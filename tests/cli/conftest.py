@@ -18,12 +18,7 @@ Invoke = Callable[..., Result]
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A target and a draft that often agrees with it, both with the same tokenizer."""
-    root = tmp_path_factory.mktemp("models")
-    target = tiny.model()
-    for name, model in (("target", target), ("draft", tiny.noisy(target, 0.2))):
-        model.save_pretrained(root / name)
-        tiny.tokenizer().save_pretrained(root / name)
-    return root / "target", root / "draft"
+    return tiny.save_pair(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")

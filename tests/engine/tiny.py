@@ -8,6 +8,7 @@ import random
 import string
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -104,6 +105,17 @@ def pair(
         draft_name=f"tiny:{seed}+{noise}",
         eos_token_ids=frozenset(eos),
     )
+
+
+def save_pair(root: Path, chat_template: str | None = None) -> tuple[Path, Path]:
+    """Folders of a target and of a draft that often agrees with it."""
+    target = model()
+    speaker = tokenizer()
+    speaker.chat_template = chat_template
+    for name, llama in (("target", target), ("draft", noisy(target, 0.2))):
+        llama.save_pretrained(root / name)
+        speaker.save_pretrained(root / name)
+    return root / "target", root / "draft"
 
 
 class RandomPolicy(Policy):

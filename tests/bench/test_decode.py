@@ -1,0 +1,165 @@
+"""The decoding benchmark end to end on a tiny pair: what runs, and what is not run again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench import decode
+from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
+from bench.decoding.peers import Absent, _gguf_of, _llama_answer, _WidenedHead
+from specbranch.models.distilled import cut_draft, save_draft
+from specbranch.models.pair import load_model
+from specbranch.sampling import SamplingParams
+from tests.engine import tiny
+
+PROMPTS = 5  # of the smoke size, second turns included
+
+Run = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def run(folders: tuple[Path, Path], tmp_path: Path) -> Run:
+    """The benchmark at smoke size: the records in its file."""
+    target, draft = map(str, folders)
+
+    def smoke(*options: str) -> list[dict[str, Any]]:
+        out = ["--out", str(tmp_path / "out")]
+        models = ["--target", target, "--draft", draft, "--device", "cpu"]
+        decode.main(["--smoke", *models, *out, *options])
+        lines = (tmp_path / "out" / "runs.jsonl").read_text().splitlines()
+        return list(map(json.loads, lines[1:]))
+
+    return smoke
+
+
+def test_all_contenders_answer_all_prompts_as_plain_decoding_does(run: Run, tmp_path: Path):
+    records = run()
+    names = ["ar", "specbranch", "bestfirst", "transformers", "assisted", "prompt-lookup"]
+    assert len(records) == PROMPTS * len(names)
+    assert all(record["identical_to_ar"] for record in records)
+    assert {record["tokens"] for record in records} == {decode.SMOKE_TOKENS}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["figures"]) == names
+    assert list(summary["figures"]["assisted"]) == [*EXAMPLES, "overall"]
+    assert summary["peers"]["llama.cpp"].startswith("absent")
+    assert len(summary["goals"]) == 3
+    page = (tmp_path / "out" / "README.md").read_text()
+    for name in ("speedup.png", "accepted-lengths.png", "timeline.png"):
+        assert (tmp_path / "out" / name).is_file()
+        assert f"({name})" in page
+
+
+def test_a_run_is_made_once_and_a_line_cut_short_again(run: Run, tmp_path: Path):
+    before = run("--peers", "", "--methods", "specbranch")
+    file = tmp_path / "out" / "runs.jsonl"
+    whole = file.read_text()
+    file.write_text(whole[:-40])
+    after = run("--peers", "prompt-lookup", "--methods", "specbranch")
+    assert after[: len(before) - 1] == before[:-1]
+    assert len(after) == len(before) + PROMPTS
+    repaired = next(r for r in after[len(before) - 1 :] if r["contender"] == "specbranch")
+    timed = {"process", "wall_s", "first_token_s", "peak_bytes", "stats"}
+    assert {k: v for k, v in repaired.items() if k not in timed} == {
+        k: v for k, v in before[-1].items() if k not in timed
+    }
+    assert repaired["process"] != before[-1]["process"]
+
+
+def test_runs_under_other_conditions_do_not_join_a_file(run: Run):
+    run("--peers", "", "--methods", "ar")
+    with pytest.raises(ValueError, match=r"other conditions.*temperature: 0\.0 there, 1\.0 now"):
+        run("--peers", "", "--methods", "ar", "--temperature", "1")
+
+
+def test_sampled_texts_of_ours_are_plain_decodings_and_peers_are_not_compared(run: Run):
+    records = run("--temperature", "1", "--methods", "bestfirst", "--peers", "assisted")
+    told = {record["contender"]: set() for record in records}
+    for record in records:
+        told[record["contender"]].add(record["identical_to_ar"])
+    assert told == {"ar": {True}, "bestfirst": {True}, "assisted": {None}}
+
+
+def test_unknown_peers_are_named(run: Run):
+    with pytest.raises(ValueError, match=r"peers: expected some of transformers.*, got vllm"):
+        run("--peers", "vllm")
+
+
+def test_a_narrow_draft_assists_once_its_head_is_widened(
+    run: Run, folders: tuple[Path, Path], tmp_path: Path
+):
+    target, _ = load_model("target", str(folders[0]), torch.device("cpu"), torch.float32)
+    tokens = torch.arange(0, 64, 2, dtype=torch.int32)
+    save_draft(cut_draft(target, [0, 1], tokens), target, str(folders[0]), tmp_path / "narrow")
+    records = run("--draft", str(tmp_path / "narrow"), "--methods", "ar", "--peers", "assisted")
+    assert all(record["identical_to_ar"] for record in records)
+    counts = [n for r in records if r["contender"] == "assisted" for n in _lengths(r)]
+    assert max(counts) > 1  # the assistant, the target with half its head, does guess right
+
+
+def test_a_widened_head_gives_missing_tokens_no_chance():
+    head = nn.Linear(4, 3, bias=False)
+    wide = _WidenedHead(head, torch.tensor([5, 0, 2], dtype=torch.int32), tiny.model())
+    hidden = torch.randn(1, 2, 4)
+    law = wide(hidden).softmax(-1)
+    torch.testing.assert_close(law[..., [5, 0, 2]], head(hidden).softmax(-1))
+    assert law.shape == (1, 2, 64)
+    assert law[..., [1, 3, 4, 63]].max() == 0
+
+
+class FakeLlama:
+    """Counts on from the last token of the prompt."""
+
+    def set_seed(self, seed: int) -> None:
+        self.seed = seed
+
+    def generate(self, tokens: list[int], **law: float):
+        self.law = law
+        token = tokens[-1]
+        while True:
+            token += 1
+            yield token
+
+
+@pytest.mark.parametrize(("eos", "expected"), [({6}, [5, 6]), ({99}, [5, 6, 7])])
+def test_llama_cpp_ends_where_we_do(eos: set[int], expected: list[int]):
+    llama = FakeLlama()
+    params = SamplingParams(max_new_tokens=3, temperature=0.5, seed=8)
+    answer = _llama_answer(llama, frozenset(eos), [1, 4], params)
+    assert answer.token_ids == expected
+    assert answer.stats.accepted_lengths == [1] * len(expected) == [1] * len(answer.arrivals)
+    assert (llama.seed, llama.law["temp"], llama.law["repeat_penalty"]) == (8, 0.5, 1.0)
+
+
+def test_llama_cpp_needs_a_gguf_file():
+    assert _gguf_of("some/model.gguf") == Path("some/model.gguf")
+    with pytest.raises(Absent, match=r"\.gguf file, got some/model"):
+        _gguf_of("some/model")
+
+
+def test_later_turns_follow_the_answers():
+    question = Question("chat", "q", ("one?", "two?"))
+    assert question.messages([]) == [{"role": "user", "content": "one?"}]
+    assert [m["content"] for m in question.messages(["1"])] == ["one?", "1", "two?"]
+    assert [m["role"] for m in question.messages(["1"])] == ["user", "assistant", "user"]
+
+
+def test_questions_are_read_by_category_and_asked_by_turns(tmp_path: Path):
+    for name, count in (("humaneval", 2), ("gsm8k", 1), ("news", 3)):
+        lines = [json.dumps({"id": f"{name}-{n}", "prompt": "p"}) for n in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"mtbench\.jsonl: .*make prompts"):
+        read_questions(2, tmp_path)
+    (tmp_path / "mtbench.jsonl").write_text(json.dumps({"id": "m", "turns": ["a", "b"]}))
+    asked = [question.id for question in by_turns(read_questions(2, tmp_path))]
+    assert asked == ["humaneval-0", "gsm8k-0", "m", "news-0", "humaneval-1", "news-1"]
+
+
+def _lengths(record: dict[str, Any]) -> list[int]:
+    return record["stats"]["accepted_lengths"]

@@ -1,0 +1,66 @@
+"""Counts of walks done by hand, and many requests as one."""
+
+from __future__ import annotations
+
+import pytest
+
+from specbranch.stats import Stats
+from specbranch.tree import Node
+
+
+def with_children(*tokens: int) -> Node:
+    node = Node(0)
+    node.children = [
+        Node(token, node, depth=1, on_main_line=not i) for i, token in enumerate(tokens)
+    ]
+    return node
+
+
+def test_guesses_are_counted_by_their_depth():
+    stats = Stats()
+    root = with_children(1, 2)
+    first = root.children[0]
+    first.children = [Node(3, first, depth=2), Node(4, first, depth=2, on_main_line=False)]
+    stats.count_walk([root, first], winner=first.children[1], committed=2)
+    stats.count_walk([with_children(5)], winner=None, committed=1)
+    stats.count_walk([Node(6)], winner=None, committed=1)  # nothing was guessed
+    assert (stats.tested_at, stats.accepted_at) == ([2, 1], [1, 0])
+    assert (stats.tested, stats.tested_accepted) == (3, 1)
+    assert stats.acceptance_by_position == [0.5, 0.0]
+
+
+def test_guesses_beyond_the_end_of_a_request_are_not_counted():
+    stats = Stats()
+    root = with_children(1)
+    child = root.children[0]
+    child.children = [Node(2, child, depth=2)]
+    stats.count_walk([root, child], winner=child.children[0], committed=1)
+    assert (stats.tested_at, stats.accepted_at) == ([1], [1])
+
+
+def test_pooled_stats_are_those_of_one_long_request():
+    parts = [
+        Stats(
+            wall_s=1.0,
+            tokens=6,
+            target_forwards=2,
+            overlap=0.5,
+            draft_busy_s=3.0,
+            cost_ratio=4.0,
+            accepted_lengths=[4, 2],
+            tested_at=[2, 1],
+            accepted_at=[1, 1],
+        ),
+        Stats(wall_s=2.0, tokens=3, target_forwards=3, draft_busy_s=1.0, cost_ratio=2.0),
+    ]
+    parts[1].accepted_lengths, parts[1].tested_at, parts[1].accepted_at = [1, 1, 1], [3], [1]
+    total = Stats.pooled(parts)
+    assert (total.wall_s, total.tokens, total.target_forwards) == (3.0, 9, 5)
+    assert total.mean_accepted_length == pytest.approx(9 / 5)
+    assert total.overlap == pytest.approx(0.5 * 3 / 4)
+    assert total.cost_ratio == 3.0
+    assert total.accepted_lengths == [4, 2, 1, 1, 1]
+    assert (total.tested_at, total.accepted_at) == ([5, 1], [2, 1])
+    assert Stats.pooled([Stats(tokens=2)]).overlap == 0.0
+    with pytest.raises(ValueError, match="parts: expected the stats of at least one request"):
+        Stats.pooled([])
