@@ -53,7 +53,7 @@ def graph_warm(call: Call) -> list[float]:
     """One among many in a replayed CUDA graph, its inputs in L2 as far as they fit."""
     from triton.testing import do_bench_cudagraph
 
-    return [ms / 1e3 for ms in do_bench_cudagraph(call, rep=20, return_mode="all")]
+    return [ms / 1e3 for ms in do_bench_cudagraph(call, rep=5, return_mode="all")]
 
 
 def eager_cold(call: Call) -> list[float]:

@@ -37,6 +37,7 @@ NO_GPU = 3
 DECODING = ("transformers", "tokenizers", "typer", "rich", "matplotlib")
 TESTING = (*DECODING, "pytest", "hypothesis", "scipy")
 SANITIZED = "tests/cuda/test_sanitizer.py"
+OF_TARGETS = ("--targets", "--shape", "Llama-3.1-8B")
 
 
 def read_json(path: Path) -> Any:
@@ -92,7 +93,7 @@ PARTS = (
         "ops",
         120,
         ("rich",),
-        lambda out: ["-m", "bench.ops", "--targets", "--device", "cuda", "--out", str(out)],
+        lambda out: ["-m", "bench.ops", *OF_TARGETS, "--device", "cuda", "--out", str(out)],
     ),
     Part(
         "decoding",

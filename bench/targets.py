@@ -17,9 +17,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A goal and what was found. shape: the one that is furthest from it.
+    """A goal and what was found. measured, shape: the furthest from it, and where that was.
 
-    shape, measured and met are None where nothing was measured.
+    met: by all shapes. These are None where nothing was measured. met_by, shapes: how many meet it,
+    and of how many.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Target:
     shape: str | None
     measured: float | None
     met: bool | None
+    met_by: int
+    shapes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,12 @@ class Goal:
         }
         wanted = f"{self.relation} {self.bound:g}"
         if not found:
-            return Target(self.name, wanted, None, None, None)
+            return Target(self.name, wanted, None, None, None, 0, 0)
         worst = min if self.relation == ">=" else max
         shape = worst(found, key=found.__getitem__)
-        met = worst(found[shape], self.bound) == self.bound
-        return Target(self.name, wanted, shape, found[shape], met)
+        met_by = sum(worst(value, self.bound) == self.bound for value in found.values())
+        met = met_by == len(found)
+        return Target(self.name, wanted, shape, found[shape], met, met_by, len(found))
 
 
 def of_lower_roof(row: Row) -> float | None:

@@ -16,7 +16,7 @@ from bench.environment import environment
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
-from bench.ops.selection import label, select
+from bench.ops.selection import label, matching, select
 from bench.targets import as_rows, targets
 
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
@@ -40,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
     found.add_argument("--threads", type=int, help="of torch, on a CPU")
     found.add_argument("--list", action="store_true", help="name the cases and measure nothing")
+    found.add_argument(
+        "--read",
+        nargs="+",
+        type=Path,
+        metavar="FILE.json",
+        help="show what --out wrote, runs on one machine together, and measure nothing",
+    )
     found.add_argument("--out", type=Path, metavar="FILE.json")
     found.add_argument("--plot", type=Path, metavar="FILE.png")
     found.add_argument("--markdown", type=Path, metavar="FILE.md")
@@ -49,22 +56,52 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 1 where one of our ops failed. Exits with 2 for bad arguments."""
     options = parser().parse_args(arguments)
-    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = getattr(torch, options.dtype or DTYPES[device.type])
     try:
-        cases = select(options.size, dtype, options.op, options.shape)
+        if options.read:
+            record = joined(list(map(read, options.read)), options.op, options.shape)
+        else:
+            device = chosen_device(options.device)
+            dtype = getattr(torch, options.dtype or DTYPES[device.type])
+            cases = select(options.size, dtype, options.op, options.shape)
+            if options.list:
+                print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
+                return 0
+            torch.set_num_threads(options.threads or torch.get_num_threads())
+            bench = Bench.on(device, options.seconds or SECONDS[options.size])
+            record = measured(cases, bench, vars(options))
     except ValueError as error:
         parser().error(str(error))
-    if options.list:
-        print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
-        return 0
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    bench = Bench.on(device, options.seconds or SECONDS[options.size])
-    record = measured(cases, bench, vars(options))
     show(record)
     write(record, options.out, options.plot, options.markdown)
     return 1 if record["failed"] else 0
+
+
+def chosen_device(name: str | None) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"--device: expected one that is here, got cuda; torch {torch.__version__} finds no GPU"
+        )
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def joined(records: Sequence[dict[str, Any]], op: str, shape: str) -> dict[str, Any]:
+    """Rows of all records that match, later ones in place of earlier ones, judged together."""
+    machines = {report.machine(record) for record in records}
+    if len(machines) > 1:
+        raise ValueError(f"--read: expected runs on one machine, got {' and '.join(machines)}")
+    rows = {(row["op"], report.label(row)): row for record in records for row in record["rows"]}
+    chosen = [rows[name] for name in matching(list(rows), op, shape)]
+    together = {
+        part: {name: why for record in records for name, why in record[part].items()}
+        for part in ("absent", "skipped", "failed")
+    }
+    device = records[0]["environment"]["device"]
+    found = {"rows": chosen, "targets": as_rows(targets(device, chosen))}
+    return {**records[-1], **together, **found}
 
 
 def measured(cases: Sequence[Case], bench: Bench, flags: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,15 @@ def _draw_roofline(panel: Axes, rows: Sequence[Row]) -> None:
 
 
 def _draw_bandwidth(panel: Axes, rows: Sequence[Row]) -> None:
-    by_size = sorted((row["floor_bytes"], row["copy_gb_per_s"]) for row in rows)
-    panel.plot(*zip(*by_size, strict=True), label="copy of as many bytes", **ROOF)
-    for op in dict.fromkeys(row["op"] for row in rows):
+    copies = [(row["floor_bytes"], row["copy_gb_per_s"]) for row in rows]
+    panel.plot(*zip(*copies, strict=True), "_", color="0.4", label="copy of as many bytes")
+    markers = itertools.cycle("osD^v<>PX*hp")
+    for op, marker in zip(dict.fromkeys(row["op"] for row in rows), markers, strict=False):
         own = [row for row in rows if row["op"] == op]
         panel.plot(
             [row["floor_bytes"] for row in own],
             [row["gb_per_s"] for row in own],
-            "o",
+            marker,
             markersize=4,
             label=op,
         )

@@ -10,7 +10,7 @@ from rich.table import Table
 from bench.ops.case import OURS
 
 Record = Mapping[str, Any]
-COLUMNS = (
+FIGURES = (
     "op",
     "model",
     "shape",
@@ -26,9 +26,14 @@ COLUMNS = (
 VERDICTS = {True: "met", False: "NOT met", None: "not measured"}
 
 
+def columns(record: Record) -> list[str]:
+    """The table's header: figures of the first clock, then our time by each other one."""
+    return [*FIGURES, *(f"ours, us: {clock}" for clock in record["clocks"][1:])]
+
+
 def cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of the table, under COLUMNS. Times are those of the first clock."""
-    ours = next(iter(row["seconds"].values()))[OURS]
+    """A row of the table."""
+    ours, *others = (timings[OURS] for timings in row["seconds"].values())
     library = row["best_library"]
     return [
         row["op"],
@@ -42,7 +47,13 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['gb_per_s']:.3g}",
         f"{row['of_copy_bandwidth']:.0%}",
         _percent(row["of_lower_roof"]),
+        *(_us(timing["median"]) for timing in others),
     ]
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """What --shape is searched in."""
+    return f"{row['model']}, {row['shape']}, {row['dtype']}"
 
 
 def target_cells(target: Mapping[str, Any]) -> list[str]:
@@ -52,18 +63,26 @@ def target_cells(target: Mapping[str, Any]) -> list[str]:
         target["wanted"],
         "-" if measured is None else f"{measured:.2f}",
         target["shape"] or "-",
+        f"{target['met_by']} of {target['shapes']}",
         VERDICTS[target["met"]],
     ]
 
 
-TARGET_COLUMNS = ("target", "wanted", "measured", "at its worst shape", "verdict")
+TARGET_COLUMNS = (
+    "target",
+    "wanted",
+    "measured",
+    "at its worst shape",
+    "shapes that meet it",
+    "verdict",
+)
 
 
 def tables(record: Record) -> list[Table]:
     """For the terminal."""
     title = f"Ops on {machine(record)}: medians of turns taken, ours and how many times as fast"
     return [
-        _table(title, COLUMNS, map(cells, record["rows"])),
+        _table(title, columns(record), map(cells, record["rows"])),
         _table("Targets", TARGET_COLUMNS, map(target_cells, record["targets"])),
     ]
 
@@ -77,7 +96,7 @@ def markdown(record: Record) -> str:
         "",
         *_markdown_table(TARGET_COLUMNS, map(target_cells, record["targets"])),
         "",
-        *_markdown_table(COLUMNS, map(cells, record["rows"])),
+        *_markdown_table(columns(record), map(cells, record["rows"])),
         "",
         *(f"- {line}" for line in omissions(record)),
     ]

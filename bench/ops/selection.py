@@ -129,29 +129,32 @@ def select(size: str, dtype: torch.dtype, op: str, shape: str) -> list[Case]:
 
     Raises ValueError for a pattern that is none, and where no case is left.
     """
-    named = SIZES[size](dtype)
-    patterns = {}
-    for option, pattern in (("--op", op), ("--shape", shape)):
-        try:
-            patterns[option] = re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{option}: expected a regular expression, got {pattern!r}") from error
-    chosen = [case for case in named if patterns["--op"].search(case.op)]
+    named = {(case.op, label(case)): case for case in SIZES[size](dtype)}
+    return [named[key] for key in matching(list(named), op, shape)]
+
+
+def matching(names: Sequence[tuple[str, str]], op: str, shape: str) -> list[tuple[str, str]]:
+    """Pairs of op and label that the patterns are found in. Raises ValueError as `select`."""
+    by_op, by_shape = _compiled("--op", op), _compiled("--shape", shape)
+    chosen = [name for name in names if by_op.search(name[0])]
     if not chosen:
-        names = ", ".join(sorted({case.op for case in named}))
-        raise ValueError(f"--op: expected a pattern found in one of {names}, got {op!r}")
-    found = [case for case in chosen if patterns["--shape"].search(label(case))]
+        ops = ", ".join(sorted({name[0] for name in names}))
+        raise ValueError(f"--op: expected a pattern found in one of {ops}, got {op!r}")
+    found = [name for name in chosen if by_shape.search(name[1])]
     if not found:
         raise ValueError(
             f"--shape: expected a pattern found in one of {len(chosen)} shapes, such as "
-            f"{label(chosen[0])!r}, got {shape!r}"
+            f"{chosen[0][1]!r}, got {shape!r}"
         )
-    return _distinct(found)
+    return found
+
+
+def _compiled(option: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{option}: expected a regular expression, got {pattern!r}") from error
 
 
 def label(case: Case) -> str:
     return f"{case.model}, {case.shape}, {str(case.dtype).removeprefix('torch.')}"
-
-
-def _distinct(cases: Sequence[Case]) -> list[Case]:
-    return list({(case.op, label(case)): case for case in cases}.values())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from bench import gpu
 from bench.floors import Heads, Work
 from bench.measure import Product, Timing, once, take_turns
 from bench.models import MODELS, Model
 from bench.ops import cli
 from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
-from bench.ops.report import COLUMNS, markdown
+from bench.ops.report import columns, markdown
 from bench.ops.run import COPY, PRODUCT, Bench, absent_from, measure, ratios, shares
 from bench.ops.selection import SIZES, label, select
 from tests.threads import one_thread
@@ -67,7 +71,7 @@ def test_a_run_records_everything(tmp_path, capsys):
     }
     assert len(record["targets"]) == 7
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert f"| {' | '.join(COLUMNS)} |" in written.read_text()
+    assert f"| {' | '.join(columns(record))} |" in written.read_text()
     assert "FlashInfer, cascade: absent, needs a GPU" in capsys.readouterr().out
 
 
@@ -189,3 +193,90 @@ def test_ratios_name_the_best_library():
 def test_a_product_does_about_as_much_as_it_is_to():
     assert Product.about(2 * 512**3, FP32, CPU).flops == 2 * 512**3
     assert Product.about(1, FP32, CPU).flops == 2 * 256**3
+
+
+def test_stored_runs_are_shown_together(tmp_path):
+    first, second, written = (tmp_path / name for name in ("a.json", "b.json", "b.md"))
+    for path, op in ((first, "^sample$|tree_mask"), (second, "append_kv_|^sample$")):
+        assert cli.main(["--smoke", "--device", "cpu", "--op", op, "--out", str(path)]) == 0
+    read = ["--read", str(first), str(second), "--markdown", str(written)]
+    assert cli.main([*read, "--out", str(tmp_path / "c.json")]) == 0
+    together = json.loads((tmp_path / "c.json").read_text())
+    assert [row["op"] for row in together["rows"]] == ["tree_mask", "sample", "append_kv_"]
+    latest = json.loads(second.read_text())["rows"]
+    assert together["rows"][1] == next(row for row in latest if row["op"] == "sample")
+    assert cli.main([*read, "--shape", "tokens"]) == 0
+    assert "| append_kv_ |" in written.read_text()
+    assert "| tree_mask |" not in written.read_text()
+
+
+def test_runs_on_two_machines_are_not_mixed(tmp_path):
+    path, other = tmp_path / "a.json", tmp_path / "b.json"
+    cli.main(["--smoke", "--device", "cpu", "--op", "tree_mask", "--out", str(path)])
+    record = json.loads(path.read_text())
+    record["environment"]["cpu"] = "another"
+    other.write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        cli.main(["--read", str(path), str(other)])
+
+
+def test_a_missing_gpu_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        cli.main(["--device", "cuda"])
+    assert "finds no GPU" in capsys.readouterr().err
+
+
+def test_on_a_gpu_there_are_four_clocks(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2000))
+    found = Bench.on(torch.device("cuda"), 1.0)
+    assert list(found.clocks) == [
+        "graph, cold L2",
+        "graph, warm L2",
+        "eager, cold L2",
+        "eager, warm L2",
+    ]
+    assert found.memory == 800
+
+
+def test_milliseconds_of_triton_become_seconds(monkeypatch):
+    def do_bench(fn, warmup=25, rep=100, grad_to_none=None, quantiles=None, return_mode="mean"):
+        fn()
+        return [1.0, 2.0] if return_mode == "all" else 1.5
+
+    def do_bench_cudagraph(fn, rep=20, grad_to_none=None, quantiles=None, return_mode="mean"):
+        fn()
+        return [3.0, 4.0] if return_mode == "all" else 3.5
+
+    stand_in = SimpleNamespace(do_bench=do_bench, do_bench_cudagraph=do_bench_cudagraph)
+    monkeypatch.setitem(sys.modules, "triton.testing", stand_in)
+    calls = []
+    assert gpu.eager_cold(lambda: calls.append(1)) == [0.001, 0.002]
+    assert gpu.graph_warm(lambda: calls.append(1)) == [0.003, 0.004]
+    assert len(calls) == 2
+
+
+def test_our_own_failure_is_no_omission(capsys):
+    def broken(inputs):
+        raise RuntimeError("ours")
+
+    case = attention(SMALL, FP32, 1, 70, 2)
+    ours, *others = case.contenders
+    failing = replace(case, contenders=(replace(ours, make=broken), *others))
+    fine = select("smoke", FP32, "tree_mask", "")
+    record = cli.measured([failing, *fine], bench(), {})
+    assert list(record["failed"].values()) == ["RuntimeError: ours"]
+    assert [row["op"] for row in record["rows"]] == ["tree_mask"]
+    assert "FAILED branch_attention" in capsys.readouterr().out
+
+
+def test_a_library_that_fails_is_left_out_and_said_to_be():
+    def broken(inputs):
+        raise RuntimeError("theirs")
+
+    case = attention(SMALL, FP32, 1, 70, 2)
+    contenders = tuple(
+        replace(c, make=broken) if c.name == EXPANDED else c for c in case.contenders
+    )
+    row = measure(replace(case, contenders=contenders), bench(), absent_from([case], CPU))
+    assert row["left_out"] == {EXPANDED: "RuntimeError: theirs"}
