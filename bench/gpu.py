@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import statistics
 from collections.abc import Callable
@@ -75,12 +76,14 @@ def eager_warm(call: Call, rounds: int = 10) -> list[float]:
 
 
 GRAPH_COLD, GRAPH_WARM = "graph, cold L2", "graph, warm L2"
-CLOCKS: dict[str, Clock] = {
-    GRAPH_COLD: graph_cold,
-    GRAPH_WARM: graph_warm,
-    "eager, cold L2": eager_cold,
-    "eager, warm L2": eager_warm,
-}
+
+
+def clocks() -> dict[str, Clock]:
+    """By name; without triton two of them."""
+    found = {GRAPH_COLD: graph_cold, "eager, warm L2": eager_warm}
+    if importlib.util.find_spec("triton"):
+        found |= {GRAPH_WARM: graph_warm, "eager, cold L2": eager_cold}
+    return found
 
 
 def seconds_of(call: Call, *, rounds: int = 30) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.ops.report import machine
 
@@ -28,6 +29,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
     for panel in (left, right):
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.2)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=6, frameon=False)
@@ -37,15 +39,16 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
 
 def _draw_roofline(panel: Axes, rows: Sequence[Row]) -> None:
     intensities = [row["flops"] / row["floor_bytes"] for row in rows]
-    bandwidth = max(row["copy_gb_per_s"] for row in rows)
+    largest = max(rows, key=lambda row: row["floor_bytes"])
+    bandwidth = largest["copy_gb_per_s"]
     product = max(row["product_gflop_per_s"] for row in rows)
-    ends = [min(intensities) / 2, max(max(intensities), product / bandwidth) * 2]
     ridge = product / bandwidth
-    xs = sorted({ends[0], *(x for x in (ridge,) if ends[0] < x < ends[1]), ends[1]})
+    first, last = min(*intensities, ridge) / 2, max(*intensities, ridge) * 2
+    xs = [first, ridge, last]
     panel.plot(
         xs,
         [min(x * bandwidth, product) for x in xs],
-        label=f"fastest copy, {bandwidth:.3g} GB/s, and product, {product:.3g} GFLOP/s",
+        label=f"largest copy, {bandwidth:.3g} GB/s; fastest product, {product:.3g} GFLOP/s",
         **ROOF,
     )
     for model in dict.fromkeys(row["model"] for row in rows):

@@ -39,7 +39,7 @@ class Bench:
     def on(cls, device: torch.device, seconds: float) -> Bench:
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info()
-            return cls(device, gpu.CLOCKS, seconds, 3, 1, int(0.8 * free))
+            return cls(device, gpu.clocks(), seconds, 3, 1, int(0.8 * free))
         return cls(device, CPU_CLOCKS, seconds, 100, 5, available_memory() // 4)
 
 

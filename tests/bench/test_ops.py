@@ -227,15 +227,18 @@ def test_a_missing_gpu_is_named(monkeypatch, capsys):
     assert "finds no GPU" in capsys.readouterr().err
 
 
-def test_on_a_gpu_there_are_four_clocks(monkeypatch):
+@pytest.mark.parametrize(
+    ("installed", "clocks"),
+    [
+        (object(), ["graph, cold L2", "eager, warm L2", "graph, warm L2", "eager, cold L2"]),
+        (None, ["graph, cold L2", "eager, warm L2"]),
+    ],
+)
+def test_a_gpu_has_four_clocks_with_triton(installed, clocks, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2000))
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: installed)
     found = Bench.on(torch.device("cuda"), 1.0)
-    assert list(found.clocks) == [
-        "graph, cold L2",
-        "graph, warm L2",
-        "eager, cold L2",
-        "eager, warm L2",
-    ]
+    assert list(found.clocks) == clocks
     assert found.memory == 800
 
 
