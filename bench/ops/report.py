@@ -104,7 +104,7 @@ def markdown(record: Record) -> str:
 
 
 def omissions(record: Record) -> list[str]:
-    """Who did not take part, and why."""
+    """Who did not take part, and why; what is not to be believed."""
     return [
         *(f"{name}: absent, {why}" for name, why in record["absent"].items()),
         *(f"{name}: skipped, {why}" for name, why in record["skipped"].items()),
@@ -112,6 +112,12 @@ def omissions(record: Record) -> list[str]:
             f"{row['op']}, {row['model']}, {row['shape']}: without {name}, {why}"
             for row in record["rows"]
             for name, why in row["left_out"].items()
+        ),
+        *(
+            f"{row['op']}, {row['model']}, {row['shape']}: disturbed by other work, measure again "
+            f"({', '.join(row['disturbed'])}: median over twice the minimum)"
+            for row in record["rows"]
+            if row["disturbed"]
         ),
     ]
 

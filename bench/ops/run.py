@@ -130,6 +130,7 @@ def measure(case: Case, bench: Bench, absent: Mapping[str, str]) -> dict[str, An
         **shares(case.work, main, scales),
         **ratios(main, kinds),
         "peers": [c.name for c in case.contenders if c.module and c.name not in absent],
+        "disturbed": disturbed(main),
         "left_out": found.left_out,
     }
 
@@ -186,6 +187,11 @@ def shares(
         "product_gflop_per_s": work.flops / roofs[PRODUCT] / 1e9 if PRODUCT in roofs else None,
         "of_lower_roof": max(roofs.values()) / ours if PRODUCT in roofs else None,
     }
+
+
+def disturbed(timings: Mapping[str, Timing]) -> list[str]:
+    """Whose median says more about what else ran than about the work: it is twice the minimum."""
+    return [name for name, timing in timings.items() if timing.median > 2 * timing.min]
 
 
 def ratios(timings: Mapping[str, Timing], kinds: Mapping[str, str]) -> dict[str, Any]:

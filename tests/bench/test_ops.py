@@ -18,7 +18,7 @@ from bench.ops import cli
 from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
 from bench.ops.report import columns, markdown
-from bench.ops.run import COPY, PRODUCT, Bench, absent_from, measure, ratios, shares
+from bench.ops.run import COPY, PRODUCT, Bench, absent_from, disturbed, measure, ratios, shares
 from bench.ops.selection import SIZES, label, select
 from tests.threads import one_thread
 
@@ -175,6 +175,11 @@ def test_shares_are_of_the_slower_roof():
     }
     without = shares(Work(600, 400), times(ours=4.0, copy=1.0), {COPY: 1.0})
     assert without["of_lower_roof"] is without["product_gflop_per_s"] is None
+
+
+def test_a_median_of_more_than_twice_the_minimum_is_disturbed():
+    timings = {"quiet": Timing(1.0, 2.0, 9.0), "busy": Timing(1.0, 2.1, 9.0)}
+    assert disturbed(timings) == ["busy"]
 
 
 def test_ratios_name_the_best_library():

@@ -55,9 +55,10 @@ def test_on_a_cpu():
             attended("a", 8, 0.6, 5.0),
             attended("b", 8, 0.65, 4.0),
             attended("a", 4, 0.1, 0.1),
-            row("verify_tree, gumbel", over_eager=12.0),
-            row("verify_tree, gumbel", over_eager=2.0),
-            row("compact_kv_", over_eager=5.0),
+            row("verify_tree, gumbel", "a", batch=1, nodes=8, over_eager=12.0),
+            row("verify_tree, gumbel", "b", batch=1, nodes=8, over_eager=2.0),
+            row("compact_kv_", batch=1, moved=4, over_eager=5.0),
+            row("compact_kv_", batch=8, moved=4, over_eager=0.1),
         ],
     )
     name = "branch_attention, context 8192"
@@ -66,19 +67,18 @@ def test_on_a_cpu():
         f"{name}, 1 branches: speed over SDPA, K/V expanded": (False, 2.9),
         f"{name}, 8 branches: share of the lower roof": (True, 0.6),
         f"{name}, 8 branches: speed over SDPA, K/V expanded": (True, 4.0),
-        "verify_tree, gumbel: speed over eager": (False, 2.0),
-        "verify_tree, rejection: speed over eager": (None, None),
-        "compact_kv_: speed over a chain of each layer": (True, 5.0),
+        "verify_tree, gumbel: speed over the eager chain": (False, 2.0),
+        "verify_tree, rejection: speed over the eager chain": (None, None),
+        "compact_kv_: speed over the eager chain": (True, 5.0),
     }
 
 
-def test_a_target_names_its_worst_shape():
+def test_a_target_names_its_worst_shape_and_counts_the_others():
     rows = [attended("a", 8, 0.9, 5.0), attended("b", 8, 0.2, 4.0)]
-    shapes = {found.name: found.shape for found in targets("cpu", rows)}
-    assert (
-        shapes["branch_attention, context 8192, 8 branches: share of the lower roof"]
-        == "b, batch 1, branches 8, context 8192"
-    )
+    found = {found.name: found for found in targets("cpu", rows)}
+    share = found["branch_attention, context 8192, 8 branches: share of the lower roof"]
+    assert share.shape == "b, batch 1, branches 8, context 8192"
+    assert (share.met_by, share.shapes) == (1, 2)
 
 
 def test_on_a_gpu():
