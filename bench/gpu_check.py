@@ -37,7 +37,6 @@ NO_GPU = 3
 DECODING = ("transformers", "tokenizers", "typer", "rich", "matplotlib")
 TESTING = (*DECODING, "pytest", "hypothesis", "scipy")
 SANITIZED = "tests/cuda/test_sanitizer.py"
-OF_TARGETS = ("--targets", "--shape", "Llama-3.1-8B")
 
 
 def read_json(path: Path) -> Any:
@@ -76,6 +75,12 @@ def present(name: str) -> bool:
     return bool(importlib.util.find_spec(name) or shutil.which(name))
 
 
+def measuring(*flags: str) -> Callable[[Path], list[str]]:
+    """The ops at the shapes of the targets."""
+    command = ["-m", "bench.ops", "--targets", "--shape", "Llama-3.1-8B", "--device", "cuda"]
+    return lambda out: [*command, *flags, "--out", str(out)]
+
+
 def pytest_command(*what: str) -> Callable[[Path], list[str]]:
     workers = ["-n", str(min(8, os.cpu_count() or 1))] if present("xdist") else []
     return lambda out: ["-m", "pytest", *what, *workers, f"--junitxml={out}"]
@@ -89,12 +94,8 @@ PARTS = (
         lambda out: ["setup.py", "-q", "build_ext", "--inplace"],
         lambda out: None,
     ),
-    Part(
-        "ops",
-        120,
-        ("rich",),
-        lambda out: ["-m", "bench.ops", *OF_TARGETS, "--device", "cuda", "--out", str(out)],
-    ),
+    Part("ops", 60, ("rich",), measuring("--against", "eager")),
+    Part("peers", 120, ("rich",), measuring()),
     Part(
         "decoding",
         120,
@@ -157,7 +158,7 @@ def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
         print(f"{part.name} ...", flush=True)
         records.append(run_part(part, min(part.seconds, deadline - time.monotonic())))
     results = {record["name"]: record.get("result") for record in records}
-    ops = results.get("ops") or {}
+    ops = results.get("peers") or results.get("ops") or {}
     return {
         "missing": missing_from(parts),
         "missing_peers": sorted(ops.get("absent", [])),

@@ -16,7 +16,7 @@ from bench.environment import environment
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
-from bench.ops.selection import label, matching, select
+from bench.ops.selection import against, label, matching, select
 from bench.targets import as_rows, targets
 
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=words)
     found.add_argument("--op", default="", metavar="REGEX", help="ops to measure")
     found.add_argument("--shape", default="", metavar="REGEX", help="model, shape and dtype")
+    found.add_argument("--against", default="", metavar="REGEX", help="contenders besides ours")
     found.add_argument("--device", choices=DTYPES, help="default: cuda where there is one")
     found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
@@ -57,18 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 1 where one of our ops failed. Exits with 2 for bad arguments."""
     options = parser().parse_args(arguments)
     try:
-        if options.read:
-            record = joined(list(map(read, options.read)), options.op, options.shape)
-        else:
-            device = chosen_device(options.device)
-            dtype = getattr(torch, options.dtype or DTYPES[device.type])
-            cases = select(options.size, dtype, options.op, options.shape)
-            if options.list:
-                print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
-                return 0
-            torch.set_num_threads(options.threads or torch.get_num_threads())
-            bench = Bench.on(device, options.seconds or SECONDS[options.size])
-            record = measured(cases, bench, vars(options))
+        if options.list:
+            _, cases = chosen(options)
+            print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
+            return 0
+        record = joined(options) if options.read else run(options)
     except ValueError as error:
         parser().error(str(error))
     show(record)
@@ -76,37 +70,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if record["failed"] else 0
 
 
-def chosen_device(name: str | None) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
+def chosen(options: argparse.Namespace) -> tuple[torch.device, list[Case]]:
+    """Where to measure, and what. Raises ValueError where that is nowhere or nothing."""
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    name = options.device or here
+    if name == "cuda" != here:
         raise ValueError(
             f"--device: expected one that is here, got cuda; torch {torch.__version__} finds no GPU"
         )
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = getattr(torch, options.dtype or DTYPES[name])
+    return torch.device(name), select(options.size, dtype, options.op, options.shape)
 
 
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The record of a new run."""
+    device, cases = chosen(options)
+    absent = absent_from(cases, device)
+    cases = against(cases, options.against)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bench = Bench.on(device, options.seconds or SECONDS[options.size])
+    return measured(cases, bench, absent, vars(options))
 
 
-def joined(records: Sequence[dict[str, Any]], op: str, shape: str) -> dict[str, Any]:
-    """Rows of all records that match, later ones in place of earlier ones, judged together."""
+def joined(options: argparse.Namespace) -> dict[str, Any]:
+    """Rows of all stored records that match, later ones in place of earlier ones."""
+    records = [json.loads(path.read_text()) for path in options.read]
     machines = {report.machine(record) for record in records}
     if len(machines) > 1:
         raise ValueError(f"--read: expected runs on one machine, got {' and '.join(machines)}")
     rows = {(row["op"], report.label(row)): row for record in records for row in record["rows"]}
-    chosen = [rows[name] for name in matching(list(rows), op, shape)]
+    found = [rows[name] for name in matching(list(rows), options.op, options.shape)]
     together = {
         part: {name: why for record in records for name, why in record[part].items()}
         for part in ("absent", "skipped", "failed")
     }
     device = records[0]["environment"]["device"]
-    found = {"rows": chosen, "targets": as_rows(targets(device, chosen))}
-    return {**records[-1], **together, **found}
+    judged = as_rows(targets(device, found))
+    return {**records[-1], **together, "rows": found, "targets": judged}
 
 
-def measured(cases: Sequence[Case], bench: Bench, flags: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run. Cases that do not fit are skipped, those that fail are listed."""
-    absent = absent_from(cases, bench.device)
+def measured(
+    cases: Sequence[Case], bench: Bench, absent: dict[str, str], flags: dict[str, Any]
+) -> dict[str, Any]:
+    """The record of a run. Cases that do not fit are skipped, those that fail are listed.
+
+    absent: contenders that cannot take part, and why.
+    """
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 
 import torch
@@ -147,6 +148,29 @@ def matching(names: Sequence[tuple[str, str]], op: str, shape: str) -> list[tupl
             f"{chosen[0][1]!r}, got {shape!r}"
         )
     return found
+
+
+def against(cases: Sequence[Case], pattern: str) -> list[Case]:
+    """The cases with ours and with those contenders whose names the pattern is found in.
+
+    Raises ValueError for a pattern that is none, and where it is found in no name.
+    """
+    found = _compiled("--against", pattern)
+    names = {c.name for case in cases for c in case.contenders if c.kind != "ours"}
+    if not any(map(found.search, names)):
+        raise ValueError(
+            f"--against: expected a pattern found in one of {', '.join(sorted(names))}, "
+            f"got {pattern!r}"
+        )
+    return [
+        replace(
+            case,
+            contenders=tuple(
+                c for c in case.contenders if c.kind == "ours" or found.search(c.name)
+            ),
+        )
+        for case in cases
+    ]
 
 
 def _compiled(option: str, pattern: str) -> re.Pattern[str]:

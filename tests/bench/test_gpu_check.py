@@ -92,6 +92,7 @@ def test_each_part_runs_whatever_became_of_the_others():
     parts = (
         Part("build", 60, (), lambda out: ["-c", "import sys; sys.exit('no compiler')"]),
         Part("ops", 60, (), lambda out: [*writing(OPS), str(out)]),
+        Part("peers", 60, (), lambda out: ["-c", "import sys; sys.exit('theirs')"]),
         Part("roofline", 60, ("no_such_module",), lambda out: []),
         Part("decoding", 1, (), lambda out: ["-c", "import time; time.sleep(30)"]),
         Part("tests", 60, (), lambda out: ["-c", "pass"]),
@@ -102,10 +103,11 @@ def test_each_part_runs_whatever_became_of_the_others():
     errors = {record["name"]: record["error"] for record in found["parts"]}
     assert errors["build"] == "no compiler\n"
     assert errors["ops"] is None
+    assert errors["peers"] == "theirs\n"
     assert errors["roofline"] == "missing: no_such_module"
     assert errors["decoding"] == "stopped after 1 s"
     assert errors["tests"].startswith("no result")
-    assert [record["ok"] for record in found["parts"]] == [False, True, False, False, False]
+    assert [record["ok"] for record in found["parts"]] == [False, True, *4 * [False]]
     assert found["missing_peers"] == ["x"]
     assert "no_such_module" in found["missing"]
     verdicts = [verdict for _, _, verdict in lines(found)]

@@ -19,7 +19,7 @@ from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
 from bench.ops.report import columns, markdown
 from bench.ops.run import COPY, PRODUCT, Bench, absent_from, disturbed, measure, ratios, shares
-from bench.ops.selection import SIZES, label, select
+from bench.ops.selection import SIZES, against, label, select
 from tests.threads import one_thread
 
 __all__ = ["one_thread"]
@@ -81,6 +81,7 @@ def test_a_run_records_everything(tmp_path, capsys):
         (["--op", "no_such_op"], "--op: expected a pattern found in one of append_kv_,"),
         (["--op", "sample", "--shape", "context 7"], "--shape: expected a pattern found in one of"),
         (["--op", "("], "--op: expected a regular expression, got '('"),
+        (["--against", "nobody"], "--against: expected a pattern found in one of FlashAttention,"),
         (["--smoke", "--all"], "not allowed with"),
     ],
 )
@@ -109,6 +110,12 @@ def test_filters_choose_by_op_and_shape():
     ]
 
 
+def test_contenders_are_chosen_by_name():
+    cases = select("smoke", FP32, "branch_attention|sample$", "")
+    chosen = [[c.name for c in case.contenders] for case in against(cases, "eager")]
+    assert chosen == [[OURS, EAGER], [OURS, EAGER]]
+
+
 def test_the_list_measures_nothing(capsys, monkeypatch):
     monkeypatch.setattr(cli, "measured", None)
     assert cli.main(["--device", "cpu", "--list", "--op", "tree_mask"]) == 0
@@ -130,7 +137,7 @@ def test_what_does_not_fit_is_left_out_by_name():
 
 def test_a_run_goes_on_past_what_it_must_skip(capsys):
     cases = select("smoke", FP32, "branch_attention|tree_mask", "")
-    record = cli.measured(cases, bench(memory=1000), {})
+    record = cli.measured(cases, bench(memory=1000), absent_from(cases, CPU), {})
     assert [row["op"] for row in record["rows"]] == ["tree_mask"]
     assert [name.split(":")[0] for name in record["skipped"]] == ["branch_attention"]
     assert "skipped branch_attention" in capsys.readouterr().out
@@ -272,7 +279,7 @@ def test_our_own_failure_is_no_omission(capsys):
     ours, *others = case.contenders
     failing = replace(case, contenders=(replace(ours, make=broken), *others))
     fine = select("smoke", FP32, "tree_mask", "")
-    record = cli.measured([failing, *fine], bench(), {})
+    record = cli.measured([failing, *fine], bench(), absent_from([failing], CPU), {})
     assert list(record["failed"].values()) == ["RuntimeError: ours"]
     assert [row["op"] for row in record["rows"]] == ["tree_mask"]
     assert "FAILED branch_attention" in capsys.readouterr().out
