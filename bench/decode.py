@@ -16,7 +16,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.decoding.answer import of_engine
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
+from bench.decoding.engines import open_engines
 from bench.decoding.figures import tabulate
 from bench.decoding.options import add_models, models_of
 from bench.decoding.peers import PEERS, Peers, load_peers
@@ -33,7 +34,7 @@ from bench.decoding.pictures import save_lanes, save_pictures
 from bench.decoding.records import Key, RunFile
 from bench.decoding.report import Report, as_json, markdown, print_report
 from bench.decoding.run import Field, missing_turns, run_turn, warm_up
-from specbranch.cli.comparison import BASELINE, open_engine, with_baseline
+from specbranch.cli.comparison import BASELINE, with_baseline
 from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
 from specbranch.cli.methods import parse_methods
@@ -98,14 +99,11 @@ def measure(
     stop_at = time.monotonic() + 60 * options.minutes
     peer_names = [name for name in options.peers.split(",") if name]
     max_len = _longest(session, questions, params)
-    with ExitStack() as stack:
-        engines = {
-            method: stack.enter_context(open_engine(session, method, max_len)) for method in methods
-        }
+    with open_engines(session.pair, methods, max_len) as engines:
         prompts = "examples" if options.smoke else "files"
         made_under = _made_under(session, engines[BASELINE], params, prompts)
         file = RunFile.open(options.out / "runs.jsonl", made_under)
-        peers = load_peers(session.pair, peer_names, max_len)
+        peers = load_peers(session.pair, peer_names, engines[BASELINE].lanes.target, max_len)
         field = _field(session, engines, peers, params)
         missing = missing_turns(field, questions, options.repeats, file)
         if missing:

@@ -1,7 +1,8 @@
 """Other implementations on the same weights, threads, dtype and prompts, where they can run.
 
-`transformers` runs the models as its users load them, its linear layers as they are. Its
-assistant is the draft that our methods use.
+`transformers` runs the models as its users load them, its linear layers as they are, on the lane of
+our plain decoding's target: the same cores, and no other thread pool beside it. Its assistant is
+the draft that our methods use.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transformers import PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from bench.decoding.answer import Answer, Arrivals, Contender, of_bursts
+from specbranch.lanes import Lane
 from specbranch.models.builtin import builtin_gguf
 from specbranch.models.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams
@@ -42,17 +44,19 @@ class Absent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What peers are made from. plain: the target as transformers loads it. max_len: tokens of
-    prompt and output together, at most."""
+    """What peers are made from. plain: the target as transformers loads it. lane: where it runs.
+    max_len: tokens of prompt and output together, at most."""
 
     pair: ModelPair
     plain: PreTrainedModel
+    lane: Lane
     max_len: int
 
 
-def load_peers(pair: ModelPair, names: Sequence[str], max_len: int) -> Peers:
+def load_peers(pair: ModelPair, names: Sequence[str], lane: Lane, max_len: int) -> Peers:
     """The peers of these names on the pair's weights.
 
+    lane: of our plain decoding's target. max_len: tokens of prompt and output together, at most.
     Raises ValueError for a name that is not one of `PEERS`.
     """
     if unknown := set(names) - set(PEERS):
@@ -61,7 +65,7 @@ def load_peers(pair: ModelPair, names: Sequence[str], max_len: int) -> Peers:
     if not names:
         return peers
     plain, _ = load_model("target", pair.target_name, pair.device, pair.dtype)
-    setting = Setting(pair, plain, max_len)
+    setting = Setting(pair, plain, lane, max_len)
     for name in names:
         try:
             peers.contenders[name], peers.about[name] = PEERS[name](setting)
@@ -93,8 +97,7 @@ def _generate(
     prompt: list[int],
     params: SamplingParams,
 ) -> Answer:
-    """A request to transformers, on all cores (lanes set torch's number of threads too)."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    """A request to transformers."""
     torch.manual_seed(params.seed)
     ids = torch.tensor([prompt], device=model.device)
     law: dict[str, Any] = {"do_sample": params.temperature > 0}
@@ -115,7 +118,12 @@ def _generate(
 
 def _of_transformers(setting: Setting, **options: Any) -> Contender:
     eos = min(setting.pair.eos_token_ids, default=0)
-    return partial(_generate, setting.plain, options, eos)
+    generate = partial(_generate, setting.plain, options, eos)
+
+    def on_lane(prompt: list[int], params: SamplingParams) -> Answer:
+        return setting.lane.run("generate", partial(generate, prompt, params))
+
+    return on_lane
 
 
 def _transformers(setting: Setting) -> tuple[Contender, str]:
