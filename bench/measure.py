@@ -67,6 +67,11 @@ def copy_of(num_bytes: int, device: torch.device | str = "cpu") -> Call:
     return lambda: destination.copy_(source)
 
 
+def read_of(num_bytes: int, device: torch.device | str = "cpu") -> Call:
+    """A sum that reads `num_bytes` and writes nothing."""
+    return torch.ones(max(1, num_bytes // 4), device=device).sum
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A square matrix product, large enough to run at its best rate."""

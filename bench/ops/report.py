@@ -22,6 +22,7 @@ FIGURES = (
     "GB/s",
     "of copy",
     "of lower roof",
+    "of read",
 )
 VERDICTS = {True: "met", False: "NOT met", None: "not measured"}
 
@@ -47,6 +48,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['gb_per_s']:.3g}",
         f"{row['of_copy_bandwidth']:.0%}",
         _percent(row["of_lower_roof"]),
+        _percent(row["of_read_bandwidth"]),
         *(_us(timing["median"]) for timing in others),
     ]
 
@@ -92,7 +94,9 @@ def markdown(record: Record) -> str:
     lines = [
         f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
         "clock; eager torch and the best library by how many times as long they take; `of copy` "
-        "compares with a copy that reads and writes as many bytes, in the same run.",
+        "compares with a copy that reads and writes as many bytes in all, in the same turns, `of "
+        "lower roof` with that or a matrix product of as many operations, whichever takes longer, "
+        "`of read` with a sum of as many bytes.",
         "",
         *_markdown_table(TARGET_COLUMNS, map(target_cells, record["targets"])),
         "",

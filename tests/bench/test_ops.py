@@ -18,7 +18,17 @@ from bench.ops import cli
 from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
 from bench.ops.report import columns, markdown
-from bench.ops.run import COPY, PRODUCT, Bench, absent_from, disturbed, measure, ratios, shares
+from bench.ops.run import (
+    COPY,
+    PRODUCT,
+    READ,
+    Bench,
+    absent_from,
+    disturbed,
+    measure,
+    ratios,
+    shares,
+)
 from bench.ops.selection import SIZES, against, label, select
 from tests.threads import one_thread
 
@@ -170,8 +180,8 @@ def times(**seconds: float) -> dict[str, Timing]:
 def test_shares_are_of_the_slower_roof():
     found = shares(
         Work(600, 400, flops=2000),
-        times(ours=4.0, copy=1.0, matrix_product=1.0),
-        {COPY: 0.5, PRODUCT: 2.0},
+        times(ours=4.0, copy=1.0, read=3.0, matrix_product=1.0),
+        {COPY: 0.5, READ: 1.0, PRODUCT: 2.0},
     )
     assert found == {
         "gb_per_s": 1000 / 4 / 1e9,
@@ -179,9 +189,10 @@ def test_shares_are_of_the_slower_roof():
         "of_copy_bandwidth": 0.125,
         "product_gflop_per_s": 2000 / 2 / 1e9,
         "of_lower_roof": 0.5,
+        "of_read_bandwidth": 0.75,
     }
     without = shares(Work(600, 400), times(ours=4.0, copy=1.0), {COPY: 1.0})
-    assert without["of_lower_roof"] is without["product_gflop_per_s"] is None
+    assert without["of_lower_roof"] is without["of_read_bandwidth"] is None
 
 
 def test_a_median_of_more_than_twice_the_minimum_is_disturbed():
