@@ -28,7 +28,7 @@ from bench.decoding.answer import of_engine
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
 from bench.decoding.engines import open_engines
 from bench.decoding.figures import tabulate
-from bench.decoding.options import add_models, models_of
+from bench.decoding.options import add_models, models_of, positive
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures
 from bench.decoding.records import Key, RunFile
@@ -77,15 +77,22 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--temperature", type=float, default=0.0)
     add("--seed", type=int, default=0, help="of the first repetition; each has its own")
-    add("--max-new-tokens", type=int, default=128)
-    add("--prompts", type=int, default=5, help="questions a category")
-    add("--repeats", type=int, default=3)
+    add("--max-new-tokens", type=positive, default=128)
+    add("--prompts", type=positive, default=5, help="questions a category")
+    add("--repeats", type=positive, default=3)
     add("--methods", help="separated by commas; all by default")
-    add("--peers", default=",".join(PEERS), help="separated by commas; may be empty")
+    add("--peers", type=_peers, default=list(PEERS), help=f"of {','.join(PEERS)}; may be empty")
     add("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     add("--smoke", action="store_true", help="short answers to example prompts, a few methods")
     add("--out", type=Path, default=Path("build/decode"), help="folder")
     return parser
+
+
+def _peers(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"got {', '.join(unknown)}, which is none")
+    return names
 
 
 def measure(
@@ -97,13 +104,12 @@ def measure(
 ) -> Report:
     """Make the runs that are missing, and the picture of one."""
     stop_at = time.monotonic() + 60 * options.minutes
-    peer_names = [name for name in options.peers.split(",") if name]
     max_len = _longest(session, questions, params)
     with open_engines(session.pair, methods, max_len) as engines:
         prompts = "examples" if options.smoke else "files"
         made_under = _made_under(session, engines[BASELINE], params, prompts)
         file = RunFile.open(options.out / "runs.jsonl", made_under)
-        peers = load_peers(session.pair, peer_names, engines[BASELINE].lanes.target, max_len)
+        peers = load_peers(session.pair, options.peers, engines[BASELINE].lanes.target, max_len)
         field = _field(session, engines, peers, params)
         missing = missing_turns(field, questions, options.repeats, file)
         if missing:

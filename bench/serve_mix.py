@@ -31,7 +31,7 @@ from rich.progress import Progress
 from bench.decoding.answer import Answer, of_engine
 from bench.decoding.cases import EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
-from bench.decoding.options import add_models, models_of
+from bench.decoding.options import add_models, models_of, positive
 from specbranch.cli.comparison import warm_up
 from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     add_models(parser)
     add = parser.add_argument
     add("--method", default="specbranch", choices=list(POLICIES))
-    add("--requests", type=int, default=500)
+    add("--requests", type=positive, default=500)
     add("--temperature", type=float, default=0.0)
     add("--seed", type=int, default=0, help="of the mix")
     add("--smoke", action="store_true", help="a few short requests")

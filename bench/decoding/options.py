@@ -30,3 +30,10 @@ def models_of(options: argparse.Namespace) -> ModelOptions:
     """The models that the options name."""
     draft = options.draft or DRAFTS[torch.device(options.device).type]
     return ModelOptions(options.target, draft, options.device, options.dtype)
+
+
+def positive(text: str) -> int:
+    """A count, for argparse."""
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {count}")
+    return count

@@ -36,7 +36,7 @@ class Report:
 
 def print_report(report: Report, console: Console) -> None:
     """Speeds, shares and goals, 100 columns wide."""
-    for header, *rows in (speed_rows(report), drafting_rows(report)):
+    for header, *rows in (speed_rows(report), drafting_rows(report, OVERALL)):
         table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
         for column in header:
             table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
@@ -68,19 +68,35 @@ def speed_rows(report: Report) -> list[list[str]]:
     return [header, *rows]
 
 
-def drafting_rows(report: Report) -> list[list[str]]:
-    """What drafting came to over all categories, the header first."""
-    header = ["", "runs", "tokens", "M", *PERCENTAGES, "rolled back/token", "c"]
-    rows = []
-    for name, scopes in report.table.items():
-        figures, stats = scopes[OVERALL], scopes[OVERALL].stats
-        shares = [f"{getattr(stats, key):.0%}" for key in PERCENTAGES.values()]
-        shares += [f"{stats.rolled_back_per_token:.2f}", f"{stats.cost_ratio:.1f}"]
-        if not figures.drafts:
-            shares = ["-"] * len(shares)
-        counts = [f"{figures.runs} of {figures.wanted}", f"{figures.tokens}"]
-        rows.append([name, *counts, f"{stats.mean_accepted_length:.2f}", *shares])
-    return [header, *rows]
+def drafting_rows(report: Report, scope: str) -> list[list[str]]:
+    """What a category's runs came to, the header first."""
+    header = ["", "runs", "tokens", "tok/s", "first token", "M", *PERCENTAGES]
+    header += ["rolled back/token", "c", "same as ar"]
+    return [
+        header,
+        *(
+            [name, *_counts(scopes[scope]), *_shares(scopes[scope]), _identical(scopes[scope])]
+            for name, scopes in report.table.items()
+            if scope in scopes
+        ),
+    ]
+
+
+def _counts(figures: Figures) -> list[str]:
+    return [
+        f"{figures.runs} of {figures.wanted}",
+        f"{figures.tokens}",
+        f"{figures.tokens_per_s:.1f}",
+        f"{figures.first_token_s:.2f} s",
+        f"{figures.stats.mean_accepted_length:.2f}",
+    ]
+
+
+def _shares(figures: Figures) -> list[str]:
+    stats = figures.stats
+    shares = [f"{getattr(stats, key):.0%}" for key in PERCENTAGES.values()]
+    shares += [f"{stats.rolled_back_per_token:.2f}", f"{stats.cost_ratio:.1f}"]
+    return shares if figures.drafts else ["-"] * len(shares)
 
 
 def position_rows(report: Report) -> list[list[str]]:
@@ -120,15 +136,15 @@ def conditions(report: Report) -> Iterator[str]:
         yield "example prompts: too few for figures"
 
 
-def divergence_lines(report: Report) -> Iterator[str]:
-    """A line for each text that should be the baseline's and is not."""
-    for record in report.records:
-        if divergence := record["divergence"]:
-            yield (
-                f"{record['contender']}, {record['id']}, turn {record['turn'] + 1}, repetition "
-                f"{record['repeat'] + 1}: from token {divergence['position']}, where ar's margin "
-                f"was {margin_text(divergence['ar_margin'])}"
-            )
+def divergence_lines(report: Report) -> list[str]:
+    """A line for each text that should be the baseline's and is not, once for all repetitions."""
+    lines = [
+        f"{record['contender']}, {record['id']}, turn {record['turn'] + 1}: from token "
+        f"{divergence['position']}, where ar's margin was {margin_text(divergence['ar_margin'])}"
+        for record in report.records
+        if (divergence := record["divergence"])
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
@@ -137,13 +153,14 @@ def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
     lines += [f"{line}." for line in conditions(report)]
     lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *_table(speed_rows(report))]
     lines += ["", *READING_SPEED.splitlines(), "", *_bullets(peer_lines(report))]
-    lines += ["", "## Drafting", "", *_table(drafting_rows(report)), ""]
-    lines += READING_DRAFTING.splitlines()
-    lines += ["", "Acceptance by position below the last committed token:", ""]
+    lines += ["", "## Drafting", "", *READING_DRAFTING.splitlines(), ""]
+    for scope in report.categories:
+        lines += [f"{scope.capitalize()}:", "", *_table(drafting_rows(report, scope)), ""]
+    lines += ["Acceptance by position below the last committed token:", ""]
     lines += [*_table(position_rows(report)), ""]
     lines += [f"![{what}]({name})" for what, name in pictures.items()]
     lines += ["", "## Texts that part from plain decoding's", ""]
-    lines += _bullets(list(divergence_lines(report)) or ["none"])
+    lines += _bullets(divergence_lines(report) or ["none"])
     return "\n".join(lines) + "\n"
 
 

@@ -86,9 +86,16 @@ def test_sampled_texts_of_ours_are_plain_decodings_and_peers_are_not_compared(ru
     assert told == {"ar": {True}, "bestfirst": {True}, "assisted": {None}}
 
 
-def test_unknown_peers_are_named(run: Run):
-    with pytest.raises(ValueError, match=r"peers: expected some of transformers.*, got vllm"):
-        run("--peers", "vllm")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(("--peers", "vllm"), "got vllm"), (("--prompts", "0"), "expected at least 1, got 0")],
+)
+def test_options_out_of_range_are_told_before_models_load(
+    run: Run, options: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        run(*options)
+    assert told in capsys.readouterr().err
 
 
 def test_a_narrow_draft_assists_once_its_head_is_widened(
