@@ -76,7 +76,7 @@ def accepted_lengths(report: Report) -> Figure:
     columns = min(5, max(1, len(drafting)))
     rows = max(1, -(-len(drafting) // columns))
     figure = Figure(figsize=(2.4 * columns, 1.9 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes in grid:
         axes.set_visible(False)
     for axes, (name, lengths) in zip(grid, drafting.items(), strict=False):

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from bench.decoding import pictures
 from bench.decoding.figures import tabulate
 from bench.decoding.goals import goals
 from bench.decoding.records import Key, RunFile, key_of
+from bench.decoding.report import Report
 from specbranch.stats import Stats
 
 
@@ -122,3 +124,15 @@ def test_a_file_cut_in_its_first_line_begins_anew(tmp_path: Path):
     path.write_text('{"dtype": "flo')
     assert RunFile.open(path, {"dtype": "float32"}).records == {}
     assert path.read_text() == '{"dtype": "float32"}\n'
+
+
+def test_pictures_show_what_the_figures_say():
+    table = tabulate(RUNS, ["ar", "sps"])
+    table["sps"]["overall"].stats.accepted_lengths += [2, 2, 2, 40]
+    report = Report({}, {}, table, RUNS)
+    bars = pictures.speedups(report).axes[0].containers[1]
+    assert [bar.get_height() for bar in bars] == pytest.approx([1.25, 1.0, (4 / 3 + 0.5) / 2])
+    (shown,) = (axes for axes in pictures.accepted_lengths(report).axes if axes.get_visible())
+    assert shown.get_title() == "sps"
+    shares = [bar.get_height() for bar in shown.patches]
+    assert (shares[1], shares[pictures.LONGEST - 1]) == (0.75, 0.25)
