@@ -193,6 +193,7 @@ def _llama_answer(
     llama: Any, eos: frozenset[int], prompt: list[int], params: SamplingParams
 ) -> Answer:
     llama.set_seed(params.seed)
+    llama.reset()  # else it keeps what this prompt begins with in common with the one before
     arrivals, tokens = Arrivals(), []
     for token in llama.generate(
         prompt,

@@ -123,6 +123,11 @@ def test_a_widened_head_gives_missing_tokens_no_chance():
 class FakeLlama:
     """Counts on from the last token of the prompt."""
 
+    forgotten = False
+
+    def reset(self) -> None:
+        self.forgotten = True
+
     def set_seed(self, seed: int) -> None:
         self.seed = seed
 
@@ -141,6 +146,7 @@ def test_llama_cpp_ends_where_we_do(eos: set[int], expected: list[int]):
     answer = _llama_answer(llama, frozenset(eos), [1, 4], params)
     assert answer.token_ids == expected
     assert answer.stats.accepted_lengths == [1] * len(expected) == [1] * len(answer.arrivals)
+    assert llama.forgotten
     assert (llama.seed, llama.law["temp"], llama.law["repeat_penalty"]) == (8, 0.5, 1.0)
 
 
