@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "attention/attention_workspace.h"
 #include "attention/chunk_attention.h"
 #include "attention/params.h"
 #include "attention/plan.h"
@@ -13,8 +14,9 @@
 
 // Flash-decoding on a CPU. A work item is a chunk of one request's keys under one KV head. All
 // query rows that share the head (Q * group size) are scored against a tile of keys while it lies
-// in the innermost caches, so the context is read from memory once. Items leave partial results,
-// which a last pass merges in the order of the chunks.
+// in the innermost caches, so the context is read from memory once. A thread takes items in runs
+// and walks a chunk under several heads together, in the order in which a cache holds them. Items
+// leave partial results, which a last pass merges in the order of the chunks.
 namespace specbranch::SPECBRANCH_CPU_NS {
 namespace {
 
@@ -22,40 +24,19 @@ namespace {
 constexpr std::int64_t kProductsWorthAThread = 1 << 19;
 constexpr std::int64_t kElementsWorthAThread = 1 << 15;
 
-/// Where the parts of the workspace lie. A head is numbered b * num_kv_heads + h.
-class Workspace {
- public:
-  explicit Workspace(const BranchAttentionParams& p)
-      : layout_(p),
-        queries_(p.workspace),
-        partials_(p.workspace + p.batch_size * p.num_kv_heads * layout_.queries_size) {}
-
-  const WorkspaceLayout& layout() const { return layout_; }
-
-  float* queries(std::int64_t head) const { return queries_ + head * layout_.queries_size; }
-
-  Partial partial(std::int64_t head, std::int64_t chunk) const {
-    float* out = partials_ + (head * layout_.max_chunks + chunk) * layout_.partial_size;
-    return {out, reinterpret_cast<RowState*>(out + layout_.rows * layout_.padded_dim)};
-  }
-
- private:
-  WorkspaceLayout layout_;
-  float* queries_;
-  float* partials_;
-};
-
-/// The query rows of one KV head as fp32, scaled: [Q, group] rows of padded_dim floats.
+/// The query rows of one KV head as fp32, scaled: [Q, group] rows of padded_dim floats. Scores are
+/// in base 2, but a cap is on natural ones.
 template <class T>
 void pack_queries(const BranchAttentionParams& p, const WorkspaceLayout& layout, std::int64_t b,
                   std::int64_t h, float* queries) {
+  const Vec scale(p.softcap > 0 ? p.scale : p.scale * kLog2E);
   for (std::int64_t r = 0; r < layout.rows; ++r) {
     const std::int64_t head = h * layout.group_size + r % layout.group_size;
     const T* query = static_cast<const T*>(p.q) + b * p.q_strides.batch +
                      r / layout.group_size * p.q_strides.row + head * p.q_strides.head;
     for (std::int64_t d = 0; d < p.head_dim; d += kLanes) {
       const std::int64_t width = std::min<std::int64_t>(kLanes, p.head_dim - d);
-      store(queries + r * layout.padded_dim + d, load(query + d, width) * Vec(p.scale));
+      store(queries + r * layout.padded_dim + d, load(query + d, width) * scale);
     }
   }
 }
@@ -65,17 +46,15 @@ template <class T>
 void merge_row(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t b,
                std::int64_t h, std::int64_t r, std::int64_t chunks) {
   const WorkspaceLayout& layout = workspace.layout();
-  const std::int64_t head = b * p.num_kv_heads + h;
-  float max_score = kMinusInfinity;
+  float base = kLowest;
   for (std::int64_t c = 0; c < chunks; ++c) {
-    max_score = std::max(max_score, workspace.partial(head, c).states[r].max);
+    base = std::max(base, workspace.partial(b, h, c).states[r].base);
   }
-  const float base = max_score == kMinusInfinity ? 0.0f : max_score;
   float shares[kMaxChunks];
   float total = 0.0f;
   for (std::int64_t c = 0; c < chunks; ++c) {
-    const RowState& state = workspace.partial(head, c).states[r];
-    shares[c] = std::exp(state.max - base);
+    const RowState& state = workspace.partial(b, h, c).states[r];
+    shares[c] = std::exp2(state.base - base);
     total += shares[c] * state.sum;
   }
 
@@ -87,25 +66,38 @@ void merge_row(const BranchAttentionParams& p, const Workspace& workspace, std::
   for (std::int64_t d = 0; d < p.head_dim; d += kLanes) {
     Vec sum(0.0f);
     for (std::int64_t c = 0; c < chunks; ++c) {
-      const float* part = workspace.partial(head, c).out + r * layout.padded_dim + d;
+      const float* part = workspace.partial(b, h, c).out + r * layout.padded_dim + d;
       sum = at::vec::fmadd(Vec(shares[c]), load(part), sum);
     }
     store(out + d, sum * scale, std::min<std::int64_t>(kLanes, p.head_dim - d));
   }
   p.lse[b * p.lse_strides.batch + row * p.lse_strides.row + qo_head * p.lse_strides.head] =
-      base + std::log(total);
+      (base + std::log2(total)) / kLog2E;
 }
 
 template <class T>
 void attend_chunk(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t b,
-                  std::int64_t h, std::int64_t chunk) {
+                  std::int64_t index, std::int64_t first_head, std::int64_t end_head) {
   const RequestKeys keys(p, b);
-  const std::int64_t chunks = num_chunks(keys.num_tiles());
-  if (chunk >= chunks) return;
-  const std::int64_t head = b * p.num_kv_heads + h;
-  ChunkAttention<T> attention(p, workspace.layout(), keys, b, h, workspace.queries(head),
-                              workspace.partial(head, chunk));
-  attention.add_tiles(chunk * keys.num_tiles() / chunks, (chunk + 1) * keys.num_tiles() / chunks);
+  const std::int64_t tiles = keys.num_tiles();
+  const std::int64_t chunks = num_chunks(tiles);
+  if (index >= chunks) return;
+  const Chunk chunk{b, index, index * tiles / chunks, (index + 1) * tiles / chunks};
+  ChunkAttention<T>(p, workspace, keys, chunk, first_head, end_head).run();
+}
+
+/// Items are numbered (b * max_chunks + chunk) * num_kv_heads + h. Those of one chunk are attended
+/// together.
+template <class T>
+void attend_items(const BranchAttentionParams& p, const Workspace& workspace,
+                  std::int64_t max_chunks, std::int64_t begin, std::int64_t end) {
+  while (begin < end) {
+    const std::int64_t item = begin / p.num_kv_heads;
+    const std::int64_t first_head = begin % p.num_kv_heads;
+    const std::int64_t end_head = std::min(first_head + end - begin, p.num_kv_heads);
+    attend_chunk<T>(p, workspace, item / max_chunks, item % max_chunks, first_head, end_head);
+    begin += end_head - first_head;
+  }
 }
 
 std::int64_t grain_of(std::int64_t elements) { return 1 + kElementsWorthAThread / elements; }
@@ -116,7 +108,7 @@ void pack_all_queries(const BranchAttentionParams& p, const Workspace& workspace
   parallel_for(0, p.batch_size * p.num_kv_heads, grain, [&](std::int64_t lo, std::int64_t hi) {
     for (std::int64_t head = lo; head < hi; ++head) {
       pack_queries<T>(p, workspace.layout(), head / p.num_kv_heads, head % p.num_kv_heads,
-                      workspace.queries(head));
+                      workspace.queries(head / p.num_kv_heads, head % p.num_kv_heads));
     }
   });
 }
@@ -133,12 +125,10 @@ std::int64_t attend_all_chunks(const BranchAttentionParams& p, const Workspace& 
   }
   const std::int64_t products =
       total_tiles * kTileKeys * p.num_kv_heads * workspace.layout().rows * 2 * p.head_dim;
-  for_each_item(p.batch_size * max_chunks * p.num_kv_heads, 1 + products / kProductsWorthAThread,
-                [&](std::int64_t item) {
-                  const std::int64_t h = item % p.num_kv_heads;
-                  const std::int64_t chunk = item / p.num_kv_heads % max_chunks;
-                  attend_chunk<T>(p, workspace, item / p.num_kv_heads / max_chunks, h, chunk);
-                });
+  for_each_run(p.batch_size * max_chunks * p.num_kv_heads, p.num_kv_heads,
+               1 + products / kProductsWorthAThread, [&](std::int64_t begin, std::int64_t end) {
+                 attend_items<T>(p, workspace, max_chunks, begin, end);
+               });
   return max_chunks;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -10,16 +11,21 @@
 namespace specbranch::SPECBRANCH_CPU_NS {
 
 inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+inline constexpr float kLowest = std::numeric_limits<float>::lowest();
+inline constexpr float kLog2E = 1.442695041f;
 
-/// A row's softmax so far: weights are exp(score - max).
+/// Weights may grow to 2^kHeadroom before a row's earlier ones are rescaled to a new base.
+inline constexpr float kHeadroom = 8.0f;
+
+/// A row's softmax so far, in base 2: weights are 2^(score - base).
 struct RowState {
-  float max;
-  float sum;
+  float base = kLowest;
+  float sum = 0.0f;
 };
 
 inline void cap_scores(float* scores, std::int64_t count, float softcap) {
   for (std::int64_t key = 0; key < count; key += kLanes) {
-    store(scores + key, (load(scores + key) / Vec(softcap)).tanh() * Vec(softcap));
+    store(scores + key, (load(scores + key) / Vec(softcap)).tanh() * Vec(softcap * kLog2E));
   }
 }
 
@@ -30,46 +36,38 @@ inline void hide_scores(float* scores, std::int64_t count, std::uint64_t visible
   }
 }
 
-inline float max_score(const float* scores, std::int64_t count) {
-  Vec result(kMinusInfinity);
-  for (std::int64_t key = 0; key < count; key += kLanes) {
-    result = at::vec::maximum(result, load(scores + key));
+/// The largest of `count` scores in each lane. NaN may get lost.
+inline Vec max_of_lanes(const float* scores, std::int64_t count) {
+  Vec result = load(scores);
+  for (std::int64_t key = kLanes; key < count; key += kLanes) {
+    result = at::vec::clamp_min(load(scores + key), result);
   }
-  return max(result);
+  return result;
 }
 
-/// Scores become weights exp(score - base). Returns their sum.
+/// Scores become weights 2^(score - base). Returns their sum.
 inline float weigh_scores(float* scores, std::int64_t count, float base) {
   Vec total(0.0f);
   for (std::int64_t key = 0; key < count; key += kLanes) {
-    const Vec weights = exp_nonpositive(load(scores + key) - Vec(base));
+    const Vec weights = exp2_in_range(load(scores + key) - Vec(base));
     store(scores + key, weights);
     total = total + weights;
   }
   return sum(total);
 }
 
-/// Adds `count` scores (whole vectors) of each row of a panel to the rows' softmax. The scores
-/// become weights in place; rescale[row] is what the row's earlier weights shrink by.
-template <int num_rows>
-void update_softmax(float* scores, std::int64_t count, RowState* states, float* rescale) {
-  constexpr std::int64_t kPadded = round_up_to_lanes(num_rows);
-  float bases[num_rows];
-  alignas(64) float shrinkage[kPadded] = {};
-  for (int r = 0; r < num_rows; ++r) {
-    const float new_max = std::max(states[r].max, max_score(scores + r * kTileKeys, count));
-    bases[r] = new_max == kMinusInfinity ? 0.0f : new_max;  // nothing visible so far
-    shrinkage[r] = states[r].max - bases[r];
-    states[r].max = new_max;
+/// Adds `count` scores (whole vectors) of a row to its softmax; they become weights in place. Where
+/// they outgrow the row's base, it rises to the largest, and `out`, of `dim` floats, is rescaled.
+inline void update_softmax(float* scores, std::int64_t count, RowState& state, float* out,
+                           std::int64_t dim) {
+  const Vec largest = max_of_lanes(scores, count);
+  if (any(largest > Vec(state.base + kHeadroom))) {
+    const float base = max_ignoring_nan(largest);
+    const float rescale = std::exp2(state.base - base);
+    for (std::int64_t d = 0; d < dim; d += kLanes) store(out + d, load(out + d) * Vec(rescale));
+    state = {base, state.sum * rescale};
   }
-  for (std::int64_t r = 0; r < kPadded; r += kLanes) {
-    store(shrinkage + r, exp_nonpositive(load(shrinkage + r)));
-  }
-  for (int r = 0; r < num_rows; ++r) {
-    rescale[r] = shrinkage[r];
-    states[r].sum =
-        states[r].sum * rescale[r] + weigh_scores(scores + r * kTileKeys, count, bases[r]);
-  }
+  state.sum += weigh_scores(scores, count, state.base);
 }
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS

@@ -20,6 +20,10 @@ inline constexpr int kPanelVecs = 2;
 inline constexpr int kPanelVecs = 4;
 #endif
 
+/// Rows that share one pass over a tile, and elements of the head dimension that they pass at once.
+inline constexpr std::int64_t kBlockRows = 16 * kPanelRows;
+inline constexpr std::int64_t kBlockDim = 64;
+
 /// Calls f.template operator()<count>() for 1 <= count <= max_count: a loop count that the compiler
 /// unrolls, so that accumulators live in registers.
 template <int max_count, class F>
@@ -41,51 +45,57 @@ void for_each_vec_block(std::int64_t count, const F& f) {
   }
 }
 
-/// Where the keys and values of a tile lie under one KV head. Entries beyond the tile repeat its
-/// first row, so that whole vectors of rows can be read.
+/// Where the keys and values of a tile lie under the first KV head. Entries beyond the tile repeat
+/// its first row, so that whole vectors of rows can be read.
 template <class T>
 struct TileRows {
   const T* keys[kTileKeys];
   const T* values[kTileKeys];
 };
 
-/// Brings a cache line close, but not into the innermost cache, where it would displace the tile.
-inline void prefetch(const void* data) { __builtin_prefetch(data, 0, 2); }
+/// Calls f.template operator()<num_rows>(row) for panels that cover `count` rows.
+template <class F>
+void for_each_panel(std::int64_t count, const F& f) {
+  const std::int64_t num_panels = ceil_div(count, kPanelRows);
+  for (std::int64_t i = 0; i < num_panels; ++i) {
+    const std::int64_t row = i * count / num_panels;
+    const std::int64_t end = (i + 1) * count / num_panels;
+    with_static_count<kPanelRows>(end - row,
+                                  [&]<int num_rows>() { f.template operator()<num_rows>(row); });
+  }
+}
 
-/// The first `count` keys of a tile, rounded up to whole vectors, as columns:
-/// transposed[d * kTileKeys + key]. Shuffling leaves the memory idle, so what is needed next is
-/// fetched meanwhile: this tile's values and the next tile's keys.
+/// `width` elements from `offset` on of the first `count` keys of a tile, rounded up to whole
+/// vectors, as columns: transposed[d * kTileKeys + key].
 template <class T>
-void transpose_keys(const TileRows<T>& tile, const TileRows<T>& next, std::int64_t count,
-                    std::int64_t head_dim, float* transposed) {
+void transpose_keys(const T* const* keys, std::int64_t count, std::int64_t offset,
+                    std::int64_t width, float* transposed) {
   for (std::int64_t key = 0; key < count; key += kLanes) {
-    for (std::int64_t d = 0; d < head_dim; d += kLanes) {
-      const std::int64_t width = std::min<std::int64_t>(kLanes, head_dim - d);
+    for (std::int64_t d = 0; d < width; d += kLanes) {
+      const std::int64_t lanes = std::min<std::int64_t>(kLanes, width - d);
       VecSquare block;
-      for (int i = 0; i < kLanes; ++i) {
-        block[i] = load(tile.keys[key + i] + d, width);
-        prefetch(tile.values[key + i] + d);
-        prefetch(next.keys[key + i] + d);
-      }
+      for (int i = 0; i < kLanes; ++i) block[i] = load(keys[key + i] + offset + d, lanes);
       transpose(block);
       float* column = transposed + d * kTileKeys + key;
-      for (int i = 0; i < width; ++i) store(column + i * kTileKeys, block[i]);
+      for (int i = 0; i < lanes; ++i) store(column + i * kTileKeys, block[i]);
     }
   }
 }
 
-/// scores[row * kTileKeys + key] = query row . key, for `num_rows` rows and `num_vecs` vectors of
+/// scores[row * kTileKeys + key] += query row . key, for `num_rows` rows and `num_vecs` vectors of
 /// keys.
-template <int num_rows, int num_vecs>
+template <int num_rows, int num_vecs, class Fetch>
 void score_block(const float* queries, std::int64_t query_stride, const float* transposed,
-                 std::int64_t head_dim, float* scores) {
+                 std::int64_t width, float* scores, Fetch& fetch) {
   Vec sums[num_rows][num_vecs];
 #pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < num_vecs; ++v) sums[r][v] = Vec(0.0f);
+    for (int v = 0; v < num_vecs; ++v) sums[r][v] = load(scores + r * kTileKeys + v * kLanes);
   }
-  for (std::int64_t d = 0; d < head_dim; ++d) {
+  Fetch ahead = fetch;  // in registers
+  for (std::int64_t d = 0; d < width; ++d) {
+    ahead.step();
     Vec keys[num_vecs];
 #pragma GCC unroll 8
     for (int v = 0; v < num_vecs; ++v) keys[v] = load(transposed + d * kTileKeys + v * kLanes);
@@ -96,6 +106,7 @@ void score_block(const float* queries, std::int64_t query_stride, const float* t
       for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(query, keys[v], sums[r][v]);
     }
   }
+  fetch = ahead;
 #pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
 #pragma GCC unroll 8
@@ -104,30 +115,29 @@ void score_block(const float* queries, std::int64_t query_stride, const float* t
 }
 
 /// Scores of a panel with `num_keys` keys of a tile, whole vectors.
-template <int num_rows>
+template <int num_rows, class Fetch>
 void score_panel(const float* queries, std::int64_t query_stride, const float* transposed,
-                 std::int64_t num_keys, std::int64_t head_dim, float* scores) {
+                 std::int64_t num_keys, std::int64_t width, float* scores, Fetch& fetch) {
   for_each_vec_block(num_keys, [&]<int num_vecs>(std::int64_t key) {
-    score_block<num_rows, num_vecs>(queries, query_stride, transposed + key, head_dim,
-                                    scores + key);
+    score_block<num_rows, num_vecs>(queries, query_stride, transposed + key, width, scores + key,
+                                    fetch);
   });
 }
 
-/// out[row] = out[row] * rescale[row] + sum over keys of weights[row][key] * values[key], for
-/// `num_vecs` vectors of the head dimension.
-template <int num_rows, int num_vecs>
-void accumulate_block(const float* weights, const float* rescale, const float* const* values,
-                      std::int64_t offset, std::int64_t num_keys, float* out,
-                      std::int64_t out_stride) {
+/// out[row] += sum over keys of weights[row][key] * values[key], for `num_vecs` vectors of the head
+/// dimension.
+template <int num_rows, int num_vecs, class Fetch>
+void accumulate_block(const float* weights, const float* const* values, std::int64_t offset,
+                      std::int64_t num_keys, float* out, std::int64_t out_stride, Fetch& fetch) {
   Vec sums[num_rows][num_vecs];
 #pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < num_vecs; ++v) {
-      sums[r][v] = load(out + r * out_stride + v * kLanes) * Vec(rescale[r]);
-    }
+    for (int v = 0; v < num_vecs; ++v) sums[r][v] = load(out + r * out_stride + v * kLanes);
   }
+  Fetch ahead = fetch;  // in registers
   for (std::int64_t key = 0; key < num_keys; ++key) {
+    ahead.step();
     const float* row = values[key] + offset;
     Vec value[num_vecs];
 #pragma GCC unroll 8
@@ -139,6 +149,7 @@ void accumulate_block(const float* weights, const float* rescale, const float* c
       for (int v = 0; v < num_vecs; ++v) sums[r][v] = at::vec::fmadd(weight, value[v], sums[r][v]);
     }
   }
+  fetch = ahead;
 #pragma GCC unroll 8
   for (int r = 0; r < num_rows; ++r) {
 #pragma GCC unroll 8
@@ -146,25 +157,23 @@ void accumulate_block(const float* weights, const float* rescale, const float* c
   }
 }
 
-/// The whole head dimension of a panel: `dim` floats, whole vectors.
-template <int num_rows>
-void accumulate_panel(const float* weights, const float* rescale, const float* const* values,
-                      std::int64_t num_keys, std::int64_t dim, float* out,
-                      std::int64_t out_stride) {
-  for_each_vec_block(dim, [&]<int num_vecs>(std::int64_t d) {
-    accumulate_block<num_rows, num_vecs>(weights, rescale, values, d, num_keys, out + d,
-                                         out_stride);
+/// `width` floats of the head dimension, whole vectors, of a panel.
+template <int num_rows, class Fetch>
+void accumulate_panel(const float* weights, const float* const* values, std::int64_t num_keys,
+                      std::int64_t width, float* out, std::int64_t out_stride, Fetch& fetch) {
+  for_each_vec_block(width, [&]<int num_vecs>(std::int64_t d) {
+    accumulate_block<num_rows, num_vecs>(weights, values, d, num_keys, out + d, out_stride, fetch);
   });
 }
 
 /// One row over the keys whose bit is set. The others are not multiplied by a weight of 0: their
 /// values may be NaN.
 template <int num_vecs>
-void accumulate_visible_block(const float* weights, float rescale, const float* const* values,
-                              std::int64_t offset, std::uint64_t visible, float* out) {
+void accumulate_row_block(const float* weights, const float* const* values, std::int64_t offset,
+                          std::uint64_t visible, float* out) {
   Vec sums[num_vecs];
 #pragma GCC unroll 8
-  for (int v = 0; v < num_vecs; ++v) sums[v] = load(out + v * kLanes) * Vec(rescale);
+  for (int v = 0; v < num_vecs; ++v) sums[v] = load(out + v * kLanes);
   for (std::uint64_t keys = visible; keys != 0; keys &= keys - 1) {
     const int key = std::countr_zero(keys);
     const float* row = values[key] + offset;
@@ -178,10 +187,10 @@ void accumulate_visible_block(const float* weights, float rescale, const float* 
   for (int v = 0; v < num_vecs; ++v) store(out + v * kLanes, sums[v]);
 }
 
-inline void accumulate_visible(const float* weights, float rescale, const float* const* values,
-                               std::uint64_t visible, std::int64_t dim, float* out) {
+inline void accumulate_row(const float* weights, const float* const* values, std::uint64_t visible,
+                           std::int64_t dim, float* out) {
   for_each_vec_block(dim, [&]<int num_vecs>(std::int64_t d) {
-    accumulate_visible_block<num_vecs>(weights, rescale, values, d, visible, out + d);
+    accumulate_row_block<num_vecs>(weights, values, d, visible, out + d);
   });
 }
 

@@ -100,6 +100,35 @@ inline Vec exp_nonpositive(const Vec& x) {
   return Vec::blendv(scaled, Vec(0.0f), x < smallest);
 }
 
+/// The largest lane. NaN may get lost.
+inline float max_ignoring_nan(const Vec& value) {
+  return at::vec::vec_reduce_all<float>(
+      [](const Vec& a, const Vec& b) { return at::vec::clamp_min(a, b); }, value);
+}
+
+/// Whether a comparison came out true in any lane.
+inline bool any(const Vec& mask) { return mask.zero_mask() != (1 << kLanes) - 1; }
+
+/// 2^x for x < 127, within 2 ulp where the result is normal and 0 where it is not. NaN stays NaN.
+inline Vec exp2_in_range(const Vec& x) {
+  const Vec smallest(-126.0f);
+  const Vec bounded = at::vec::clamp_min(x, smallest);
+  const Vec exponent = bounded.round();
+  const Vec r = bounded - exponent;
+
+  Vec series(1.326472731e-3f);
+  series = at::vec::fmadd(series, r, Vec(9.671512991e-3f));
+  series = at::vec::fmadd(series, r, Vec(5.550733581e-2f));
+  series = at::vec::fmadd(series, r, Vec(2.402224243e-1f));
+  series = at::vec::fmadd(series, r, Vec(6.931470037e-1f));
+  const Vec fraction = at::vec::fmadd(series, r, Vec(1.0f));
+
+  using Bits = at::vec::Vectorized<std::int32_t>;
+  const Bits scale = at::vec::convert_to_int_of_same_size<float>(exponent) << Bits(23);
+  const Vec scaled = at::vec::cast<float>(at::vec::cast<std::int32_t>(fraction) + scale);
+  return Vec::blendv(scaled, Vec(0.0f), x < smallest);
+}
+
 /// kLanes vectors side by side.
 using VecSquare = at::vec::VectorizedN<float, kLanes>;
 

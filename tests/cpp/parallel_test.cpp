@@ -1,7 +1,9 @@
 #include "common/parallel.h"
 
+#include <utility>
 #include <vector>
 
+#include "common/work_queue.h"
 #include "test.h"
 
 namespace specbranch {
@@ -35,6 +37,23 @@ TEST(parallel, runs_on_the_calling_thread_until_a_pool_is_installed) {
   set_parallel_backend({.parallel_for = backwards_for, .num_threads = [] { return 5; }});
   CHECK(num_threads() == 5);
   CHECK((visited(2, 6, 2) == std::vector<std::int64_t>{4, 5, 2, 3}));
+  set_parallel_backend(serial);
+}
+
+TEST(parallel, runs_cover_all_items_in_whole_units_until_few_are_left) {
+  const ParallelBackend serial = parallel_backend();
+  set_parallel_backend({.parallel_for = backwards_for, .num_threads = [] { return 2; }});
+  std::vector<std::pair<std::int64_t, std::int64_t>> runs;
+  for_each_run(20, 3, 8,
+               [&](std::int64_t begin, std::int64_t end) { runs.push_back({begin, end}); });
+  CHECK((runs ==
+         std::vector<std::pair<std::int64_t, std::int64_t>>{
+             {0, 6}, {6, 9}, {9, 12}, {12, 14}, {14, 16}, {16, 17}, {17, 18}, {18, 19}, {19, 20}}));
+  runs.clear();
+  for_each_run(20, 3, 1,
+               [&](std::int64_t begin, std::int64_t end) { runs.push_back({begin, end}); });
+  CHECK(runs.front() == std::pair<std::int64_t, std::int64_t>(0, 18));
+  CHECK(runs.back().second == 20);
   set_parallel_backend(serial);
 }
 
