@@ -52,7 +52,7 @@ class Mix:
     """How many requests, and their least and most tokens."""
 
     requests: int
-    prompt_tokens: tuple[int, int] = (8, 512)
+    prompt_tokens: tuple[int, int] = (8, 256)
     new_tokens: tuple[int, int] = (4, 64)
 
     @property
