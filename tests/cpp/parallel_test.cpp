@@ -43,17 +43,16 @@ TEST(parallel, runs_on_the_calling_thread_until_a_pool_is_installed) {
 TEST(parallel, runs_cover_all_items_in_whole_units_until_few_are_left) {
   const ParallelBackend serial = parallel_backend();
   set_parallel_backend({.parallel_for = backwards_for, .num_threads = [] { return 2; }});
-  std::vector<std::pair<std::int64_t, std::int64_t>> runs;
-  for_each_run(20, 3, 8,
-               [&](std::int64_t begin, std::int64_t end) { runs.push_back({begin, end}); });
-  CHECK((runs ==
-         std::vector<std::pair<std::int64_t, std::int64_t>>{
-             {0, 6}, {6, 9}, {9, 12}, {12, 14}, {14, 16}, {16, 17}, {17, 18}, {18, 19}, {19, 20}}));
+  using Runs = std::vector<std::pair<std::int64_t, std::int64_t>>;
+  Runs runs;
+  const auto record = [&](std::int64_t begin, std::int64_t end) { runs.push_back({begin, end}); };
+  for_each_run(20, 3, 8, record);
+  CHECK(
+      (runs ==
+       Runs{{0, 6}, {6, 9}, {9, 12}, {12, 14}, {14, 16}, {16, 17}, {17, 18}, {18, 19}, {19, 20}}));
   runs.clear();
-  for_each_run(20, 3, 1,
-               [&](std::int64_t begin, std::int64_t end) { runs.push_back({begin, end}); });
-  CHECK(runs.front() == std::pair<std::int64_t, std::int64_t>(0, 18));
-  CHECK(runs.back().second == 20);
+  for_each_run(20, 3, 1, record);
+  CHECK((runs == Runs{{0, 18}, {18, 20}}));
   set_parallel_backend(serial);
 }
 

@@ -147,3 +147,32 @@ def test_large_scores_do_not_overflow():
     case = full_case(scale=100.0)
     assert_matches_reference(case)
     assert_matches_reference(full_case(torch.float16, scale=30.0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_have_the_same_bits_on_any_number_of_threads(dtype):
+    generator = torch.Generator().manual_seed(3)
+    k_cache, v_cache = torch.randn(2, 50, 64, 3, 64, generator=generator).to(dtype)
+    case = AttentionCase(
+        q=torch.randn(1, 8, 9, 64, generator=generator).to(dtype),
+        k_cache=k_cache,
+        v_cache=v_cache,
+        block_table=torch.arange(50, dtype=torch.int32)[None],
+        context_lens=int32([3000]),
+        n_nodes=int32([8]),
+        ancestor_mask=(1 << torch.arange(8, dtype=torch.int32))[None, :, None],
+        scale=0.125,
+        softcap=0.0,
+        window=0,
+    )
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(ops.branch_attention(*case.arguments()))
+    finally:
+        torch.set_num_threads(threads)
+    for out, lse in results[1:]:
+        torch.testing.assert_close(out, results[0][0], rtol=0, atol=0)
+        torch.testing.assert_close(lse, results[0][1], rtol=0, atol=0)
