@@ -12,6 +12,9 @@ from specbranch.tree import Node, SpeculationTree
 
 FIRST_ROWS = 8  # of a forward, as long as nothing is known
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
+FILLER = (
+    0.01  # share of the likeliest node's chance below which a node only fills the draft's block
+)
 TRIAL = 4  # rounds for which another way of working is tried
 FIRST_STAY, LONGEST_STAY = 16, 256  # rounds between two trials
 
@@ -49,6 +52,10 @@ class CostAware(BestFirst):
         """
         return self._tokens / self._seconds if self._seconds else 0.0
 
+    def promises(self, pace: float) -> bool:
+        """Whether it could be faster than `pace`, as far as is known without trying."""
+        return True
+
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         if not (self.pace and self.costs.draft(1)):
             return super().grow(tree, busy, step)[:FIRST_ROWS]
@@ -82,7 +89,8 @@ class CostAware(BestFirst):
     def _rows_of_step(self, best: Sequence[Node], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
         best_rate, best_rows = 0.0, 0
-        for rows, tokens in enumerate(accumulate(node.estimate for node in best), start=1):
+        chances = [node.estimate for node in best if node.estimate >= FILLER * best[0].estimate]
+        for rows, tokens in enumerate(accumulate(chances), start=1):
             seconds = self.costs.draft(rows)
             waiting = max(0.0, seconds - max(0.0, self._time_left))
             rate = (share * tokens - self.pace * waiting) / seconds
@@ -102,6 +110,9 @@ class InSeries(CostAware):
 
 class Alone(CostAware):
     """Grows nothing: plain decoding, once what had grown before is used up."""
+
+    def promises(self, pace: float) -> bool:
+        return pace * self.costs.target(1) < 1
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         return ()
@@ -158,9 +169,10 @@ class Auto(Policy):
             self._settle()
 
     def _try_another(self) -> None:
-        others = [way for way in self.ways if way is not self.settled]
+        pace = self.settled.pace
+        others = [way for way in self.ways if way is not self.settled and way.promises(pace)]
         self.current = others[self._trials % len(others)]
-        self.current.try_against(self.settled.pace)
+        self.current.try_against(pace)
         self._trials += 1
         self._rounds_left = TRIAL
 
