@@ -48,7 +48,7 @@ Cell = dict[str, Any]
 def methods(c: int) -> list[Sweep]:
     """The methods, each over a few parameters of which the best counts."""
     branching = {"k_max": (8,), "gamma": (c,), "epsilon": (0.3, 0.6, 0.9)}
-    fan_outs = {"fan_out": (4,), "gamma": (max(2, c // 2),)}
+    fan_outs = {"fan_out": (4,), "gamma": (max(2, c // 2), c)}
     return [
         Sweep("sps", "sps", {"gamma": (1, 2, 4, 8, 16)}),
         Sweep("adaedl", "adaedl", {"gamma": (2 * c,), "threshold": (0.3, 0.6)}),

@@ -23,7 +23,7 @@ def draw_heatmaps(grid: Mapping[tuple[int, float], Cells], figure_name: str, pat
     }
     highest = max(max(map(max, rows)) for rows in values.values())
     figure = Figure(figsize=(11, 5.5), layout="constrained")
-    panels = figure.subplots(2, -(-len(labels) // 2), sharex=True, sharey=True).flat
+    panels = list(figure.subplots(2, -(-len(labels) // 2), sharex=True, sharey=True).flat)
     for panel in panels:
         panel.set_visible(False)
     for panel, label in zip(panels, labels, strict=False):
