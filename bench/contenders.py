@@ -70,7 +70,7 @@ def sweeps(c: int, *, hrad: bool) -> list[Sweep]:
         Sweep("pearl", "pearl", {"gamma": (c // 2, c)}),
         Sweep("specbranch", "specbranch", branching),
         Sweep("specbranch + h-rad", "specbranch", branching, hrad=True),
-        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2,)}),
+        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2, c)}),
         Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
         Sweep("bestfirst", "bestfirst", {"rows_draft": (2, 4), "rows_target": (8, 16)}),
         Sweep("auto", "auto", {}),
