@@ -46,17 +46,17 @@ class Setting:
     temperature: float
 
 
-def settings(calibration: Path | None) -> list[Setting]:
-    """c = 8 and 15, rows free and, if they were measured, at what they cost."""
-    clocks = [(f"c={c}, rows free", c, CostModel.parse(f"virtual:c={c}")) for c in RATIOS]
-    if calibration:
-        measured = CostModel.parse(f"virtual:{calibration}")
-        clocks += [(f"c={c}, rows as measured", c, with_ratio(measured, c)) for c in RATIOS]
-    return [
-        Setting(clock, c, costs, temperature)
-        for clock, c, costs in clocks
-        for temperature in TEMPERATURES
-    ]
+def settings(
+    calibration: Path | None, ratios: Sequence[int], temperatures: Sequence[float]
+) -> list[Setting]:
+    """For each c rows free and, if they were measured, at what they cost."""
+    clocks = []
+    for c in ratios:
+        clocks.append((f"c={c}, rows free", c, CostModel.parse(f"virtual:c={c}")))
+        if calibration:
+            measured = CostModel.parse(f"virtual:{calibration}")
+            clocks.append((f"c={c}, rows as measured", c, with_ratio(measured, c)))
+    return [Setting(*clock, temperature) for clock in clocks for temperature in temperatures]
 
 
 def with_ratio(measured: CostModel, c: float) -> CostModel:
@@ -156,18 +156,15 @@ def main() -> None:
     parser.add_argument("--name", default="good", help="of the pair, and of its results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
     parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
-    parser.add_argument("--temperature", type=float, choices=TEMPERATURES, help="one of them only")
+    parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS, help="c")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=int, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recordings = Recordings(options.target, options.draft, hrad=options.hrad)
     comparison = Comparison(recordings, FOLDER / options.name)
-    wanted = [
-        setting
-        for setting in settings(options.costs)
-        if options.temperature in (None, setting.temperature)
-    ]
+    wanted = settings(options.costs, options.ratios, options.temperatures)
     pair = {"name": options.name, "target": options.target, "draft": options.draft}
     results = []
     with Progress(console=Console(stderr=True)) as bar:
