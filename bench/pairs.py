@@ -119,10 +119,13 @@ def compare(
     setting: Setting,
     tuning: Sequence[Case],
     evaluation: Sequence[Case],
+    labels: Sequence[str] | None,
     bar: Progress,
 ) -> dict[str, Any]:
-    """Every method at its best under one setting."""
+    """The methods of these labels, or all, each at its best under one setting."""
     ar, *methods = sweeps(setting.c, hrad=comparison.recordings.hrad is not None)
+    if labels is not None:
+        methods = [sweep for sweep in methods if sweep.label in labels]
     plain = Contender(ar.label, ar.method)
     tuned = comparison.figures(setting, plain, tuning)
     baseline = comparison.figures(setting, plain, evaluation)
@@ -156,6 +159,7 @@ def main() -> None:
     parser.add_argument("--name", default="good", help="of the pair, and of its results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
     parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
+    parser.add_argument("--methods", nargs="+", help="labels; all by default")
     parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=int, default=EVALUATION, help="of each set")
@@ -171,7 +175,7 @@ def main() -> None:
         for setting in wanted:
             tuning = cases(*TUNING, [setting.temperature])
             evaluation = cases(0, options.prompts, [setting.temperature])
-            results.append(compare(comparison, setting, tuning, evaluation, bar))
+            results.append(compare(comparison, setting, tuning, evaluation, options.methods, bar))
             write_report(options.out, pair, results)
 
 

@@ -18,7 +18,7 @@ SHARES = {
     "all waste": "waste_of_all",
     "overlap": "overlap",
 }
-HEADER = ("method", "parameters", "speedup", *SETS, "M", *SHARES, "rolled back a token")
+HEADER = ("method", "parameters", "speedup", *SETS, "M", "accepted", *SHARES, "rolled back a token")
 ROLLBACKS = {
     "rollback rate": "rollback_rate",
     "main-line tokens rolled back for each committed one": "rolled_back_per_token",
@@ -40,7 +40,7 @@ def write_report(folder: Path, pair: Mapping[str, str], results: Sequence[Result
     sections = [{**result, "methods": summarised(result["methods"])} for result in results]
     path = folder / f"pairs-{pair['name']}"
     path.with_suffix(".json").write_text(json.dumps({**pair, "settings": sections}, indent=1))
-    path.with_suffix(".md").write_text("\n".join(_markdown(pair, sections)))
+    path.with_suffix(".md").write_text("\n".join(_markdown(pair, sections)) + "\n")
     _draw(pair, sections).savefig(path.with_suffix(".png"), dpi=150)
 
 
@@ -85,14 +85,16 @@ def _summary(method: Mapping[str, Any], baseline: Sequence[Mapping[str, Any]]) -
 
 
 def goals(methods: Sequence[Row]) -> Iterator[tuple[str, float, str]]:
-    """Ratios that something is wanted of, as they are and as wanted."""
+    """Ratios that something is wanted of, as they are and as wanted, of methods that took part."""
     by_label = {method["label"]: method for method in methods}
     for faster, other, factor in GOALS:
-        ratio = by_label[faster]["speedups"]["all"] / by_label[other]["speedups"]["all"]
-        yield f"speed of {faster} over {other}", ratio, f"at least {factor}"
-    for name, figure in ROLLBACKS.items():
-        ours, theirs = (by_label[label][figure] for label in ("specbranch", "pearl"))
-        yield f"{name} of specbranch over pearl's", _share(ours, theirs), "at most 0.5, poor pair"
+        if {faster, other} <= by_label.keys():
+            ratio = by_label[faster]["speedups"]["all"] / by_label[other]["speedups"]["all"]
+            yield f"speed of {faster} over {other}", ratio, f"at least {factor}"
+    if {"specbranch", "pearl"} <= by_label.keys():
+        for name, figure in ROLLBACKS.items():
+            ratio = _share(by_label["specbranch"][figure], by_label["pearl"][figure])
+            yield f"{name} of specbranch over pearl's", ratio, "at most 0.5 on a poor pair"
 
 
 def _share(part: float, whole: float) -> float:
@@ -104,9 +106,7 @@ def _markdown(pair: Mapping[str, str], sections: Sequence[Result]) -> Iterator[s
     yield f"\nTarget {pair['target']}, draft {pair['draft']}; the first prompts of each set."
     for section in sections:
         methods = section["methods"]
-        agreement = max(method["acceptance_rate"] for method in methods if method["label"] == "sps")
         yield f"\n## {section['clock']}, temperature {section['temperature']:g}\n"
-        yield f"The draft's first guess is right {agreement:.0%} of the time (under sps).\n"
         yield "| " + " | ".join(HEADER) + " |"
         yield "|---" * len(HEADER) + "|"
         for method in methods:
@@ -114,7 +114,7 @@ def _markdown(pair: Mapping[str, str], sections: Sequence[Result]) -> Iterator[s
         if "free" in section["clock"]:
             yield ""
             for goal, ratio, wanted in goals(methods):
-                yield f"- {goal}: {ratio:.2f} ({wanted} wanted)"
+                yield f"- {goal}: {ratio:.2f}, wanted {wanted}"
 
 
 def _cells(method: Row) -> list[str]:
@@ -124,6 +124,7 @@ def _cells(method: Row) -> list[str]:
         method["parameters"],
         *(f"{speedup:.2f}x" for speedup in speedups),
         f"{method['mean_accepted_length']:.2f}",
+        f"{method['acceptance_rate']:.0%}",
         *(f"{method[share]:.0%}" for share in SHARES.values()),
         f"{method['rolled_back_per_token']:.2f}",
     ]
