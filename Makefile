@@ -47,7 +47,7 @@ bench: build smollm2 prompts  ## what the ops reach, and all methods with their 
 	$(BIN)/python -m bench.ops --targets
 	$(BIN)/python -m bench.decode --prompts 1 --repeats 1
 
-smoke: build smollm2  ## every benchmark at its smallest, for function and not for figures
+smoke: build smollm2  ## ops, decoding and serving at their smallest, for function and not for figures
 	$(BIN)/python -m bench
 
 ctest: venv  ## the C++ tests, without the Python module

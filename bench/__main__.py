@@ -1,8 +1,11 @@
-"""`make smoke`: every benchmark at its smallest, for function and not for figures."""
+"""`make smoke`: ops, decoding and serving at their smallest, for function and not for figures."""
+
+import sys
 
 from bench import decode, serve_mix
 from bench.ops import cli as ops
 
-ops.main(["--smoke"])
+failed = ops.main(["--smoke"])
 decode.main(["--smoke", "--out", "build/smoke/decode"])
 serve_mix.main(["--smoke", "--out", "build/smoke/serve-mix"])
+sys.exit(failed)

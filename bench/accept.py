@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import markdown
 from bench.prompts import fetch
 from specbranch.cli.compare import run_with_progress
 from specbranch.cli.loading import open_session
@@ -119,7 +120,7 @@ def _markdown(section: dict[str, Any]) -> str:
         f"temperature {params['temperature']}, top-p {params['top_p']}, seed {params['seed']}; "
         f"{machine_line(section['env'])}",
         "",
-        *_markdown_table([header, *rows]),
+        *markdown.table(header, *rows),
         "",
         f"Texts that part from plain decoding's (a margin below {NEAR_TIE:g} passes):",
         *[f"- {_line(divergence)}" for divergence in section["divergences"]],
@@ -127,11 +128,6 @@ def _markdown(section: dict[str, Any]) -> str:
     if not section["divergences"]:
         lines.append("- none")
     return "\n".join(lines) + "\n"
-
-
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 def _line(divergence: dict[str, Any]) -> str:

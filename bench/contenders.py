@@ -10,6 +10,8 @@ from typing import Any
 
 from specbranch.policies import Policy, make_policy
 
+MAX_NODES = 256  # of a model's block
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -56,23 +58,26 @@ class Sweep:
         ]
 
 
-def sweeps(c: int, *, hrad: bool) -> list[Sweep]:
-    """What is swept where a target forward takes c draft steps, plain decoding first."""
+def sweeps(c: int, hrad_gamma: int | None) -> list[Sweep]:
+    """What is swept where a target forward takes c draft steps, plain decoding first.
+
+    hrad_gamma: guesses of the blocks that the classifier speaks of, None without one.
+    """
     branching = {
         "k_max": (4, 8),
         "gamma": (c // 2, c),
-        "epsilon": (0.3, 0.5, 0.7, 0.9),
+        "epsilon": (0.1, 0.3, 0.5, 0.7, 0.9),
     }
     all_sweeps = [
         Sweep("ar", "ar", {}),
-        Sweep("sps", "sps", {"gamma": (1, 2, 4, 6, 8, 12, 16)}),
-        Sweep("adaedl", "adaedl", {"gamma": (c // 2, 2 * c), "threshold": (0.3, 0.6)}),
+        Sweep("sps", "sps", {"gamma": (1, 2, 4, 6, 8, 12, 16, 24)}),
+        Sweep("adaedl", "adaedl", {"gamma": (c // 2, 2 * c), "threshold": (0.1, 0.3, 0.6)}),
         Sweep("pearl", "pearl", {"gamma": (c // 2, c)}),
         Sweep("specbranch", "specbranch", branching),
-        Sweep("specbranch + h-rad", "specbranch", branching, hrad=True),
-        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2, c)}),
+        Sweep("specbranch + h-rad", "specbranch", branching | {"gamma": (hrad_gamma,)}, hrad=True),
+        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2, c, 2 * c)}),
         Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
         Sweep("bestfirst", "bestfirst", {"rows_draft": (2, 4), "rows_target": (8, 16)}),
         Sweep("auto", "auto", {}),
     ]
-    return [sweep for sweep in all_sweeps if hrad or not sweep.hrad]
+    return [sweep for sweep in all_sweeps if hrad_gamma or not sweep.hrad]

@@ -41,6 +41,7 @@ from specbranch.cli.methods import parse_methods
 from specbranch.cli.options import LaneOptions, PolicyOptions
 from specbranch.cli.session import Session
 from specbranch.engine import Engine
+from specbranch.files import write_whole
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 
@@ -117,7 +118,14 @@ def measure(
         _run(field, missing, file, stop_at)
         _draw_lanes(engines, questions[0], params, options.out / "timeline.png")
     records = list(file.records.values())
-    return Report(made_under, peers.about, tabulate(records, [*POLICIES, *PEERS]), records)
+    about = _about_before(options.out) | peers.about
+    return Report(made_under, about, tabulate(records, [*POLICIES, *PEERS]), records)
+
+
+def _about_before(folder: Path) -> dict[str, str]:
+    """What an earlier process wrote about its peers, whose runs the file may hold."""
+    summary = folder / "summary.json"
+    return json.loads(summary.read_text())["peers"] if summary.is_file() else {}
 
 
 def _field(
@@ -182,7 +190,7 @@ def _write(report: Report, folder: Path, command: str) -> None:
     pictures = save_pictures(report, folder)
     if (folder / "timeline.png").is_file():
         pictures["A stretch of one request"] = "timeline.png"
-    (folder / "summary.json").write_text(json.dumps(as_json(report), indent=1) + "\n")
+    write_whole(folder / "summary.json", json.dumps(as_json(report), indent=1) + "\n")
     (folder / "README.md").write_text(markdown(report, pictures, command))
 
 

@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.hrad_sweep import RATIOS, Texts
 from specbranch.hrad.train import NOTHING
@@ -80,7 +81,7 @@ def reweigh(tree: SpeculationTree, evidence: float) -> None:
 def speedup(
     texts: Texts, policy: BestFirst, c: int, outlooks: Sequence[Sequence[Outlook]]
 ) -> float:
-    replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"), max_nodes=256)
+    replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"), max_nodes=MAX_NODES)
     runs = [
         replayer.replay(recording, laws, outlook).stats
         for recording, laws, outlook in zip(texts.recordings, texts.laws, outlooks, strict=True)

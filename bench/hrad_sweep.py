@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.prompts import EVALUATION
 from bench.recordings import MAX_LEN, Recordings, cases
@@ -111,7 +112,7 @@ def sweep(texts: Texts) -> Iterator[Point]:
 
 
 def point(texts: Texts, c: int, policy: SpecBranch, outlooks: list[list[Outlook]] | None) -> Point:
-    replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"))
+    replayer = Replayer(policy, CostModel.parse(f"virtual:c={c}"), max_nodes=MAX_NODES)
     stats = [
         replayer.replay(text, laws, outlooks and outlooks[index]).stats
         for index, (text, laws) in enumerate(zip(texts.recordings, texts.laws, strict=True))

@@ -76,9 +76,10 @@ def measure(folder: Path, gamma: int, splits: int) -> dict[str, Any]:
     }
 
 
-def mean_of(parts: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+def mean_of(parts: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, float | None]]:
+    """None where a part has none."""
     return {
-        row: {column: fmean(part[row][column] for part in parts) for column in columns}
+        row: {column: known(fmean(part[row][column] for part in parts)) for column in columns}
         for row, columns in parts[0].items()
     }
 
@@ -128,10 +129,19 @@ def summed(parts: Sequence[Scores]) -> dict[str, Any]:
     return {
         "accuracy": total.accuracy,
         "by_split": [part.accuracy for part in parts],
-        "precision": dict(zip(CLASSES, total.precision, strict=True)),
-        "recall": dict(zip(CLASSES, total.recall, strict=True)),
+        "precision": by_class(total.precision),
+        "recall": by_class(total.recall),
         "confusion": total.confusion.tolist(),
     }
+
+
+def by_class(shares: Sequence[float]) -> dict[str, float | None]:
+    """None for a share of nothing."""
+    return dict(zip(CLASSES, map(known, shares), strict=True))
+
+
+def known(figure: float) -> float | None:
+    return None if math.isnan(figure) else figure
 
 
 def lines(figures: dict[str, Any]) -> list[str]:
@@ -158,7 +168,7 @@ def lines(figures: dict[str, Any]) -> list[str]:
         "| area under the ROC curve | nothing | everything |",
         "|---|---|---|",
         *(
-            f"| {name} | {each['nothing']:.3f} | {each['everything']:.3f} |"
+            f"| {name} | {area(each['nothing'])} | {area(each['everything'])} |"
             for name, each in figures["roc_area"].items()
         ),
         "",
@@ -173,8 +183,12 @@ def lines(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def percent(share: float) -> str:
-    return "-" if math.isnan(share) else f"{share:.0%}"
+def area(found: float | None) -> str:
+    return "-" if found is None else f"{found:.3f}"
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def main() -> None:

@@ -9,9 +9,10 @@ swept on other prompts than those of the figures. Everything is kept: an interru
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -20,18 +21,16 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.contenders import Contender, sweeps
-from bench.pairs_report import write_report
+from bench.contenders import MAX_NODES, Contender, sweeps
+from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION
-from bench.recordings import FOLDER, TEMPERATURES, Case, Recordings, cases
+from bench.recordings import TEMPERATURES, Case, Recordings, cases
+from specbranch.files import write_whole
 from specbranch.lanes import CostModel, LaneCosts, RowCosts
 from specbranch.replay import Replayer
-from specbranch.stats import Stats
 
 RATIOS = (8, 15)
-MAX_NODES = 256
 TUNING = (20, 2)  # the first of the prompts that parameters are swept on, and how many of each set
-COUNTS = [field.name for field in fields(Stats) if isinstance(field.default, int | float)]
 
 Figures = list[dict[str, Any]]  # a request each
 
@@ -73,11 +72,10 @@ def with_ratio(measured: CostModel, c: float) -> CostModel:
 
 
 class Comparison:
-    """The replays of one pair, kept in a folder: a file for each contender and setting."""
+    """The replays of one pair: a file for each contender and setting, beside the recordings."""
 
-    def __init__(self, recordings: Recordings, folder: Path) -> None:
+    def __init__(self, recordings: Recordings) -> None:
         self.recordings = recordings
-        self._folder = folder
 
     def figures(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Figures:
         """What each case came to, replayed by one engine in this order if it was not before."""
@@ -87,8 +85,7 @@ class Comparison:
         policy = contender.policy()
         replayer = Replayer(policy, setting.costs, max_nodes=MAX_NODES)
         figures = [self._replayed(replayer, contender, case) for case in wanted]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"contender": contender.key, "cases": figures}))
+        write_whole(path, json.dumps({"contender": contender.key, "cases": figures}))
         return figures
 
     def _replayed(self, replayer: Replayer, contender: Contender, case: Case) -> dict[str, Any]:
@@ -99,13 +96,16 @@ class Comparison:
         self.recordings.save(case, laws)
         if replay.token_ids != list(recording.text):
             raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
-        counts = {name: getattr(replay.stats, name) for name in COUNTS}
-        return {"prompts": case.prompts, "index": case.index, **counts}
+        return {"prompts": case.prompts, "index": case.index, **counts_of(replay.stats)}
 
     def _path(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Path:
-        slug = "".join(c if c.isalnum() else "-" for c in f"{setting.clock}-{contender.key}")
-        span = f"{wanted[0].index}-{wanted[-1].index}"
-        return self._folder / f"T{setting.temperature:g}-prompts-{span}" / f"{slug}.json"
+        shapes_it = [setting.costs, contender, MAX_NODES]
+        if contender.hrad:
+            shapes_it.append(self.recordings.classifier_id)
+        digest = hashlib.sha256(repr(shapes_it).encode()).hexdigest()[:12]
+        folder = f"T{setting.temperature:g}-prompts-{wanted[0].index}-{wanted[-1].index}"
+        name = f"c{setting.c}-{contender.label.replace('/', '-')}-{digest}.json"
+        return self.recordings.folder / folder / name
 
 
 def speedup(figures: Figures, baseline: Figures) -> float:
@@ -123,7 +123,7 @@ def compare(
     bar: Progress,
 ) -> dict[str, Any]:
     """The methods of these labels, or all, each at its best under one setting."""
-    ar, *methods = sweeps(setting.c, hrad=comparison.recordings.hrad is not None)
+    ar, *methods = sweeps(setting.c, comparison.recordings.hrad_gamma)
     if labels is not None:
         methods = [sweep for sweep in methods if sweep.label in labels]
     plain = Contender(ar.label, ar.method)
@@ -152,22 +152,35 @@ def compare(
     }
 
 
+def _ratio(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 2, got {text}")
+    return int(text)
+
+
+def _prompts(text: str) -> int:
+    if not 1 <= int(text) <= EVALUATION:
+        raise argparse.ArgumentTypeError(f"expected 1 to {EVALUATION}, got {text}")
+    return int(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="builtin:smollm2")
     parser.add_argument("--draft", default="self:int4")
-    parser.add_argument("--name", default="good", help="of the pair, and of its results")
+    parser.add_argument("--name", required=True, help="of the pair's results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
     parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
-    parser.add_argument("--methods", nargs="+", help="labels; all by default")
-    parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS, help="c")
+    labels = [sweep.label for sweep in sweeps(RATIOS[0], hrad_gamma=1)]
+    parser.add_argument("--methods", nargs="+", choices=labels, help="all by default")
+    parser.add_argument("--ratios", type=_ratio, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
-    parser.add_argument("--prompts", type=int, default=EVALUATION, help="of each set")
+    parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recordings = Recordings(options.target, options.draft, hrad=options.hrad)
-    comparison = Comparison(recordings, FOLDER / options.name)
+    comparison = Comparison(recordings)
     wanted = settings(options.costs, options.ratios, options.temperatures)
     pair = {"name": options.name, "target": options.target, "draft": options.draft}
     results = []

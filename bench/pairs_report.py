@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bench.recordings import SETS
+from specbranch.stats import Stats
 
+COUNTS = [each.name for each in fields(Stats) if isinstance(each.default, int | float)]
 SHARES = {
     "rollback": "rollback_rate",
     "of all drafted": "rollback_of_all",
@@ -60,28 +63,33 @@ def _summary(method: Mapping[str, Any], baseline: Sequence[Mapping[str, Any]]) -
         )
         for name in ("all", *SETS)
     }
-    total = {
-        name: sum(case[name] for case in cases)
-        for name in cases[0]
-        if name not in ("prompts", "index")
-    }
-    main, branch = (total["accepted_main"], total["accepted_branch"])
-    wasted_main, wasted_branch = (total["discarded_main"], total["discarded_branch"])
-    drafted = main + branch + wasted_main + wasted_branch
+    stats = Stats.pooled([stats_of(case) for case in cases])
+    drafted = stats.accepted_main + stats.accepted_branch
+    drafted += stats.discarded_main + stats.discarded_branch
     return {
         "label": method["label"],
         "parameters": method["parameters"],
         "speedups": speedups,
-        "mean_accepted_length": total["tokens"] / total["target_forwards"],
-        "acceptance_rate": _share(total["tested_accepted"], total["tested"]),
-        "rollback_rate": _share(wasted_main, main + wasted_main),
-        "rollback_of_all": _share(wasted_main, drafted),
-        "waste_of_all": _share(wasted_main + wasted_branch, drafted),
-        "rolled_back_per_token": wasted_main / total["tokens"],
-        "overlap": total["overlap"] / len(cases),
-        "totals": total,
+        "mean_accepted_length": stats.mean_accepted_length,
+        "acceptance_rate": stats.acceptance_rate,
+        "rollback_rate": stats.rollback_rate,
+        "rollback_of_all": _share(stats.discarded_main, drafted),
+        "waste_of_all": stats.discarded_rate,
+        "rolled_back_per_token": stats.rolled_back_per_token,
+        "overlap": stats.overlap,
+        "pooled": counts_of(stats),
         "swept": method["swept"],
     }
+
+
+def counts_of(stats: Stats) -> dict[str, float]:
+    """What of a request's stats is a number."""
+    return {name: getattr(stats, name) for name in COUNTS}
+
+
+def stats_of(case: Mapping[str, Any]) -> Stats:
+    """The stats that `counts_of` was taken of, without their lists."""
+    return Stats(**{name: case[name] for name in COUNTS})
 
 
 def goals(methods: Sequence[Row]) -> Iterator[tuple[str, float, str]]:

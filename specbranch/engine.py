@@ -65,7 +65,8 @@ class Engine:
     pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
         default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
         There a forward is captured as a CUDA graph when its number of rows first comes up.
-    hrad: looks ahead after every round, for a policy that reads it; trained for this pair.
+    hrad: looks ahead after every round, for a policy that reads it; trained for this pair and for
+        blocks of the policy's gamma, or ValueError is raised.
     max_len: tokens of prompt and output together, at most.
     max_nodes: size of each model's block of speculative nodes.
     """
@@ -85,6 +86,11 @@ class Engine:
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         hrad = hrad if policy.reads_outlook else None
+        if hrad and hrad.config.gamma != policy.gamma:
+            raise ValueError(
+                f"gamma: expected {hrad.config.gamma}, which hrad was trained for, "
+                f"got {policy.gamma}"
+            )
         target = ModelRunner(
             pair.target,
             max_len=max_len,

@@ -42,7 +42,8 @@ class Stats:
     def pooled(cls, parts: Sequence[Stats]) -> Stats:
         """The stats of many requests as if they were one.
 
-        Counts and seconds are sums, overlap is weighted by the draft's busy time, c is a mean.
+        Counts and seconds are sums, overlap is weighted by the draft's busy time, c is a mean over
+        those that drafted.
         Raises ValueError for no request.
         """
         if not parts:
@@ -53,7 +54,8 @@ class Stats:
         if total.draft_busy_s:
             shared = sum(part.overlap * part.draft_busy_s for part in parts)
             total.overlap = shared / total.draft_busy_s
-        total.cost_ratio = fmean(part.cost_ratio for part in parts)
+        known = [part.cost_ratio for part in parts if part.cost_ratio]
+        total.cost_ratio = fmean(known) if known else 0.0
         total.accepted_lengths = [n for part in parts for n in part.accepted_lengths]
         total.tested_at = _sum_by_place(part.tested_at for part in parts)
         total.accepted_at = _sum_by_place(part.accepted_at for part in parts)
@@ -126,8 +128,8 @@ class Stats:
         committed: tokens of the walk that were committed, fewer than its length where one of them
             ended the request; guesses beyond it count as neither accepted nor tested.
         """
+        self.hits += winner is not None and committed == len(path)
         path, reached_by = path[: committed + 1], [*path[1:], winner][:committed]
-        self.hits += winner is not None
         for place, (node, reached) in enumerate(zip(path, reached_by, strict=False)):
             if node.children:
                 self._count_tested(place, reached is node.children[0])

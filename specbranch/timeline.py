@@ -32,9 +32,10 @@ STYLES = {
     "target": Style("target forward", ("#c2478f", "#e08abb"), "magenta", "█▓"),
     "prefill": Style("prefill", ("#8a8f98", "#8a8f98"), "bright_black", "░░"),
     "verify": Style("verify", ("#f2b134", "#f2b134"), "bright_yellow", "┃┃"),
+    "hrad": Style("H-RAD", ("#7a5cc2", "#7a5cc2"), "blue", "▒▒"),
     "commit": Style("commit", ("#4caf50", "#4caf50"), "green", "││"),
 }
-INSTANT = ("commit", "verify")  # too short to win a cell by duration: they win it by rank
+INSTANT = ("commit", "hrad", "verify")  # too short to win a cell by duration: they win it by rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ def draw_lanes(
     ticks = [(time, f"|{time:.2f}s") for time in times]
     text.append(f"{'':>7} {_placed(ticks, start, cell_s, width)}\n", style="dim")
     text.append(f"{'':>7} ")
-    for style in (STYLES[label] for label in ("draft", "target", "verify", "commit")):
+    present = {span.label for span in trace.spans} - {"prefill"}
+    for style in (style for label, style in STYLES.items() if label in present):
         text.append(style.glyphs, style=style.color).append(f" {style.name}   ")
     return text
 

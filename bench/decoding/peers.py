@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from bench.decoding.answer import Answer, Arrivals, Contender, of_bursts
@@ -91,32 +91,36 @@ class _Bursts(BaseStreamer):
 def _generate(
     model: PreTrainedModel,
     options: Mapping[str, Any],
-    eos: int,
+    eos: frozenset[int],
     prompt: list[int],
     params: SamplingParams,
 ) -> Answer:
     """A request to transformers."""
     torch.manual_seed(params.seed)
     ids = torch.tensor([prompt], device=model.device)
-    law: dict[str, Any] = {"do_sample": params.temperature > 0}
-    if params.temperature > 0:
-        law |= {"temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p}
+    sampled = params.temperature > 0
+    filters = {"temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p}
+    # A config of our own: penalties and filters that a model ships would make it another law.
+    law = GenerationConfig(
+        do_sample=sampled,
+        max_new_tokens=params.max_new_tokens,
+        eos_token_id=sorted(eos),
+        pad_token_id=min(eos, default=0),
+        **(filters if sampled else {}),
+    )
     arrivals = Arrivals()
     output = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
-        max_new_tokens=params.max_new_tokens,
-        pad_token_id=eos,
+        generation_config=law,
         streamer=_Bursts(arrivals),
-        **law,
         **options,
     )
     return of_bursts(output[0, len(prompt) :].tolist(), arrivals)
 
 
 def _of_transformers(setting: Setting, **options: Any) -> Contender:
-    eos = min(setting.pair.eos_token_ids, default=0)
-    generate = partial(_generate, setting.plain, options, eos)
+    generate = partial(_generate, setting.plain, options, setting.pair.eos_token_ids)
 
     def on_lane(prompt: list[int], params: SamplingParams) -> Answer:
         return setting.lane.run("generate", partial(generate, prompt, params))

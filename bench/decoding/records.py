@@ -6,10 +6,13 @@ A run that is in the file is not made again. A last line that a crash cut short 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from specbranch.files import write_whole
 
 Record = dict[str, Any]
 
@@ -41,7 +44,7 @@ class RunFile:
         """
         made_under = json.loads(json.dumps(made_under))
         if not path.is_file() or not (lines := _whole_lines(path)):
-            path.write_text(json.dumps(made_under) + "\n")
+            write_whole(path, json.dumps(made_under) + "\n")
             return cls(path, {})
         _require_same(path, lines[0], made_under)
         return cls(path, {key_of(record): record for record in lines[1:]})
@@ -50,6 +53,8 @@ class RunFile:
         """Append one run; on disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.records[key_of(record)] = record
 
 
@@ -59,9 +64,9 @@ def key_of(record: Mapping[str, Any]) -> Key:
 
 def _whole_lines(path: Path) -> list[Record]:
     """The file's objects; what follows the last line end is cut off the file."""
-    whole, _, rest = path.read_text(encoding="utf-8").rpartition("\n")
-    if rest:
-        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    os.truncate(path, len(whole))
     objects = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:

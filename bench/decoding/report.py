@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from bench.decoding.figures import OVERALL, Figures, Table
 from bench.decoding.goals import PAIR, goals
 from bench.decoding.records import Record
+from bench.markdown import table
 from specbranch.cli.report import PERCENTAGES, margin_text
 
 POSITIONS = 8
@@ -35,7 +36,7 @@ class Report:
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Speeds, shares and goals, 100 columns wide."""
+    """Speeds, shares and goals, 110 columns wide."""
     for header, *rows in (speed_rows(report), drafting_rows(report, OVERALL)):
         table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
         for column in header:
@@ -151,13 +152,13 @@ def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
     """pictures: file names by what they show."""
     lines = ["# Decoding", "", f"`{command}`", ""]
     lines += [f"{line}." for line in conditions(report)]
-    lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *_table(speed_rows(report))]
+    lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *table(*speed_rows(report))]
     lines += ["", *READING_SPEED.splitlines(), "", *_bullets(peer_lines(report))]
     lines += ["", "## Drafting", "", *READING_DRAFTING.splitlines(), ""]
     for scope in report.categories:
-        lines += [f"{scope.capitalize()}:", "", *_table(drafting_rows(report, scope)), ""]
+        lines += [f"{scope.capitalize()}:", "", *table(*drafting_rows(report, scope)), ""]
     lines += ["Acceptance by position below the last committed token:", ""]
-    lines += [*_table(position_rows(report)), ""]
+    lines += [*table(*position_rows(report)), ""]
     lines += [f"![{what}]({name})" for what, name in pictures.items()]
     lines += ["", "## Texts that part from plain decoding's", ""]
     lines += _bullets(divergence_lines(report) or ["none"])
@@ -212,11 +213,6 @@ def _identical(figures: Figures) -> str:
     if figures.identical == figures.compared:
         return "yes"
     return f"{figures.identical} of {figures.compared}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 def _bullets(lines: Sequence[str]) -> list[str]:

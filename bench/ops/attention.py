@@ -13,12 +13,11 @@ from bench import floors
 from bench.floors import Heads
 from bench.measure import Call
 from bench.models import Model
-from bench.ops.case import EAGER, OURS, Case, Contender
+from bench.ops.case import EAGER, EXPANDED, OURS, Case, Contender
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, workspace
 from bench.ops.peers import ATTENTION_PEERS
 from specbranch import ops
 
-EXPANDED = "SDPA, K/V expanded"
 PACKED = "SDPA, packed and masked"
 
 

@@ -15,6 +15,7 @@ Inputs = TypeVar("Inputs")
 Kind = Literal["ours", "eager", "library"]
 OURS = "ours"
 EAGER = "eager torch"
+EXPANDED = "SDPA, K/V expanded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,14 +100,26 @@ def joined(options: argparse.Namespace) -> dict[str, Any]:
     if len(machines) > 1:
         raise ValueError(f"--read: expected runs on one machine, got {' and '.join(machines)}")
     rows = {(row["op"], report.label(row)): row for record in records for row in record["rows"]}
-    found = [rows[name] for name in matching(list(rows), options.op, options.shape)]
+    failed = {
+        _op_and_label(name): why for record in records for name, why in record["failed"].items()
+    }
+    chosen_names = matching([*rows, *failed], options.op, options.shape)
+    found = [rows[name] for name in dict.fromkeys(chosen_names) if name in rows]
     together = {
         part: {name: why for record in records for name, why in record[part].items()}
-        for part in ("absent", "skipped", "failed")
+        for part in ("absent", "skipped")
+    }
+    together["failed"] = {
+        ": ".join(name): failed[name] for name in chosen_names if name not in rows
     }
     device = records[0]["environment"]["device"]
     judged = as_rows(targets(device, found))
     return {**records[-1], **together, "rows": found, "targets": judged}
+
+
+def _op_and_label(name: str) -> tuple[str, str]:
+    op, _, shape = name.partition(": ")
+    return op, shape
 
 
 def measured(

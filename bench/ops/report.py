@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from bench import markdown as md
 from bench.ops.case import OURS
 
 Record = Mapping[str, Any]
@@ -98,9 +99,9 @@ def markdown(record: Record) -> str:
         "lower roof` with that or a matrix product of as many operations, whichever takes longer, "
         "`of read` with a sum of as many bytes.",
         "",
-        *_markdown_table(TARGET_COLUMNS, map(target_cells, record["targets"])),
+        *md.table(TARGET_COLUMNS, *map(target_cells, record["targets"])),
         "",
-        *_markdown_table(columns(record), map(cells, record["rows"])),
+        *md.table(columns(record), *map(cells, record["rows"])),
         "",
         *(f"- {line}" for line in omissions(record)),
     ]
@@ -108,8 +109,9 @@ def markdown(record: Record) -> str:
 
 
 def omissions(record: Record) -> list[str]:
-    """Who did not take part, and why; what is not to be believed."""
+    """Who did not take part, and why; what failed; what is not to be believed."""
     return [
+        *(f"{name}: FAILED, {why}" for name, why in record["failed"].items()),
         *(f"{name}: absent, {why}" for name, why in record["absent"].items()),
         *(f"{name}: skipped, {why}" for name, why in record["skipped"].items()),
         *(
@@ -154,8 +156,3 @@ def _table(title: str, columns: Sequence[str], rows: Any) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _markdown_table(columns: Sequence[str], rows: Any) -> list[str]:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (columns, *rows)]
-    return [lines[0], "|---" * len(columns) + "|", *lines[1:]]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from specbranch.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Collection:
         collection = cls(folder)
         collection.folder.mkdir(parents=True, exist_ok=True)
         if not collection._settings_file.exists():
-            _replace(collection._settings_file, json.dumps(asdict(settings), indent=1).encode())
+            write_whole(collection._settings_file, json.dumps(asdict(settings), indent=1))
         begun, ours = asdict(collection.settings), asdict(settings)
         for name in ours:
             if begun[name] != ours[name]:
@@ -86,14 +87,12 @@ class Collection:
 
     def add(self, prompt: str, examples: PromptExamples) -> None:
         """Write the examples of one prompt."""
-        unfinished = self._file(prompt).with_suffix(".unfinished")
         tensors = {
             "inputs": examples.inputs.contiguous(),
             "accepted": examples.accepted,
             "max_prob": examples.max_prob,
         }
-        save_file(tensors, unfinished, metadata={"category": examples.category})
-        os.replace(unfinished, self._file(prompt))
+        write_whole(self._file(prompt), save(tensors, metadata={"category": examples.category}))
 
     def load(self) -> list[PromptExamples]:
         """All examples, in an order that depends on the prompts alone."""
@@ -111,9 +110,3 @@ def _read(path: Path) -> PromptExamples:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return PromptExamples(**tensors, **file.metadata())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

@@ -132,7 +132,7 @@ def config_for(settings: Settings, gamma: int | None) -> HRadConfig:
 
     gamma: guesses of a block, by default those collected. Raises ValueError if there are fewer.
     """
-    gamma = gamma or settings.gamma
+    gamma = settings.gamma if gamma is None else gamma
     if not 1 <= gamma <= settings.gamma:
         raise ValueError(f"gamma: expected 1 to the collection's {settings.gamma}, got {gamma}")
     return HRadConfig(

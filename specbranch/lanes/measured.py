@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
+import torch
+
 from specbranch import ops
 from specbranch.lanes.base import Lane, Lanes, Pending
 from specbranch.models.pair import ModelPair
@@ -99,8 +101,8 @@ class PairTimer:
     def _draft_step(self, rows: int) -> Forward:
         """A forward over nodes below one root, and the ranking of their guesses."""
         filters = self._filters.head(rows)
-        seeds = self._filters.top_k[:rows].long()
-        positions = self._filters.top_k[:rows]
+        positions = torch.zeros_like(self._filters.top_k[:rows])
+        seeds = positions.long()
 
         def step() -> None:
             logits = self._draft.forward(*_star(rows))

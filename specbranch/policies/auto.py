@@ -38,7 +38,6 @@ class CostAware(BestFirst):
     def begin(self) -> None:
         super().begin()
         self._expected = 1.0
-        self._first_round = True
 
     def try_against(self, pace: float) -> None:
         """Forget the pace of former times; `pace` is what others reach and counts as one token."""
@@ -77,11 +76,8 @@ class CostAware(BestFirst):
         self._expected = tokens[count - 1]
         return rows[:count]
 
-    def observe(self, outcome: Outcome) -> None:
-        super().observe(outcome)
-        if self._first_round:  # it has the prefill in it
-            self._first_round = False
-            return
+    def learn(self, outcome: Outcome) -> None:
+        """Take in what a round cost, and its pace."""
         self.costs.learn(outcome.spans)
         self._tokens = MEMORY * self._tokens + self._expected
         self._seconds = MEMORY * self._seconds + outcome.seconds
@@ -148,6 +144,7 @@ class Auto(Policy):
     def begin(self) -> None:
         for way in self.ways:
             way.begin()
+        self._first_round = True
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         return self.current.grow(tree, busy, step)
@@ -160,6 +157,9 @@ class Auto(Policy):
 
     def observe(self, outcome: Outcome) -> None:
         self.current.observe(outcome)
+        if not self._first_round:  # that has the prefill in it
+            self.current.learn(outcome)
+        self._first_round = False
         self._rounds_left -= 1
         if self._rounds_left > 0:
             return

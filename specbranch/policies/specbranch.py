@@ -67,6 +67,8 @@ class SpecBranch(Policy):
 
     def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
         self._branch_point = None
+        if self._only_root:
+            return ()
         tip = self._tip(tree.root, self.gamma)
         expected = sum(node.estimate for node in tree.main_line())
         return (tip,) if tip and tip.estimate * self._cost_ratio > expected else ()

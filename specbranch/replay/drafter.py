@@ -62,14 +62,18 @@ class ReplayDrafter(Drafter):
         fan: Callable[[Node], int],
         ends: Callable[[Node], bool],
     ) -> None:
-        """Step by step; steps below a node that ends the request are charged and lost as well."""
+        """Charged as a whole, with the steps below a node that ends the request, which are lost."""
+        steps = [self._lane.submit("draft", lambda: None, rows=1) for _ in range(length)]
         node: Node | None = tip
         for _ in range(length):
             if node is None or node.terminal:
-                self._lane.run("draft", lambda: self._runner.block.append(-1), rows=1)
-            else:
-                self.expand([node], fan, ends)
-                node = node.children[0] if node.children else None
+                self._runner.block.append(-1)
+                continue
+            slot = self._first_slot(node)
+            self._grow_below(node, slot, self._step_over([node])(), 0, fan, ends)
+            node = node.children[0] if node.children else None
+        for step in steps:
+            step.result()
 
     def _step_over(self, nodes: Sequence[Node]) -> Callable[[], DraftRows]:
         committed = len(self._committed) - self._prompt_len

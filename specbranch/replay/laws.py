@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+
+from specbranch.files import write_whole
 
 RANKS = 16  # guesses kept of a law: the widest fan that can be replayed
 
@@ -62,13 +64,10 @@ class LawStore(dict[Place, Law]):
             return cls(_unpacked(arrays))
 
     def save(self, path: str | Path) -> None:
-        """Write the store to an `.npz` file, which appears whole or stays as it was."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(file, **_packed(self))  # type: ignore[arg-type]
-        unfinished.rename(path)
+        """Write the store to an `.npz` file."""
+        buffer = BytesIO()
+        np.savez_compressed(buffer, **_packed(self))  # type: ignore[arg-type]
+        write_whole(path, buffer.getvalue())
 
 
 def _packed(laws: Mapping[Place, Law]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from specbranch.engine import Engine, Prompt
+from specbranch.files import write_whole
 from specbranch.sampling import SamplingParams
 
 
@@ -27,9 +28,7 @@ class Recording:
 
     def save(self, path: str | Path) -> None:
         """Write the recording as JSON."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), default=sorted))
+        write_whole(path, json.dumps(asdict(self), default=sorted))
 
     @classmethod
     def load(cls, path: str | Path) -> Recording:

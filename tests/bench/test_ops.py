@@ -14,7 +14,7 @@ from bench import gpu
 from bench.floors import Heads, Work
 from bench.measure import Product, Timing, once, take_turns
 from bench.models import MODELS, Model
-from bench.ops import cli
+from bench.ops import cli, report
 from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
 from bench.ops.report import columns, markdown
@@ -294,6 +294,19 @@ def test_our_own_failure_is_no_omission(capsys):
     assert list(record["failed"].values()) == ["RuntimeError: ours"]
     assert [row["op"] for row in record["rows"]] == ["tree_mask"]
     assert "FAILED branch_attention" in capsys.readouterr().out
+    assert "- branch_attention: " in markdown(record)
+    assert "FAILED, RuntimeError: ours" in markdown(record)
+
+
+def test_a_failure_counts_until_it_was_measured(tmp_path):
+    path, failed = tmp_path / "a.json", tmp_path / "b.json"
+    assert cli.main(["--smoke", "--device", "cpu", "--op", "^sample$", "--out", str(path)]) == 0
+    record = json.loads(path.read_text())
+    name = f"sample: {report.label(record['rows'][0])}"
+    broken = {name: "RuntimeError: ours", "tree_mask: lost": "RuntimeError: ours"}
+    failed.write_text(json.dumps(record | {"rows": [], "failed": broken}))
+    assert cli.main(["--read", str(failed), str(path)]) == 1
+    assert cli.main(["--read", str(failed), str(path), "--op", "^sample$"]) == 0
 
 
 def test_a_library_that_fails_is_left_out_and_said_to_be():

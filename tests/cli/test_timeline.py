@@ -46,6 +46,13 @@ def test_lanes_on_screen_are_busy_where_the_spans_are() -> None:
     assert "target forward" in legend
 
 
+def test_what_the_classifier_takes_is_drawn(tmp_path: Path) -> None:
+    with_hrad = Trace([*TRACE.spans, Span("target", "hrad", 8.96, 8.97)])
+    save_timeline(with_hrad, [3, 1], tmp_path / "a.png")
+    assert "▒" in draw_lanes(with_hrad, [3, 1], (8.0, 9.0), 20).plain.split("\n")[1]
+    assert "H-RAD" not in draw_lanes(TRACE, [3, 1], (8.0, 9.0), 20).plain
+
+
 def test_timeline_formats(tmp_path: Path) -> None:
     save_timeline(TRACE, [3, 1], tmp_path / "a.png")
     save_timeline(TRACE, [3, 1], tmp_path / "b.svg", window=(4.0, 6.0))

@@ -36,7 +36,10 @@ class Machine:
             seconds = target + sum(span.end for span in spans[: len(idle)])
             self.rows.append(rows)
             self.steps.append(idle + busy)
-            self.policy.observe(Outcome(True, 1, rows - 1, 10.0, seconds, spans))
+            outcome = Outcome(True, 1, rows - 1, 10.0, seconds, spans)
+            self.policy.observe(outcome)
+            if isinstance(self.policy, CostAware):
+                self.policy.learn(outcome)
 
     @staticmethod
     def _span(lane: str, rows: int, seconds: float) -> Span:
@@ -78,16 +81,30 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not():
     assert max(dear.steps[-1]) < 4
 
 
-def test_a_first_round_has_the_prefill_in_it_and_teaches_nothing():
-    policy = CostAware(Costs(), rows_draft=8, rows_target=32, fan=16)
+def test_a_requests_first_round_has_the_prefill_in_it_and_teaches_nothing():
+    policy = Auto()
     policy.begin()
     machine = Machine(policy)
     machine.run(1, SURE)
-    assert policy.pace == 0
+    assert policy.current.pace == 0
     machine.run(1, SURE)
-    assert policy.pace > 0
+    pace = policy.current.pace
+    assert pace > 0
     policy.begin()
-    assert policy.pace > 0
+    machine.run(1, SURE)
+    assert policy.current.pace == pace
+
+
+def test_a_trial_teaches_from_its_first_round_on():
+    policy = Auto()
+    policy.begin()
+    machine = Machine(policy)
+    machine.run(FIRST_STAY, SURE)
+    tried, pace = policy.current, policy.current.pace
+    assert tried is not policy.settled
+    machine.run(1, SURE)
+    assert policy.current is tried
+    assert tried.pace != pace
 
 
 def test_auto_goes_on_at_once_while_that_is_fastest_and_tries_others_ever_less_often():

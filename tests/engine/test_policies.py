@@ -145,6 +145,15 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
     assert len(draft.submit()) == 6
 
 
+def test_specbranch_lets_the_target_not_wait_for_a_chain_that_is_not_submitted():
+    policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
+    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
+    draft = Draft(policy, (0.2, 0.9))
+    assert draft.grow(busy=False) == []
+    assert draft.submit() == [draft.tree.root]
+    assert draft.grow(busy=True, steps=2) == [1, 1]
+
+
 def test_best_first_grows_where_the_probability_is():
     draft = Draft(BestFirst(rows_draft=2, rows_target=5, fan=2), confidence=(0.5, 0.9))
     draft.submit()

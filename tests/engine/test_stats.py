@@ -36,6 +36,9 @@ def test_guesses_beyond_the_end_of_a_request_are_not_counted():
     child.children = [Node(2, child, depth=2)]
     stats.count_walk([root, child], winner=child.children[0], committed=1)
     assert (stats.tested_at, stats.accepted_at) == ([1], [1])
+    assert stats.hits == 0
+    stats.count_walk([root, child], winner=child.children[0], committed=2)
+    assert stats.hits == 1
 
 
 def test_pooled_stats_are_those_of_one_long_request():
@@ -58,6 +61,8 @@ def test_pooled_stats_are_those_of_one_long_request():
     assert (total.wall_s, total.tokens, total.target_forwards) == (3.0, 9, 5)
     assert total.mean_accepted_length == pytest.approx(9 / 5)
     assert total.overlap == pytest.approx(0.5 * 3 / 4)
+    assert total.cost_ratio == pytest.approx(3.0)
+    assert Stats.pooled([*parts, Stats()]).cost_ratio == pytest.approx(3.0)  # it never drafted
     assert total.cost_ratio == 3.0
     assert total.accepted_lengths == [4, 2, 1, 1, 1]
     assert (total.tested_at, total.accepted_at) == ([5, 1], [2, 1])

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from specbranch.engine import Engine
-from specbranch.hrad import collection as collection_module
 from specbranch.hrad.collect import Collector
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS
@@ -113,12 +112,12 @@ def test_a_half_written_prompt_is_redone(engine, tmp_path, monkeypatch):
     collection = Collection.resume(tmp_path, collect.settings)
     collection.add("first", collect.examples(PROMPT))
 
-    def killed(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half of")
+    def killed(path: Path, content: bytes) -> None:
+        Path.open(path, "wb").write(content[:20])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(collection_module, "save_file", killed)
+        patch.setattr(Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             collection.add("second", collect.examples(PROMPT))
     resumed = Collection.resume(tmp_path, collect.settings)
@@ -127,7 +126,7 @@ def test_a_half_written_prompt_is_redone(engine, tmp_path, monkeypatch):
     assert len(resumed.load()) == 1
     resumed.add("second", collect.examples(PROMPT))
     assert len(resumed.load()) == 2
-    assert not list(tmp_path.glob("*.unfinished"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_folder_begun_with_other_settings_is_refused(engine, tmp_path):

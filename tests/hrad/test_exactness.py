@@ -46,9 +46,9 @@ class Fickle(HRad):
         ]
 
 
-def random_hrad(pair) -> HRad:
+def random_hrad(pair, gamma: int = 4) -> HRad:
     hidden = pair.target.config.hidden_size
-    config = HRadConfig(pair.target_name, pair.draft_name, 4, FEATURE_LAYERS, hidden)
+    config = HRadConfig(pair.target_name, pair.draft_name, gamma, FEATURE_LAYERS, hidden)
     torch.manual_seed(0)
     return Fickle(OutcomeClassifier(config), config, pair)
 
@@ -121,13 +121,19 @@ def test_a_policy_that_does_not_read_it_does_not_pay(pair, hrad):
     assert not [span for span in generation.trace.spans if span.label == "hrad"]
 
 
+def test_a_classifier_for_other_blocks_is_refused(pair, hrad):
+    with pytest.raises(ValueError, match="gamma: expected 4, which hrad was trained for, got 3"):
+        Engine(pair, SpecBranch(gamma=3), hrad=hrad)
+
+
 def test_rejection_sampled_sequences_have_the_targets_law():
     """What is kept depends on the text so far and on the draft's laws, not on what was drawn."""
     sizes = {"seed": 5, "vocab_size": VOCAB, "sharpness": 1.0, "layers": FEATURE_LAYERS + 1}
     pair = tiny.pair(noise=0.4, **sizes)
     lanes = VirtualLanes(CostModel.parse("virtual:c=3"))
     policy = Listening(k_max=3, gamma=3)
-    engine = Engine(pair, policy, lanes=lanes, hrad=random_hrad(pair), max_len=32, max_nodes=32)
+    hrad = random_hrad(pair, gamma=3)
+    engine = Engine(pair, policy, lanes=lanes, hrad=hrad, max_len=32, max_nodes=32)
     counts: Counter[tuple[int, ...]] = Counter()
     foreseen: set[int] = set()
     for seed in range(RUNS):

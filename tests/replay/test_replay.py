@@ -97,6 +97,16 @@ def test_figures_are_the_engines(pair, sources, policy, params):
         assert forwards(again.trace) == forwards(generation.trace)
 
 
+@pytest.mark.parametrize("policy", ["sps", "pearl", "specbranch", "bestfirst"])
+def test_latencies_are_replayed(pair, sources, policy):
+    costs = replace(COSTS, launch=0.1, sync=0.2)
+    params = PARAMS["greedy"]
+    engine = Engine(pair, VARIANTS[policy](), lanes=VirtualLanes(costs), max_len=256)
+    recording, laws = sources["greedy", tuple(PROMPTS[1])]
+    again = Replayer(VARIANTS[policy](), costs).replay(recording, laws)
+    assert again.stats.wall_s == engine.generate(PROMPTS[1], params).stats.wall_s
+
+
 def test_an_early_end_is_replayed(pair):
     whole = recorded(pair, PROMPTS[1], PARAMS["T=1"])
     params = replace(PARAMS["T=1"], eos_token_ids={whole.text[23]})

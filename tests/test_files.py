@@ -1,0 +1,33 @@
+"""A file appears whole or stays as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specbranch.files import write_whole
+
+
+def test_content_and_folders(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_whole(path, "ä")
+    assert path.read_bytes() == "ä".encode()
+    write_whole(path, b"\xff")
+    assert path.read_bytes() == b"\xff"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_kill_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_whole(path, "before")
+
+    def killed(path: Path, content: bytes) -> None:
+        Path.open(path, "wb").write(content[:2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_whole(path, "after")
+    assert path.read_text() == "before"
