@@ -14,6 +14,7 @@ struct Partial {
   float* out;
   RowState* states;
 };
+static_assert(sizeof(RowState) == 2 * sizeof(float), "WorkspaceLayout counts two floats a row");
 
 /// Where the parts of the workspace lie.
 class Workspace {

@@ -75,6 +75,22 @@ void merge_row(const BranchAttentionParams& p, const Workspace& workspace, std::
       (base + std::log2(total)) / kLog2E;
 }
 
+/// Rows are numbered (b * num_kv_heads + h) * rows + r. Those of one request are merged together:
+/// behind a window, the number of its chunks takes a look at the mask of every row.
+template <class T>
+void merge_rows(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t begin,
+                std::int64_t end) {
+  const std::int64_t rows = workspace.layout().rows;
+  while (begin < end) {
+    const std::int64_t b = begin / rows / p.num_kv_heads;
+    const std::int64_t end_of_request = std::min((b + 1) * p.num_kv_heads * rows, end);
+    const std::int64_t chunks = num_chunks(RequestKeys(p, b).num_tiles());
+    for (; begin < end_of_request; ++begin) {
+      merge_row<T>(p, workspace, b, begin / rows % p.num_kv_heads, begin % rows, chunks);
+    }
+  }
+}
+
 template <class T>
 void attend_chunk(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t b,
                   std::int64_t index, std::int64_t first_head, std::int64_t end_head) {
@@ -135,15 +151,9 @@ std::int64_t attend_all_chunks(const BranchAttentionParams& p, const Workspace& 
 template <class T>
 void merge_all_rows(const BranchAttentionParams& p, const Workspace& workspace,
                     std::int64_t max_chunks) {
-  const std::int64_t rows = workspace.layout().rows;
-  parallel_for(0, p.batch_size * p.num_kv_heads * rows, grain_of(max_chunks * p.head_dim),
-               [&](std::int64_t lo, std::int64_t hi) {
-                 for (std::int64_t i = lo; i < hi; ++i) {
-                   const std::int64_t b = i / rows / p.num_kv_heads;
-                   merge_row<T>(p, workspace, b, i / rows % p.num_kv_heads, i % rows,
-                                num_chunks(RequestKeys(p, b).num_tiles()));
-                 }
-               });
+  parallel_for(
+      0, p.batch_size * p.num_kv_heads * workspace.layout().rows, grain_of(max_chunks * p.head_dim),
+      [&](std::int64_t begin, std::int64_t end) { merge_rows<T>(p, workspace, begin, end); });
 }
 
 }  // namespace

@@ -93,15 +93,16 @@ class ChunkAttention {
     }
   }
 
-  /// The loops of all panels over a tile share the fetching of the next one.
+  /// The loops of all panels over a tile share the fetching of the next one. In either product a
+  /// step of a panel takes kPanelVecs vectors of the tile, whether of its keys or of its dimension.
   RowFetch<T> fetch_of(const T* const* rows, std::int64_t num_rows,
                        const KvStrides& strides) const {
-    constexpr std::int64_t kLoopsOfPanel = kTileKeys / (kPanelVecs * kLanes);
-    const std::int64_t num_loops = ceil_div(layout_.rows, kPanelRows) * kLoopsOfPanel;
+    constexpr std::int64_t kStepElements = kPanelVecs * kLanes;
+    const std::int64_t num_panels = ceil_div(layout_.rows, kPanelRows);
     return {rows,
             num_rows,
             {first_head_, end_head_, strides.head, p_.head_dim},
-            ceil_div(kBlockDim / RowFetch<T>::kLine, num_loops)};
+            ceil_div(kStepElements, RowFetch<T>::kLine * num_panels)};
   }
 
   /// Adds one tile to a block of rows. Each of the two products keeps one operand of at most

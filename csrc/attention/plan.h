@@ -23,7 +23,8 @@ constexpr std::int64_t num_chunks(std::int64_t num_tiles) {
 }
 
 /// Workspace of one call, in floats: the queries as fp32 rows, then a partial result per chunk
-/// (unnormalised output rows, each row's score maximum, each row's sum of weights).
+/// (unnormalised output rows, then a pair for each row: the base of its weights, which may lie
+/// below its largest score, and their sum).
 struct WorkspaceLayout {
   std::int64_t group_size;    // query heads of a KV head
   std::int64_t rows;          // rows of a KV head: Q * group_size

@@ -63,20 +63,6 @@ __device__ __forceinline__ void ldmatrix_x4_trans(std::uint32_t (&registers)[4],
                : "memory");
 }
 
-__device__ __forceinline__ void ldmatrix_x2(std::uint32_t (&registers)[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];\n"
-               : "=r"(registers[0]), "=r"(registers[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
-__device__ __forceinline__ void ldmatrix_x2_trans(std::uint32_t (&registers)[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];\n"
-               : "=r"(registers[0]), "=r"(registers[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
-
 /// d += a b on tensor cores: a [16, 16] and b [16, 8] of T (__half or __nv_bfloat16), d [16, 8].
 template <class T>
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],
@@ -126,15 +112,6 @@ __device__ __forceinline__ uint4 load_16(const void* from) {
 
 __device__ __forceinline__ void store_16(void* to, const uint4& value) {
   *static_cast<uint4*>(to) = value;
-}
-
-/// 16 bytes that no thread writes while the kernel runs and that are read once: past L1.
-__device__ __forceinline__ uint4 load_streaming_16(const void* from) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(from));
-  return value;
 }
 
 /// 2^x, with two units in the last place.

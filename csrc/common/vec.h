@@ -72,11 +72,6 @@ inline float sum(const Vec& value) {
   return at::vec::vec_reduce_all<float>([](const Vec& a, const Vec& b) { return a + b; }, value);
 }
 
-inline float max(const Vec& value) {
-  return at::vec::vec_reduce_all<float>(
-      [](const Vec& a, const Vec& b) { return at::vec::maximum(a, b); }, value);
-}
-
 /// e^x for x <= 0, within 2 ulp where the result is normal and 0 where it is not. NaN stays NaN.
 /// Inline, so that a loop around it keeps its registers (a Sleef call would spill them all).
 inline Vec exp_nonpositive(const Vec& x) {

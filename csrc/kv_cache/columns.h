@@ -10,7 +10,6 @@ namespace specbranch {
 
 inline constexpr int kMaxColumnThreads = 128;
 inline constexpr int kWideColumn = 16;  // bytes
-inline constexpr int kNarrowColumn = 2;
 
 SPECBRANCH_HOST_DEVICE constexpr std::int64_t num_columns(std::int64_t num_kv_heads,
                                                           std::int64_t head_bytes,

@@ -22,8 +22,8 @@ def simulated(request):
 def test_tensor_cores_multiply(simulated, function, dtype):
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(16, 16, generator=generator).to(dtype)
-    b = torch.randn(16, 8, generator=generator).to(dtype)
-    out = simulated.place(torch.zeros(16, 8), "c", writable=True)
+    b = torch.randn(16, 16, generator=generator).to(dtype)
+    out = simulated.place(torch.zeros(16, 16), "c", writable=True)
     simulated.call(function, simulated.place(a, "a"), simulated.place(b, "b"), out)
     torch.testing.assert_close(out, a.float() @ b.float(), rtol=1e-6, atol=1e-5)
 

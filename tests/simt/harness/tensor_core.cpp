@@ -30,11 +30,11 @@ std::uint16_t element(void* const* loads, int matrix, int lane, int half) {
   return value;
 }
 
-template <int kCount, bool kTransposed>
+template <bool kTransposed>
 void combine_loads(void* const* loads) {
   for (int lane = 0; lane < kWarpSize; ++lane) {
     auto* registers = static_cast<const Load*>(loads[lane])->registers;
-    for (int matrix = 0; matrix < kCount; ++matrix) {
+    for (int matrix = 0; matrix < 4; ++matrix) {
       const std::uint32_t low = element<kTransposed>(loads, matrix, lane, 0);
       const std::uint32_t high = element<kTransposed>(loads, matrix, lane, 1);
       registers[matrix] = low | high << 16;
@@ -87,14 +87,11 @@ void combine_multiplies(void* const* lanes) {
 
 }  // namespace
 
-void load_matrices(std::uint32_t* registers, int count, bool transposed, const void* row,
+void load_matrices(std::uint32_t* registers, bool transposed, const void* row,
                    const Location& where, const void* pc) {
-  if (lane_id() < 8 * count) on_access(row, kRowBytes, false, pc);
+  on_access(row, kRowBytes, false, pc);
   Load mine{row, registers};
-  const Combine combine = count == 4 ? transposed ? combine_loads<4, true> : combine_loads<4, false>
-                          : transposed ? combine_loads<2, true>
-                                       : combine_loads<2, false>;
-  collective(kFullMask, combine, &mine, where);
+  collective(kFullMask, transposed ? combine_loads<true> : combine_loads<false>, &mine, where);
 }
 
 void multiply_fp16(float* d, const std::uint32_t* a, const std::uint32_t* b,

@@ -6,9 +6,9 @@
 
 namespace simt {
 
-/// ldmatrix: count (2 or 4) matrices of 8 rows of 16 bytes; lanes 8i to 8i + 7 name the rows of
-/// matrix i. registers[i] of a lane gets its two elements of matrix i.
-void load_matrices(std::uint32_t* registers, int count, bool transposed, const void* row,
+/// ldmatrix.x4: four matrices of 8 rows of 16 bytes; lanes 8i to 8i + 7 name the rows of matrix i.
+/// registers[i] of a lane gets its two elements of matrix i.
+void load_matrices(std::uint32_t* registers, bool transposed, const void* row,
                    const Location& where, const void* pc);
 
 /// mma.m16n8k16, row.col, with fp32 accumulation: d[4] += a[4] (16-bit pairs) * b[2].

@@ -8,24 +8,27 @@ namespace {
 
 using namespace specbranch;
 
-/// c[16, 8] = a[16, 16] b[16, 8], b given as [k, n] and loaded transposed.
+/// c[16, 16] = a[16, 16] b[16, 16], b given as [k, n] and loaded transposed.
 template <class T>
 __global__ void multiply_kernel(const T* a, const T* b, float* c) {
   SPECBRANCH_SHARED(a_tile, T[16][24]);
-  SPECBRANCH_SHARED(b_tile, T[16][8]);
+  SPECBRANCH_SHARED(b_tile, T[16][24]);
   const int lane = static_cast<int>(threadIdx.x);
   cp_async_16(&a_tile[lane / 2][lane % 2 * 8], a + lane * 8);
-  if (lane < 16) cp_async_16(b_tile[lane], b + lane * 8);
+  cp_async_16(&b_tile[lane / 2][lane % 2 * 8], b + lane * 8);
   cp_async_commit();
   cp_async_wait<0>();
   __syncthreads();
   std::uint32_t a_registers[4];
-  std::uint32_t b_registers[2];
+  std::uint32_t b_registers[4];
   ldmatrix_x4(a_registers, &a_tile[lane % 16][lane / 16 * 8]);
-  ldmatrix_x2_trans(b_registers, b_tile[lane % 16]);
-  float sums[4] = {};
-  mma_m16n8k16<T>(sums, a_registers, b_registers);
-  for (int i = 0; i < 4; ++i) c[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
+  ldmatrix_x4_trans(b_registers, &b_tile[lane % 16][lane / 16 * 8]);
+  for (int half = 0; half < 2; ++half) {
+    float sums[4] = {};
+    mma_m16n8k16<T>(sums, a_registers, {b_registers[2 * half], b_registers[2 * half + 1]});
+    float* out = c + lane / 4 * 16 + 8 * half + lane % 4 * 2;
+    for (int i = 0; i < 4; ++i) out[i / 2 * 8 * 16 + i % 2] = sums[i];
+  }
 }
 
 /// Eight values of every lane: what shuffles, votes and reductions give it.

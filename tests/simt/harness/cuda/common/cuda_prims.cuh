@@ -41,16 +41,10 @@ SIMT_PRIMITIVE void cp_async_wait() {
 }
 
 SIMT_PRIMITIVE void ldmatrix_x4(std::uint32_t (&registers)[4], const void* row, SIMT_HERE) {
-  simt::load_matrices(registers, 4, false, row, where, SIMT_CALLER);
+  simt::load_matrices(registers, false, row, where, SIMT_CALLER);
 }
 SIMT_PRIMITIVE void ldmatrix_x4_trans(std::uint32_t (&registers)[4], const void* row, SIMT_HERE) {
-  simt::load_matrices(registers, 4, true, row, where, SIMT_CALLER);
-}
-SIMT_PRIMITIVE void ldmatrix_x2(std::uint32_t (&registers)[2], const void* row, SIMT_HERE) {
-  simt::load_matrices(registers, 2, false, row, where, SIMT_CALLER);
-}
-SIMT_PRIMITIVE void ldmatrix_x2_trans(std::uint32_t (&registers)[2], const void* row, SIMT_HERE) {
-  simt::load_matrices(registers, 2, true, row, where, SIMT_CALLER);
+  simt::load_matrices(registers, true, row, where, SIMT_CALLER);
 }
 
 template <class T>
@@ -76,10 +70,6 @@ SIMT_PRIMITIVE uint4 load_16(const void* from) {
 SIMT_PRIMITIVE void store_16(void* to, const uint4& value) {
   simt::on_access(to, 16, true, SIMT_CALLER);
   *static_cast<uint4*>(to) = value;
-}
-SIMT_PRIMITIVE uint4 load_streaming_16(const void* from) {
-  simt::on_access(from, 16, false, SIMT_CALLER);
-  return *static_cast<const uint4*>(from);
 }
 
 inline float exp2_approx(float x) { return std::exp2(x); }
