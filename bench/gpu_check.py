@@ -219,11 +219,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS])
     options = parser.parse_args(arguments)
     parts = [part for part in PARTS if options.parts is None or part.name in options.parts]
-    lacking = missing_from(parts)
-    print(f"missing: {', '.join(lacking) or 'nothing'}")
     if not torch.cuda.is_available():
         print(f"gpu_check: torch {torch.__version__} finds no GPU: nothing was built or measured")
         return NO_GPU
+    print(f"missing: {', '.join(missing_from(parts)) or 'nothing'}")
     found = {"environment": gpu.environment(), **check(parts)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -6,6 +6,7 @@ swept on. The tasks take turns, so that any beginning of the file is balanced.
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def training_prompts() -> list[dict[str, str]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     FILE.parent.mkdir(parents=True, exist_ok=True)
     lines = training_prompts()
     FILE.write_text("".join(json.dumps(line) + "\n" for line in lines))

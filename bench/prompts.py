@@ -8,6 +8,7 @@ or trained uses the others, and training.jsonl holds nothing else.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import subprocess
@@ -37,6 +38,7 @@ class Source:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name in SOURCES:
         path = fetch(name)
         print(f"{path}: {len(path.read_text().splitlines())} prompts")

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import brentq
 
+from bench import markdown
 from bench.contenders import MAX_NODES, Sweep
 from bench.pairs import TUNING
 from bench.recordings import Case, Recordings, cases
@@ -33,8 +34,12 @@ from specbranch.stats import Stats
 RATIOS = (4, 8, 12, 20)
 ALIGNMENTS = (0.3, 0.45, 0.6, 0.75, 0.9, 0.97)
 CONCENTRATION = 2.0  # easy and hard places: at 0.75 the beta law has parameters 1.5 and 0.5
-TOKENS = 600
+TOKENS = 600  # of a cell
+TABLE_TOKENS = 3000  # of a cell beside published figures
 TASKS = ("HumanEval", "GSM8K", "CNN-DM")
+COMPARED = ("pearl", "specbranch", "bestfirst 8/32")
+COLUMNS = ("pair, c", "task", "alignment", "PEARL published", "replayed")
+COLUMNS += ("SpecBranch published", "replayed", "bestfirst 8/32, replayed")
 # Speedups over plain decoding by task, arXiv 2506.01979.
 PUBLISHED = {
     "llama-68m-7b": {"pearl": (1.69, 1.86, 1.66), "specbranch": (2.04, 2.12, 1.87)},
@@ -100,19 +105,21 @@ class Results:
         return self.cells[name]
 
 
-def on_synthetic(results: Results, c: int, alignment: float) -> dict[str, Cell]:
-    """All methods on one synthetic draft."""
+def on_synthetic(
+    results: Results, c: int, alignment: float, sweeps: Sequence[Sweep], tokens: int
+) -> dict[str, Cell]:
+    """Methods on one synthetic draft and text."""
 
     def requests() -> Iterator[Request]:
         laws = SyntheticLaws(rank_rates(alignment), concentration=CONCENTRATION)
-        yield synthetic(TOKENS), laws
+        yield synthetic(tokens), laws
 
     return {
         sweep.label: results.cell(
-            f"synthetic, c={c}, alignment {alignment:.3f}, {sweep.label}",
+            f"synthetic, {tokens} tokens, c={c}, alignment {alignment:.3f}, {sweep.label}",
             lambda sweep=sweep: measure(sweep, c, requests),
         )
-        for sweep in methods(c)
+        for sweep in sweeps
     }
 
 
@@ -151,31 +158,31 @@ def alignment_of(pair: str, task: int) -> float:
     return brentq(lambda a: pearl_speedup(a, PRESETS[pair]) - wanted, 0.01, 0.9999)
 
 
-def published_table(results: Results) -> Iterator[str]:
+def published_rows(results: Results) -> Iterator[list[str]]:
     """Published and replayed speedups side by side, at the alignment that PEARL's implies."""
-    columns = ("pair, c", "task", "alignment", "PEARL published", "replayed")
-    columns += ("SpecBranch published", "replayed", "bestfirst 8/32, replayed")
-    yield "| " + " | ".join(columns) + " |"
-    yield "|---" * 8 + "|"
     for pair, published in PUBLISHED.items():
+        c = int(PRESETS[pair])
+        compared = [sweep for sweep in methods(c) if sweep.label in COMPARED]
         for index, task in enumerate(TASKS):
             alignment = alignment_of(pair, index)
-            cells = on_synthetic(results, int(PRESETS[pair]), alignment)
-            pearl, branch, best = (
-                f"{cells[label]['speedup']:.2f}"
-                for label in ("pearl", "specbranch", "bestfirst 8/32")
-            )
-            yield (
-                f"| {pair}, {PRESETS[pair]:g} | {task} | {alignment:.2f} "
-                f"| {published['pearl'][index]} | {pearl} "
-                f"| {published['specbranch'][index]} | {branch} | {best} |"
-            )
+            cells = on_synthetic(results, c, alignment, compared, TABLE_TOKENS)
+            pearl, branch, best = (f"{cells[label]['speedup']:.2f}" for label in COMPARED)
+            yield [
+                f"{pair}, {c}",
+                task,
+                f"{alignment:.2f}",
+                f"{published['pearl'][index]}",
+                pearl,
+                f"{published['specbranch'][index]}",
+                branch,
+                best,
+            ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--drafts", nargs="*", default=["self:int4"], help="of recorded pairs")
+    parser.add_argument("--drafts", nargs="*", default=[], help="of recorded pairs, replayed too")
     parser.add_argument("--ratios", nargs="*", type=int, default=RATIOS, help="c")
     parser.add_argument("--alignments", nargs="*", type=float, default=ALIGNMENTS)
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
@@ -183,11 +190,11 @@ def main() -> None:
     results = Results(options.out / "schedule.json")
     with Progress(console=Console(stderr=True)) as bar:
         grid = {
-            (c, alignment): on_synthetic(results, c, alignment)
+            (c, alignment): on_synthetic(results, c, alignment, methods(c), TOKENS)
             for c in bar.track(options.ratios, description="synthetic")
             for alignment in options.alignments
         }
-        table = list(bar.track(published_table(results), description="published", total=14))
+        rows = list(bar.track(published_rows(results), description="published", total=12))
         lines = {}
         for draft in options.drafts:
             recordings = Recordings(options.target, draft)
@@ -195,7 +202,7 @@ def main() -> None:
                 c: on_real_tokens(results, recordings, cases(*TUNING), c)
                 for c in bar.track(options.ratios, description=draft)
             }
-    (options.out / "schedule.md").write_text("\n".join(table) + "\n")
+    (options.out / "schedule.md").write_text("\n".join(markdown.table(COLUMNS, *rows)) + "\n")
     draw_heatmaps(grid, "speedup", options.out / "schedule-speedup.png")
     draw_heatmaps(grid, "rollback_rate", options.out / "schedule-rollback.png")
     draw_lines(grid, lines, options.out / "schedule-lines.png")

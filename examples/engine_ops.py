@@ -8,6 +8,7 @@ import torch
 
 import specbranch._C as sb
 
+torch.manual_seed(0)
 layers, pages, page_size, num_kv_heads, num_qo_heads, head_dim, vocab = 2, 4, 16, 2, 4, 64, 1000
 context = 20
 

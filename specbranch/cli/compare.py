@@ -14,7 +14,7 @@ from specbranch.cli.comparison import compare, with_baseline
 from specbranch.cli.loading import open_session
 from specbranch.cli.methods import parse_methods
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
-from specbranch.cli.report import comparison_table, divergence_lines, machine_line
+from specbranch.cli.report import LEGEND, comparison_table, divergence_lines, machine_line
 from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
@@ -43,7 +43,7 @@ def compare_methods(
     summary = summarise(runs)
     console = Console()
     console.print(comparison_table(summary))
-    for line in (*divergence_lines(summary), machine_line(runs[0].env)):
+    for line in (*divergence_lines(summary), machine_line(runs[0].env), LEGEND):
         console.print(line, style="dim", highlight=False)
     if output:
         output.write_text(json.dumps(comparison_json(runs, summary), indent=1))

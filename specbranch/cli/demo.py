@@ -12,7 +12,7 @@ from specbranch.cli.comparison import beside, open_engine, warm_up, with_baselin
 from specbranch.cli.generate import stream_to
 from specbranch.cli.loading import open_session
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.report import comparison_table, machine_line, summary_line
+from specbranch.cli.report import LEGEND, comparison_table, machine_line, summary_line
 from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
@@ -40,7 +40,8 @@ def show_demo(
     runs = _stream_each(console, session, methods, prompt, params)
     console.print(_picture(runs[-1], console.width - FRAME_WIDTH))
     console.print(comparison_table(summarise(runs)))
-    console.print(machine_line(runs[0].env), style="dim", highlight=False)
+    for line in (machine_line(runs[0].env), LEGEND):
+        console.print(line, style="dim", highlight=False)
     _save(runs[-1], folder)
     console.print(f"A longer stretch: {folder}/timeline.png; for Perfetto: {folder}/trace.json")
     console.print(_verdict(runs[-1]), style="bold green" if runs[-1].identical else "bold red")

@@ -34,5 +34,6 @@ def environment(session: Session, lanes: Lanes) -> dict[str, Any]:
         "target": pair.target_name,
         "draft": pair.draft_name,
         "clock": session.lanes.clock,
+        "clock_unit": session.costs.unit if session.costs else "s",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -52,7 +52,7 @@ class LaneOptions:
             "Lanes",
             "wall, or a cost model for real tokens in simulated time: virtual:c=10 (a target "
             "forward costs 10 draft steps), virtual:FILE (as `specbranch calibrate` writes it) or "
-            "virtual:NAME (a published pair, such as llama-3.1-8b-70b).",
+            "virtual:NAME (a pair of the paper, such as llama-3.1-8b-70b).",
         ),
     ] = "wall"
 

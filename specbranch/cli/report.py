@@ -27,16 +27,18 @@ def summary_line(run: Run) -> str:
     """One line about a finished request."""
     generation, stats = run.generation, run.generation.stats
     time = f"{stats.wall_s:.2f} s"
+    unit = run.env["clock_unit"]
     if run.host_s is not None:
-        time = f"{stats.wall_s:.2f} s of {run.env['clock']} ({run.host_s:.2f} s real)"
+        units = "s" if unit == "s" else f"{unit}s"
+        time = f"{stats.wall_s:.2f} {units} of {run.env['clock']} ({run.host_s:.2f} s real)"
     drafting = f"accepted {stats.acceptance_rate:.0%}, overlap {stats.overlap:.0%}, "
     if stats.hrad_s:
         drafting += f"H-RAD {stats.hrad_share:.2%} of the time, "
     if not stats.draft_forwards:
         drafting = ""
     return (
-        f"{run.method}: {stats.tokens} tokens in {time}, {stats.tokens_per_s:.1f} tok/s, "
-        f"{stats.mean_accepted_length:.2f} a target forward, {drafting}"
+        f"{run.method}: {stats.tokens} tokens in {time}, {_speed(stats.tokens_per_s)} tok/{unit}, "
+        f"{stats.mean_accepted_length:.2f} tokens a target forward, {drafting}"
         f"ended by {generation.finish_reason}"
     )
 
@@ -81,13 +83,23 @@ def divergence_lines(summary: Summary) -> list[str]:
     ]
 
 
+LEGEND = """\
+M: tokens per target forward. Accepted: first guesses that held, of those tested. Hit rate: rounds \
+whose last token had been drafted already. Rollback: what was discarded of the draft's first \
+choices; branch waste: of its other guesses. Overlap: share of the draft's time during which the \
+target works, too."""
+
+
 def machine_line(env: Mapping[str, Any]) -> str:
-    """The models and the machine behind a table, and what c is."""
-    ratio = "c: seconds of a target forward over seconds of a draft step."
+    """The models and the machine behind a table, and what c or the clock is."""
+    notes = {
+        WALL_CLOCK: "c: seconds of a target forward over seconds of a draft step.",
+        "draft step": "A second of this clock is a draft step.",
+    }
+    note = notes.get(env["clock"]) or notes.get(env["clock_unit"], "")
     return (
         f"target {env['target']} ({env['dtype']}), draft {env['draft']}, on {env['device']}: "
-        f"{env['cpu']}, {env['cores']} cores, torch {env['torch']}, clock {env['clock']}. "
-        + (ratio if env["clock"] == WALL_CLOCK else "")
+        f"{env['cpu']}, {env['cores']} cores, torch {env['torch']}, clock {env['clock']}. {note}"
     )
 
 

@@ -48,6 +48,7 @@ class CostModel:
 
     launch: seconds from a forward's submission to its start, if its lane is idle.
     sync: seconds from a forward's end to its result in the caller's hands.
+    unit: what a second of the clock stands for.
     """
 
     name: str
@@ -55,13 +56,14 @@ class CostModel:
     target: LaneCosts
     launch: float = 0.0
     sync: float = 0.0
+    unit: str = "s"
 
     @classmethod
     def parse(cls, clock: str) -> CostModel:
         """Read a `--clock`.
 
         `virtual:c=X`: a draft step costs 1, a target forward X, rows are free.
-        `virtual:NAME`: one of PRESETS, c as published, rows free.
+        `virtual:NAME`: one of PRESETS, c as inferred for a pair of the paper, rows free.
         `virtual:FILE`: JSON as `specbranch calibrate` writes it, seconds by rows for `draft` and
         `target`; optionally `launch` and `sync`, and `contention` with a factor for each lane.
 
@@ -87,7 +89,8 @@ class CostModel:
     @classmethod
     def rows_free(cls, name: str, c: float) -> CostModel:
         """A draft step is the unit, a target forward takes c, whatever their rows."""
-        return cls(name, LaneCosts(RowCosts((1,), (1.0,))), LaneCosts(RowCosts((1,), (c,))))
+        draft, target = (LaneCosts(RowCosts((1,), (seconds,))) for seconds in (1.0, c))
+        return cls(name, draft, target, unit="draft step")
 
     @classmethod
     def _from_json(cls, name: str, costs: Mapping[str, Any]) -> CostModel:
@@ -96,8 +99,8 @@ class CostModel:
             LaneCosts(_by_rows(costs[lane]), _at_least(1.0, contention.get(lane, 1.0)))
             for lane in ("draft", "target")
         )
-        latencies = (_at_least(0.0, costs.get(key, 0.0)) for key in ("launch", "sync"))
-        return cls(name, draft, target, *latencies)
+        launch, sync = (_at_least(0.0, costs.get(key, 0.0)) for key in ("launch", "sync"))
+        return cls(name, draft, target, launch, sync)
 
 
 # c = T_target / T_draft of the pairs in arXiv 2506.01979, rows free. The paper does not print it;

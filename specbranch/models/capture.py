@@ -45,6 +45,9 @@ def recorded(
         try:
             with optimized_execution(False):
                 trace = torch.jit.trace(forward, inputs, check_trace=False)
+            # One graph instead of a call a layer. Where execution is not optimized, torch leaves
+            # the calls in it, of methods that it drops.
+            trace = torch.jit.freeze(trace.eval(), optimize_numerics=False)
         except Exception:  # the eager forward will raise what is not about recording
             return None
     if _looks_at_values(caught):
