@@ -11,6 +11,7 @@ from typing import Any
 from specbranch.policies import Policy, make_policy
 
 MAX_NODES = 256  # of a model's block
+WITH_HRAD = "specbranch + h-rad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def sweeps(c: int, hrad_gamma: int | None) -> list[Sweep]:
         Sweep("adaedl", "adaedl", {"gamma": (c // 2, 2 * c), "threshold": (0.1, 0.3, 0.6)}),
         Sweep("pearl", "pearl", {"gamma": (c // 2, c)}),
         Sweep("specbranch", "specbranch", branching),
-        Sweep("specbranch + h-rad", "specbranch", branching | {"gamma": (hrad_gamma,)}, hrad=True),
+        Sweep(WITH_HRAD, "specbranch", branching | {"gamma": (hrad_gamma,)}, hrad=True),
         Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2, c, 2 * c)}),
         Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
         Sweep("bestfirst", "bestfirst", {"rows_draft": (2, 4), "rows_target": (8, 16)}),

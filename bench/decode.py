@@ -132,7 +132,7 @@ def _field(
     session: Session, engines: Mapping[str, Engine], peers: Peers, params: SamplingParams
 ) -> Field:
     ours = {method: of_engine(engine) for method, engine in engines.items()}
-    process = f"{datetime.now(timezone.utc).isoformat(timespec='seconds')} {os.getpid()}"
+    process = f"{datetime.now(timezone.utc).isoformat()} {os.getpid()}"
     contenders = ours | peers.contenders
     return Field(session.pair, contenders, frozenset(ours), params, process)
 

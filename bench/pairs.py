@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.contenders import MAX_NODES, Contender, sweeps
+from bench.contenders import MAX_NODES, WITH_HRAD, Contender, sweeps
 from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION
 from bench.recordings import TEMPERATURES, Case, Recordings, cases
@@ -99,7 +99,8 @@ class Comparison:
         return {"prompts": case.prompts, "index": case.index, **counts_of(replay.stats)}
 
     def _path(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Path:
-        shapes_it = [setting.costs, contender, MAX_NODES]
+        costs = setting.costs
+        shapes_it = [costs.draft, costs.target, costs.launch, costs.sync, contender, MAX_NODES]
         if contender.hrad:
             shapes_it.append(self.recordings.classifier_id)
         digest = hashlib.sha256(repr(shapes_it).encode()).hexdigest()[:12]
@@ -178,6 +179,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
     options = parser.parse_args()
+    if options.hrad is None and WITH_HRAD in (options.methods or ()):
+        parser.error(f"--hrad: expected the pair's classifier for {WITH_HRAD}, got none")
     torch.set_num_threads(1)
     recordings = Recordings(options.target, options.draft, hrad=options.hrad)
     comparison = Comparison(recordings)

@@ -11,7 +11,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench import markdown
 from bench.recordings import SETS
+from specbranch.files import write_whole
 from specbranch.stats import Stats
 
 COUNTS = [each.name for each in fields(Stats) if isinstance(each.default, int | float)]
@@ -42,8 +44,8 @@ def write_report(folder: Path, pair: Mapping[str, str], results: Sequence[Result
     folder.mkdir(parents=True, exist_ok=True)
     sections = [{**result, "methods": summarised(result["methods"])} for result in results]
     path = folder / f"pairs-{pair['name']}"
-    path.with_suffix(".json").write_text(json.dumps({**pair, "settings": sections}, indent=1))
-    path.with_suffix(".md").write_text("\n".join(_markdown(pair, sections)) + "\n")
+    write_whole(path.with_suffix(".json"), json.dumps({**pair, "settings": sections}, indent=1))
+    write_whole(path.with_suffix(".md"), "\n".join(_markdown(pair, sections)) + "\n")
     _draw(pair, sections).savefig(path.with_suffix(".png"), dpi=150)
 
 
@@ -115,10 +117,7 @@ def _markdown(pair: Mapping[str, str], sections: Sequence[Result]) -> Iterator[s
     for section in sections:
         methods = section["methods"]
         yield f"\n## {section['clock']}, temperature {section['temperature']:g}\n"
-        yield "| " + " | ".join(HEADER) + " |"
-        yield "|---" * len(HEADER) + "|"
-        for method in methods:
-            yield "| " + " | ".join(_cells(method)) + " |"
+        yield from markdown.table(HEADER, *map(_cells, methods))
         if "free" in section["clock"]:
             yield ""
             for goal, ratio, wanted in goals(methods):

@@ -9,6 +9,7 @@ kept, so an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -105,6 +106,12 @@ class Results:
         return self.cells[name]
 
 
+def _told_apart(sweep: Sweep) -> str:
+    """The method, and a digest of what is swept under which constants."""
+    shapes_it = repr([dict(sweep.grid), CONCENTRATION, MAX_NODES])
+    return f"{sweep.label} {hashlib.sha256(shapes_it.encode()).hexdigest()[:6]}"
+
+
 def on_synthetic(
     results: Results, c: int, alignment: float, sweeps: Sequence[Sweep], tokens: int
 ) -> dict[str, Cell]:
@@ -116,7 +123,7 @@ def on_synthetic(
 
     return {
         sweep.label: results.cell(
-            f"synthetic, {tokens} tokens, c={c}, alignment {alignment:.3f}, {sweep.label}",
+            f"synthetic, {tokens} tokens, c={c}, alignment {alignment:.3f}, {_told_apart(sweep)}",
             lambda sweep=sweep: measure(sweep, c, requests),
         )
         for sweep in sweeps
@@ -136,7 +143,7 @@ def on_real_tokens(
 
     return {
         sweep.label: results.cell(
-            f"{recordings.target}, {recordings.draft}, c={c}, {sweep.label}",
+            f"{recordings.target}, {recordings.draft}, c={c}, {_told_apart(sweep)}",
             lambda sweep=sweep: measure(sweep, c, requests),
         )
         for sweep in methods(c)

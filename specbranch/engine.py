@@ -86,7 +86,7 @@ class Engine:
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         hrad = hrad if policy.reads_outlook else None
-        if hrad and hrad.config.gamma != policy.gamma:
+        if hrad and policy.gamma not in (0, hrad.config.gamma):
             raise ValueError(
                 f"gamma: expected {hrad.config.gamma}, which hrad was trained for, "
                 f"got {policy.gamma}"

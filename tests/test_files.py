@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import pytest
 
@@ -22,12 +22,12 @@ def test_a_kill_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_whole(path, "before")
 
-    def killed(path: Path, content: bytes) -> None:
-        Path.open(path, "wb").write(content[:2])
+    def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", killed)
+        patch.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             write_whole(path, "after")
     assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -63,6 +63,7 @@ def load_peers(pair: ModelPair, names: Sequence[str], lane: Lane, max_len: int) 
     if not names:
         return peers
     plain, _ = load_model("target", pair.target_name, pair.device, pair.dtype)
+    plain.generation_config = GenerationConfig()
     setting = Setting(pair, plain, lane, max_len)
     for name in names:
         try:
@@ -100,7 +101,7 @@ def _generate(
     ids = torch.tensor([prompt], device=model.device)
     sampled = params.temperature > 0
     filters = {"temperature": params.temperature, "top_k": params.top_k, "top_p": params.top_p}
-    # A config of our own: penalties and filters that a model ships would make it another law.
+    # What a model ships besides would make it another law: `load_peers` took it off.
     law = GenerationConfig(
         do_sample=sampled,
         max_new_tokens=params.max_new_tokens,
@@ -135,6 +136,7 @@ def _transformers(setting: Setting) -> tuple[Contender, str]:
 def _assisted(setting: Setting) -> tuple[Contender, str]:
     pair = setting.pair
     draft = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
+    draft.generation_config = GenerationConfig()
     about = f"`generate(assistant_model=...)`, the assistant being {pair.draft_name}"
     token_ids = getattr(draft, "token_ids", None)
     if token_ids is not None:

@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from bench import markdown as md
 from bench.decoding.figures import OVERALL, Figures, Table
 from bench.decoding.goals import PAIR, goals
 from bench.decoding.records import Record
-from bench.markdown import table
 from specbranch.cli.report import PERCENTAGES, margin_text
 
 POSITIONS = 8
@@ -152,13 +152,13 @@ def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
     """pictures: file names by what they show."""
     lines = ["# Decoding", "", f"`{command}`", ""]
     lines += [f"{line}." for line in conditions(report)]
-    lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *table(*speed_rows(report))]
+    lines += ["", *_bullets(goal_lines(report)), "", "## Speed", "", *md.table(*speed_rows(report))]
     lines += ["", *READING_SPEED.splitlines(), "", *_bullets(peer_lines(report))]
     lines += ["", "## Drafting", "", *READING_DRAFTING.splitlines(), ""]
     for scope in report.categories:
-        lines += [f"{scope.capitalize()}:", "", *table(*drafting_rows(report, scope)), ""]
+        lines += [f"{scope.capitalize()}:", "", *md.table(*drafting_rows(report, scope)), ""]
     lines += ["Acceptance by position below the last committed token:", ""]
-    lines += [*table(*position_rows(report)), ""]
+    lines += [*md.table(*position_rows(report)), ""]
     lines += [f"![{what}]({name})" for what, name in pictures.items()]
     lines += ["", "## Texts that part from plain decoding's", ""]
     lines += _bullets(divergence_lines(report) or ["none"])

@@ -45,9 +45,7 @@ def recorded(
         try:
             with optimized_execution(False):
                 trace = torch.jit.trace(forward, inputs, check_trace=False)
-            # One graph instead of a call a layer. Where execution is not optimized, torch leaves
-            # the calls in it, of methods that it drops.
-            trace = torch.jit.freeze(trace.eval(), optimize_numerics=False)
+                _flatten(trace.graph)
         except Exception:  # the eager forward will raise what is not about recording
             return None
     if _looks_at_values(caught):
@@ -59,6 +57,16 @@ def recorded(
             return outputs
 
     return replay
+
+
+def _flatten(graph: torch.Graph) -> None:
+    """Make one graph of a call a layer, and let it look at each weight and size once.
+
+    torch.jit.freeze would do more: it fixes the weights' values and never gives them back.
+    """
+    torch._C._jit_pass_inline(graph)
+    torch._C._jit_pass_cse(graph)
+    torch._C._jit_pass_dce(graph)
 
 
 @contextmanager

@@ -121,7 +121,8 @@ class Auto(Policy):
     It works in one of these ways and, at intervals, tries another for a few rounds. As long as that
     teaches nothing new the intervals double; when another way is faster, it stays there and they
     start small again. So drafting ends where it loses, on a saturated machine or with guesses that
-    are never right, and comes back.
+    are never right, and comes back. A request's first round has the prefill in it and a way's first
+    round the tree that another way grew: neither teaches anything.
 
     rows_draft, rows_target: rows of a forward, at most. fan: children of a node, at most.
     """
@@ -144,7 +145,7 @@ class Auto(Policy):
     def begin(self) -> None:
         for way in self.ways:
             way.begin()
-        self._first_round = True
+        self._fresh = True
 
     def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
         return self.current.grow(tree, busy, step)
@@ -157,12 +158,13 @@ class Auto(Policy):
 
     def observe(self, outcome: Outcome) -> None:
         self.current.observe(outcome)
-        if not self._first_round:  # that has the prefill in it
+        if not self._fresh:
             self.current.learn(outcome)
-        self._first_round = False
+        self._fresh = False
         self._rounds_left -= 1
         if self._rounds_left > 0:
             return
+        self._fresh = True
         if self.current is self.settled:
             self._try_another()
         else:

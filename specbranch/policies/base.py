@@ -52,7 +52,7 @@ class Policy:
     name: str
     overlaps = False  # the draft grows while the target is busy
     max_fan = 1  # the most children `fan` asks for
-    gamma = 0  # guesses of a chain, at most, for a policy that grows chains
+    gamma = 0  # guesses of a chain, at most; 0 for a policy that grows no chains
     reads_outlook = False  # uses `Outcome.outlook` where an engine can give it
 
     def begin(self) -> None:

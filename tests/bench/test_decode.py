@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import GenerationConfig
 
 from bench import decode
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
@@ -108,6 +110,18 @@ def test_a_narrow_draft_assists_once_its_head_is_widened(
     assert all(record["identical_to_ar"] for record in records)
     counts = [n for r in records if r["contender"] == "assisted" for n in _lengths(r)]
     assert max(counts) > 1  # the assistant, the target with half its head, does guess right
+
+
+def test_what_a_model_ships_for_generation_is_no_part_of_a_comparison(
+    run: Run, folders: tuple[Path, Path], tmp_path: Path
+):
+    shipped = tmp_path / "shipped"
+    shutil.copytree(folders[0], shipped)
+    penalties = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 2}
+    GenerationConfig(**penalties).save_pretrained(shipped)
+    records = run("--target", str(shipped), "--methods", "ar", "--peers", "transformers,assisted")
+    assert {record["contender"] for record in records} == {"ar", "transformers", "assisted"}
+    assert all(record["identical_to_ar"] for record in records)
 
 
 def test_a_widened_head_gives_missing_tokens_no_chance():

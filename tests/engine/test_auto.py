@@ -95,13 +95,15 @@ def test_a_requests_first_round_has_the_prefill_in_it_and_teaches_nothing():
     assert policy.current.pace == pace
 
 
-def test_a_trial_teaches_from_its_first_round_on():
+def test_a_ways_first_round_has_anothers_tree_and_teaches_nothing():
     policy = Auto()
     policy.begin()
     machine = Machine(policy)
     machine.run(FIRST_STAY, SURE)
     tried, pace = policy.current, policy.current.pace
     assert tried is not policy.settled
+    machine.run(1, SURE)
+    assert tried.pace == pace
     machine.run(1, SURE)
     assert policy.current is tried
     assert tried.pace != pace

@@ -145,7 +145,7 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
     assert len(draft.submit()) == 6
 
 
-def test_specbranch_lets_the_target_not_wait_for_a_chain_that_is_not_submitted():
+def test_specbranch_drafts_no_chain_where_only_the_root_is_submitted():
     policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
     policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
     draft = Draft(policy, (0.2, 0.9))

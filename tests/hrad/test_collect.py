@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+import os
 
 import pytest
 import torch
@@ -112,12 +112,11 @@ def test_a_half_written_prompt_is_redone(engine, tmp_path, monkeypatch):
     collection = Collection.resume(tmp_path, collect.settings)
     collection.add("first", collect.examples(PROMPT))
 
-    def killed(path: Path, content: bytes) -> None:
-        Path.open(path, "wb").write(content[:20])
+    def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", killed)
+        patch.setattr(os, "fsync", killed)
         with pytest.raises(KeyboardInterrupt):
             collection.add("second", collect.examples(PROMPT))
     resumed = Collection.resume(tmp_path, collect.settings)
