@@ -3,9 +3,9 @@
 Two models that run at the same time in one process share the interpreter's lock, and a forward of
 30 layers makes a thousand short calls that each give it up and want it back: on two cores of an AMD
 EPYC, a draft step of SmolLM2-135M took 19.7 ms alone and 27.1 ms beside a target forward. Recorded,
-it takes 16.4 and 16.7 ms, since a replay holds the lock only at its ends. Flattened into one graph it
-takes a sixth less again. What is computed is what the eager forward computes, in the same order, so
-the results are the same to the bit.
+it takes 16.4 and 16.7 ms, since a replay holds the lock only at its ends. Flattened into one graph
+it takes a sixth less again. What is computed is what the eager forward computes, in the same order,
+so the results are the same to the bit.
 """
 
 from __future__ import annotations
