@@ -16,7 +16,7 @@ FILLER = (
     0.01  # share of the likeliest node's chance below which a node only fills the draft's block
 )
 TRIAL = 4  # rounds for which another way of working is tried
-FIRST_STAY, LONGEST_STAY = 16, 256  # rounds between two trials
+FIRST_STAY = 16  # rounds between two trials, to begin with
 
 
 class CostAware(BestFirst):
@@ -29,6 +29,8 @@ class CostAware(BestFirst):
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
     """
+
+    longest_stay = 256  # rounds between two trials, at most
 
     def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
         super().__init__(rows_draft, rows_target, fan)
@@ -107,6 +109,8 @@ class InSeries(CostAware):
 class Alone(CostAware):
     """Grows nothing: plain decoding, once what had grown before is used up."""
 
+    longest_stay = 64  # to be here by mistake costs more than a trial
+
     def promises(self, pace: float) -> bool:
         return pace * self.costs.target(1) < 1
 
@@ -183,5 +187,5 @@ class Auto(Policy):
         if self.current.pace > self.settled.pace:
             self.settled, self._stay = self.current, FIRST_STAY
         else:
-            self.current, self._stay = self.settled, min(2 * self._stay, LONGEST_STAY)
+            self.current, self._stay = self.settled, min(2 * self._stay, self.settled.longest_stay)
         self._rounds_left = self._stay

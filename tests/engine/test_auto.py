@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specbranch.policies import Auto, Outcome
-from specbranch.policies.auto import FIRST_STAY, LONGEST_STAY, TRIAL, Alone, CostAware, InSeries
+from specbranch.policies.auto import FIRST_STAY, TRIAL, Alone, CostAware, InSeries
 from specbranch.policies.base import Policy
 from specbranch.policies.costs import Costs, RowTimes
 from specbranch.trace import Span
@@ -132,7 +132,7 @@ def test_auto_stops_drafting_where_it_loses_and_comes_back():
     assert isinstance(policy.settled, Alone)
     machine.draft_row = machine.target_row = 0.0
     machine.contention = 1.0
-    machine.run(4 * LONGEST_STAY, SURE)
+    machine.run(4 * Alone.longest_stay, SURE)
     assert type(policy.settled) is CostAware
 
 
