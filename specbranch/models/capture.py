@@ -46,6 +46,7 @@ def recorded(
         try:
             with optimized_execution(False):
                 trace = torch.jit.trace(forward, inputs, check_trace=False)
+            with optimized_execution(True):  # torch inlines calls nowhere else
                 _flatten(trace.graph)
         except Exception:  # the eager forward will raise what is not about recording
             return None

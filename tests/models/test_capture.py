@@ -121,6 +121,37 @@ def test_what_depends_on_sizes_is_recorded_for_all_sizes():
     assert [output.shape for output in replay(torch.ones(5, 4))] == [(5, 4), (5, 4)]
 
 
+class Twice(nn.Module):
+    """A layer in another one, called twice on the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 3))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.layers(x), self.layers(x)
+
+
+def test_a_recording_is_one_graph_without_repetitions(monkeypatch):
+    traces, trace = [], torch.jit.trace
+    monkeypatch.setattr(
+        torch.jit,
+        "trace",
+        lambda *given, **options: traces.append(trace(*given, **options)) or traces[-1],
+    )
+    assert recorded(Twice().requires_grad_(False), (torch.ones(2, 3),)) is not None
+    kinds = [node.kind() for node in traces[0].graph.nodes()]
+    assert "prim::CallMethod" not in kinds
+    assert kinds.count("prim::GetAttr") == 4  # both layers, weight, bias: once each
+
+
+def test_a_replay_sees_weights_change():
+    twice = Twice().requires_grad_(False)
+    replay = recorded(twice, (torch.ones(2, 3),))
+    twice.layers[0].weight.mul_(2)
+    assert torch.equal(replay(torch.ones(4, 3))[0], twice(torch.ones(4, 3))[0])
+
+
 def test_an_interrupt_while_recording_is_not_swallowed():
     class Interrupted(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
