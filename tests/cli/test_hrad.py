@@ -107,7 +107,8 @@ def test_a_trained_classifier_takes_part_and_changes_no_text(classifier, run, tm
     for name, options in (("without", ()), ("with", ("--hrad", str(classifier)))):
         out = tmp_path / f"{name}.json"
         result = run(
-            "generate", "--prompt", "hello", "--max-new-tokens", "24", "--json", str(out), *options
+            *("generate", "--prompt", "hello", "--max-new-tokens", "24", "--gamma", "2"),
+            *("--json", str(out), *options),
         )
         assert result.exit_code == 0, result.output
         runs[name] = json.loads(out.read_text())
@@ -119,6 +120,11 @@ def test_a_trained_classifier_takes_part_and_changes_no_text(classifier, run, tm
 def test_a_classifier_of_another_pair_is_refused(classifier, invoke: Invoke):
     result = invoke("generate", "--hrad", str(classifier))
     assert "was trained for target" in error_of(result)
+
+
+def test_a_classifier_of_other_blocks_is_refused(classifier, run):
+    result = run("generate", "--gamma", "3", "--hrad", str(classifier))
+    assert "gamma: expected 2, which hrad was trained for, got 3" in error_of(result)
 
 
 def test_a_classifier_that_nothing_reads_is_refused(classifier, run):
