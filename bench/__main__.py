@@ -1,10 +1,12 @@
 """`make smoke`: ops, decoding and serving at their smallest, for function and not for figures."""
 
+import shutil
 import sys
 
 from bench import decode, serve_mix
 from bench.ops import cli as ops
 
+shutil.rmtree("build/smoke", ignore_errors=True)  # runs of another commit are no part of these
 failed = ops.main(["--smoke"])
 decode.main(["--smoke", "--out", "build/smoke/decode"])
 serve_mix.main(["--smoke", "--out", "build/smoke/serve-mix"])
