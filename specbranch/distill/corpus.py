@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from specbranch.distill.generate import Written
+from specbranch.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,10 @@ class Corpus:
 
     def add(self, passages: Sequence[Written], seed: int, next_passage: int) -> Path:
         """Write a shard. `next_passage` is where a writer with that seed would go on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{seed}-{len(self._of(seed)):05}.safetensors"
-        unfinished = path.with_suffix(".unfinished")
         shard = Shard.of(passages)
         tensors = {name: getattr(shard, name).contiguous() for name in Shard.__slots__}
-        save_file(tensors, unfinished, {"next_passage": json.dumps(next_passage)})
-        unfinished.rename(path)
+        write_whole(path, save(tensors, {"next_passage": json.dumps(next_passage)}))
         return path
 
     def next_passage(self, seed: int) -> int:

@@ -31,6 +31,7 @@ def test_without_a_gpu_it_says_so_and_exits_with_a_code_of_its_own():
     )
     assert done.returncode == gpu_check.NO_GPU
     assert "finds no GPU" in done.stdout
+    assert "missing" not in done.stdout  # it would read as the cause
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
