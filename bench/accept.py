@@ -27,6 +27,7 @@ from specbranch.cli.report import comparison_rows, comparison_table, machine_lin
 from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
+from specbranch.files import write_whole
 from specbranch.policies import POLICIES
 from specbranch.prompts import PromptRecord, read_prompts
 from specbranch.sampling import SamplingParams
@@ -52,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--limit", type=int, default=20, help="prompts")
     parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     tasks = read_prompts(fetch("humaneval"), options.limit)
     session = open_session(list(POLICIES), ModelOptions(), LaneOptions(), PolicyOptions())
@@ -106,8 +107,9 @@ def _divergences(runs: Sequence[Run], tasks: Sequence[PromptRecord]) -> list[dic
 
 def _write(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "accept.json").write_text(json.dumps(sections, indent=1) + "\n")
-    (folder / "accept.md").write_text("\n".join(map(_markdown, sections)))
+    write_whole(folder / "accept.json", json.dumps(sections, indent=1) + "\n")
+    texts = ["# Every method's texts beside plain decoding's\n", *map(_markdown, sections)]
+    write_whole(folder / "accept.md", "\n".join(texts))
 
 
 def _markdown(section: dict[str, Any]) -> str:

@@ -28,12 +28,12 @@ from bench.decoding.answer import of_engine
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
 from bench.decoding.engines import open_engines
 from bench.decoding.figures import tabulate
-from bench.decoding.options import add_models, models_of, positive
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures
 from bench.decoding.records import Key, RunFile
 from bench.decoding.report import Report, as_json, markdown, print_report
 from bench.decoding.run import Field, missing_turns, run_turn, warm_up
+from bench.options import add_models, models_of, positive
 from specbranch.cli.comparison import BASELINE, with_baseline
 from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
@@ -191,7 +191,7 @@ def _write(report: Report, folder: Path, command: str) -> None:
     if (folder / "timeline.png").is_file():
         pictures["A stretch of one request"] = "timeline.png"
     write_whole(folder / "summary.json", json.dumps(as_json(report), indent=1) + "\n")
-    (folder / "README.md").write_text(markdown(report, pictures, command))
+    write_whole(folder / "README.md", markdown(report, pictures, command))
 
 
 if __name__ == "__main__":

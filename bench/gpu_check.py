@@ -26,6 +26,7 @@ import torch
 
 from bench import gpu
 from bench.targets import as_rows, targets
+from specbranch.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 590
@@ -225,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"missing: {', '.join(missing_from(parts)) or 'nothing'}")
     found = {"environment": gpu.environment(), **check(parts)}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
+    write_whole(options.out, json.dumps(found, indent=1) + "\n")
     show(f"SpecBranch on {found['environment']['gpu']}", lines(found))
     print(f"written to {options.out}")
     return 0 if all(record["ok"] for record in found["parts"]) else 1

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from bench.contenders import MAX_NODES
+from bench.options import add_pair
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, Lanes, Pending, VirtualLanes
 from specbranch.models import load_pair
@@ -61,8 +63,7 @@ def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--draft", default="self:int4")
+    add_pair(parser)
     parser.add_argument("--rows-draft", type=int, default=16)
     parser.add_argument("--rows-target", type=int, default=64)
     parser.add_argument("--cost-ratio", type=float, default=4.0, help="T_target / T_draft")
@@ -73,7 +74,7 @@ def main() -> None:
     lanes = VirtualLanes(CostModel.parse(f"virtual:c={options.cost_ratio}"))
     watch = Stopwatch(lanes)
     pair = load_pair(options.target, options.draft)
-    engine = Engine(pair, policy, lanes=lanes, max_len=512, max_nodes=256)
+    engine = Engine(pair, policy, lanes=lanes, max_len=512, max_nodes=MAX_NODES)
     figures = measure(engine, watch, options.max_new_tokens)
     figures["host_share"] = figures["host"] / (figures["host"] + figures["target"])
     print(json.dumps(figures, indent=1))

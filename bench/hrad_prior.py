@@ -22,6 +22,7 @@ from rich.progress import track
 from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.hrad_sweep import RATIOS, Texts
+from specbranch.files import write_whole
 from specbranch.hrad.train import NOTHING
 from specbranch.lanes import CostModel
 from specbranch.policies import BestFirst
@@ -106,7 +107,7 @@ def main() -> None:
         found = speedup(texts, WithPrior(*rows, weight, rate), c, outlooks)
         results.append({"c": c, "rows": rows, "weight": weight, "speedup": found})
         print(f"c {c}, rows {rows[0]}/{rows[1]}, weight {weight:g}: {found:.3f}x")
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    write_whole(options.out, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

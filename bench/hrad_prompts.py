@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from bench.prompts import EVALUATION, fetch
+from specbranch.files import write_whole
 from specbranch.prompts import read_prompts
 
 FILE = Path("build/hrad/prompts.jsonl")
@@ -36,7 +37,7 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     FILE.parent.mkdir(parents=True, exist_ok=True)
     lines = training_prompts()
-    FILE.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_whole(FILE, "".join(json.dumps(line) + "\n" for line in lines))
     print(f"{FILE}: {len(lines)} prompts")
 
 

@@ -26,6 +26,7 @@ from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.prompts import EVALUATION
 from bench.recordings import MAX_LEN, Recordings, cases
+from specbranch.files import write_whole
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
 from specbranch.hrad.model import HRad
@@ -96,7 +97,7 @@ class Texts:
         runner = ModelRunner(
             self._source.pair.target,
             max_len=MAX_LEN,
-            max_nodes=128,
+            max_nodes=MAX_NODES,
             feature_layers=FEATURE_LAYERS,
         )
         return [text_features(runner, each.prompt, each.text) for each in self.recordings]
@@ -168,7 +169,7 @@ def main() -> None:
     total = len(GAMMAS) * len(RATIOS) * len(EPSILONS) * len(K_MAXES) * 2
     points = list(track(sweep(texts), "replaying", total, console=Console(stderr=True)))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
+    write_whole(options.out, json.dumps([asdict(point) for point in points], indent=1) + "\n")
     draw(points, options.out.with_suffix(".png"))
     for c, hrad in itertools.product(RATIOS, (False, True)):
         best = max((p for p in points if (p.c, p.hrad) == (c, hrad)), key=lambda p: p.speedup)

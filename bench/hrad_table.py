@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from bench import markdown
 from bench.hrad_prompts import TASKS
+from specbranch.files import write_whole
 from specbranch.hrad.collection import Collection, PromptExamples
 from specbranch.hrad.model import CLASSES, OutcomeClassifier
 from specbranch.hrad.scores import Scores, score_all, scores
@@ -148,37 +150,37 @@ def lines(figures: dict[str, Any]) -> list[str]:
     """The tables, in Markdown."""
     target, draft = figures["pair"]
     shares = [count / sum(figures["frequencies"]) for count in figures["frequencies"]]
-    return [
+    about = (
         f"{target} and {draft}, gamma {figures['gamma']}, {figures['prompts']} prompts, "
         f"{figures['splits']} splits; "
-        + ", ".join(f"{name} {share:.0%}" for name, share in zip(CLASSES, shares, strict=True)),
+        + ", ".join(f"{name} {share:.0%}" for name, share in zip(CLASSES, shares, strict=True))
+    )
+    scores = [
+        [
+            name,
+            f"{each['accuracy']:.1%}",
+            f"{min(each['by_split']):.1%}, {max(each['by_split']):.1%}",
+            *(f"{percent(each['precision'][c])} / {percent(each['recall'][c])}" for c in CLASSES),
+        ]
+        for name, each in figures["scores"].items()
+    ]
+    areas = [
+        [name, area(each["nothing"]), area(each["everything"])]
+        for name, each in figures["roc_area"].items()
+    ]
+    cross_task = {task: tuple(each.values()) for task, each in figures["cross_task"].items()}
+    tasks = [
+        [task, *(f"{share:.1%}" for share in (everywhere, others, everywhere - others))]
+        for task, (everywhere, others) in cross_task.items()
+    ]
+    return [
+        about,
         "",
-        "| predictor | accuracy | least, most of a split | " + " | ".join(CLASSES) + " |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {name} | {each['accuracy']:.1%} | {min(each['by_split']):.1%}, "
-            f"{max(each['by_split']):.1%} | "
-            + " | ".join(
-                f"{percent(each['precision'][c])} / {percent(each['recall'][c])}" for c in CLASSES
-            )
-            + " |"
-            for name, each in figures["scores"].items()
-        ),
+        *markdown.table(("predictor", "accuracy", "least, most of a split", *CLASSES), *scores),
         "",
-        "| area under the ROC curve | nothing | everything |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {area(each['nothing'])} | {area(each['everything'])} |"
-            for name, each in figures["roc_area"].items()
-        ),
+        *markdown.table(("area under the ROC curve", "nothing", "everything"), *areas),
         "",
-        "| task | trained on all | on the others | drop |",
-        "|---|---|---|---|",
-        *(
-            f"| {task} | {each['trained on all']:.1%} | {each['on the others']:.1%} | "
-            f"{each['trained on all'] - each['on the others']:.1%} |"
-            for task, each in figures["cross_task"].items()
-        ),
+        *markdown.table(("task", "trained on all", "on the others", "drop"), *tasks),
         "",
     ]
 
@@ -203,7 +205,7 @@ def main() -> None:
     for figures in results:
         print("\n".join(lines(figures)))
     if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        write_whole(options.out, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

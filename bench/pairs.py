@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench.contenders import MAX_NODES, WITH_HRAD, Contender, sweeps
+from bench.options import add_pair
 from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION
 from bench.recordings import TEMPERATURES, Case, Recordings, cases
@@ -167,8 +168,7 @@ def _prompts(text: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--draft", default="self:int4")
+    add_pair(parser)
     parser.add_argument("--name", required=True, help="of the pair's results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
     parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--ratios", type=_ratio, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
-    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     if options.hrad is None and WITH_HRAD in (options.methods or ()):
         parser.error(f"--hrad: expected the pair's classifier for {WITH_HRAD}, got none")

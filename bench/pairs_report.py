@@ -23,10 +23,19 @@ SHARES = {
     "all waste": "waste_of_all",
     "overlap": "overlap",
 }
-HEADER = ("method", "parameters", "speedup", *SETS, "M", "accepted", *SHARES, "rolled back a token")
+HEADER = (
+    "method",
+    "parameters",
+    "speedup",
+    *SETS,
+    "M",
+    "accepted",
+    *SHARES,
+    "rolled back per token",
+)
 ROLLBACKS = {
     "rollback rate": "rollback_rate",
-    "main-line tokens rolled back for each committed one": "rolled_back_per_token",
+    "main-line tokens rolled back per committed one": "rolled_back_per_token",
 }
 # What has to hold with rows free: the faster method, the other one, and by how much.
 GOALS = (

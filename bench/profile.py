@@ -17,6 +17,7 @@ from rich.table import Table
 from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
+from bench.options import add_pair
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, VirtualLanes
 from specbranch.models import load_pair
@@ -44,8 +45,7 @@ def table(events: Iterable[FunctionEventAvg], rounds: int, top: int) -> Table:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--draft", default="self:int4")
+    add_pair(parser)
     parser.add_argument("--method", default="specbranch", choices=list(POLICIES))
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--top", type=int, default=12, help="operators to list")

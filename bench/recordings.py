@@ -19,6 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from bench.contenders import MAX_NODES
+from bench.options import add_pair
 from bench.prompts import EVALUATION
 from bench.prompts import FOLDER as PROMPTS
 from specbranch.engine import Engine
@@ -39,7 +41,6 @@ SETS = ("humaneval", "gsm8k", "mtbench")
 TEMPERATURES = (0.0, 1.0)
 NEW_TOKENS = 128
 MAX_LEN = 1024
-BLOCK = 256  # rows of a draft forward, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Recordings:
     def _reader(self) -> ModelRunner:
         """The target with its hidden states."""
         return ModelRunner(
-            self.pair.target, max_len=MAX_LEN, max_nodes=BLOCK, feature_layers=FEATURE_LAYERS
+            self.pair.target, max_len=MAX_LEN, max_nodes=MAX_NODES, feature_layers=FEATURE_LAYERS
         )
 
     @cached_property
@@ -169,7 +170,7 @@ class Recordings:
     @cached_property
     def _draft_model(self) -> DraftModel:
         target = self.pair.target.get_output_embeddings().out_features
-        runner = ModelRunner(self.pair.draft, max_len=MAX_LEN, max_nodes=BLOCK)
+        runner = ModelRunner(self.pair.draft, max_len=MAX_LEN, max_nodes=MAX_NODES)
         return DraftModel(runner, target)
 
 
@@ -188,8 +189,7 @@ def _slug(name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--draft", default="self:int4")
+    add_pair(parser)
     parser.add_argument(
         "--first", type=int, default=0, help="index of the first prompt of each set"
     )

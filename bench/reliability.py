@@ -18,8 +18,10 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.options import add_pair
 from bench.recordings import FOLDER, Recordings, cases
 from specbranch.calibration import Calibration
+from specbranch.files import write_whole
 from specbranch.replay import Place
 from specbranch.tree import Node
 
@@ -36,12 +38,11 @@ Guesses = NDArray[np.float64]  # [n, 3]: own estimate, calibrated estimate, 1 if
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--draft", default="self:int4")
+    add_pair(parser)
     parser.add_argument("--first", type=int, default=20, help="first prompt of each set")
     parser.add_argument("--count", type=int, default=20, help="prompts of each set")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the recordings")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/reliability.png"))
+    parser.add_argument("--out", type=Path, default=Path("build/bench/reliability.png"))
     options = parser.parse_args()
     recordings = Recordings(options.target, options.draft, options.folder)
     guesses = {
@@ -50,7 +51,7 @@ def main() -> None:
     }
     draw(guesses, f"{options.draft} for {options.target}", options.out)
     summary = {SETTINGS[temperature]: errors(of) for temperature, of in guesses.items()}
-    options.out.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_whole(options.out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
 

@@ -26,6 +26,7 @@ from bench.ops.kv import append_kv, compact_kv
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, verify_tree
 from specbranch import build_info
+from specbranch.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "devices": [asdict(device) for device in DEVICES],
             "results": rows,
         }
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_whole(options.out, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

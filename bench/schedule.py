@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--drafts", nargs="*", default=[], help="of recorded pairs, replayed too")
     parser.add_argument("--ratios", nargs="*", type=int, default=RATIOS, help="c")
     parser.add_argument("--alignments", nargs="*", type=float, default=ALIGNMENTS)
-    parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     results = Results(options.out / "schedule.json")
     with Progress(console=Console(stderr=True)) as bar:
@@ -209,7 +209,8 @@ def main() -> None:
                 c: on_real_tokens(results, recordings, cases(*TUNING), c)
                 for c in bar.track(options.ratios, description=draft)
             }
-    (options.out / "schedule.md").write_text("\n".join(markdown.table(COLUMNS, *rows)) + "\n")
+    published = ["# Beside the published table", "", *markdown.table(COLUMNS, *rows)]
+    write_whole(options.out / "schedule.md", "\n".join(published) + "\n")
     draw_heatmaps(grid, "speedup", options.out / "schedule-speedup.png")
     draw_heatmaps(grid, "rollback_rate", options.out / "schedule-rollback.png")
     draw_lines(grid, lines, options.out / "schedule-lines.png")

@@ -31,12 +31,13 @@ from rich.progress import Progress
 from bench.decoding.answer import Answer, of_engine
 from bench.decoding.cases import EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
-from bench.decoding.options import add_models, models_of, positive
+from bench.options import add_models, models_of, positive
 from specbranch.cli.comparison import warm_up
 from specbranch.cli.environment import environment
 from specbranch.cli.loading import open_session
 from specbranch.cli.options import LaneOptions, PolicyOptions
 from specbranch.engine import Engine
+from specbranch.files import write_whole
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "mix": asdict(mix),
         **figures(served, seconds),
     }
-    (options.out / "serve-mix.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(options.out / "serve-mix.json", json.dumps(result, indent=1) + "\n")
     draw(served).savefig(options.out / "serve-mix.png", dpi=150)
     _print(result)
 

@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from bench import twin
 from specbranch.cli.runs import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
+from specbranch.files import write_whole
 from specbranch.models.pair import ModelPair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
@@ -104,7 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.out.write_text(json.dumps(measure(torch.device("cuda")), indent=1) + "\n")
+    write_whole(options.out, json.dumps(measure(torch.device("cuda")), indent=1) + "\n")
 
 
 if __name__ == "__main__":

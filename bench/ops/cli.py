@@ -18,6 +18,7 @@ from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
 from bench.ops.selection import against, label, matching, select
 from bench.targets import as_rows, targets
+from specbranch.files import write_whole
 
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
 SECONDS = {"smoke": 0.05, "targets": 1.0, "default": 1.0, "all": 1.0}
@@ -170,10 +171,10 @@ def write(
     record: dict[str, Any], out: Path | None, plot: Path | None, markdown: Path | None
 ) -> None:
     if out:
-        out.write_text(json.dumps(record, indent=1) + "\n")
+        write_whole(out, json.dumps(record, indent=1) + "\n")
     if plot and record["rows"]:
         from bench.ops import figure
 
         figure.draw(record, plot)
     if markdown:
-        markdown.write_text(report.markdown(record))
+        write_whole(markdown, report.markdown(record))

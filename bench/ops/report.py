@@ -93,6 +93,8 @@ def tables(record: Record) -> list[Table]:
 def markdown(record: Record) -> str:
     """The same for a document, and what was left out of it."""
     lines = [
+        "# Ops",
+        "",
         f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
         "clock; eager torch and the best library by how many times as long they take; `of copy` "
         "compares with a copy that reads and writes as many bytes in all, in the same turns, `of "

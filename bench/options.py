@@ -12,6 +12,12 @@ DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}
 """What drafts by default: quantised drafts run on a CPU only."""
 
 
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    """Add --target and --draft, of a command that measures on the CPU."""
+    parser.add_argument("--target", default=ModelOptions().target)
+    parser.add_argument("--draft", default=DRAFTS["cpu"])
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add --target, --draft, --device and --dtype."""
     defaults = ModelOptions()
