@@ -32,13 +32,28 @@ class AttentionPass(Cache):
     def __init__(self, pool: PagedKVCache) -> None:
         super().__init__(layers=[])
         self._pool = pool
+        self._stored: tuple[int, Tensor | None, Tensor | None] = (0, None, None)
 
     def store(
         self, layer: int, key: Tensor, value: Tensor, start: Tensor, n_tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Write key and value [B, Hkv, T, D] to the pool and return them."""
         self._pool.append(layer, key.transpose(1, 2), value.transpose(1, 2), start, n_tokens)
+        self._stored = layer, key, value
         return key, value
+
+    def layer_of(self, key: Tensor, value: Tensor) -> int:
+        """The layer that just stored these.
+
+        Raises ValueError for others: a model may change them after the cache has seen them.
+        """
+        layer, *stored = self._stored
+        if key is not stored[0] or value is not stored[1]:
+            raise ValueError(
+                f"attention '{ATTENTION_NAME}': expected the keys and values that the cache "
+                "returned, got others: this architecture is not supported"
+            )
+        return layer
 
     @abstractmethod
     def attend(
@@ -178,15 +193,13 @@ def specbranch_attention(
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls for each layer of a model run by us.
 
-    The pass has stored key and value already, so they are not used here.
-
-    module: the attention layer; its `layer_idx` names the pages.
     query: [B, Hq, Q, D].
+    key, value: as the pass returned them when it stored them.
     scaling: factor of the scores, `D ** -0.5` by default.
     softcap, sliding_window: the layer's own, None for none.
 
     Returns [B, Q, Hq, D] and None (no attention weights). Raises ValueError if called outside a
-    `ModelRunner`, or if the layer has attention sinks.
+    `ModelRunner`, with other keys or values, or if the layer has attention sinks.
     """
     if attention_pass is None:
         raise ValueError(
@@ -196,7 +209,7 @@ def specbranch_attention(
     if s_aux is not None:
         raise ValueError(f"attention '{ATTENTION_NAME}': attention sinks are not supported")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer: int = module.layer_idx  # type: ignore[assignment]
+    layer = attention_pass.layer_of(key, value)
     out = attention_pass.attend(layer, query, scale, softcap or 0.0, sliding_window or 0)
     return out, None
 

@@ -46,7 +46,7 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
     """Read the cache shape from a model's config.
 
     Raises ValueError if the model is no decoder whose attention we can replace: it has its own
-    attention code, layers other than full or sliding attention, sinks, heads of unequal K and V
+    attention code, looks ahead, has layers other than full or sliding attention, sinks, heads of unequal K and V
     size, heads of unequal number across layers, or a head_dim that the ops do not take.
     """
     name = type(model).__name__
@@ -56,6 +56,10 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
             f"model: expected a decoder-only model whose attention goes through transformers' "
             f"AttentionInterface, got {name}"
         )
+    if getattr(config, "is_decoder", None) is False and not all(
+        getattr(module, "is_causal", True) for module in model.modules()
+    ):
+        raise ValueError(f"model: expected causal attention, got {name} with is_decoder=False")
     other_layers = set(getattr(config, "layer_types", None) or ()) - _LAYER_TYPES
     if other_layers:
         raise ValueError(

@@ -290,6 +290,24 @@ def test_the_model_alone_says_who_runs_it():
     assert tiny.logits(model, [1, 2]).shape == (2, tiny.VOCAB_SIZE)
 
 
+def test_layers_that_a_forward_goes_through_again():
+    cycles = {"num_layers_per_stack": 2, "H_cycles": 2, "L_cycles": 1, "num_hidden_layers": 8}
+    model = tiny.model("HrmText", num_key_value_heads=6, **cycles)
+    tokens = some_tokens(12)
+    expected = tiny.logits(tiny.eager(model), tokens)
+    runner = make_runner(model)
+    runner.prefill(tokens[:8])
+    found = runner.forward(tokens[8:], [-1, 0, 1, 2])
+    torch.testing.assert_close(found, expected[8:], **TOLERANCE)
+
+
+@pytest.mark.parametrize("family", ["DiffLlama", "JetMoe"])
+def test_keys_that_are_changed_after_they_were_cached_are_refused(family):
+    runner = make_runner(tiny.model(family))
+    with pytest.raises(ValueError, match="this architecture is not supported"):
+        runner.prefill([1, 2])
+
+
 def test_limits_are_the_models_own():
     runner = make_runner(tiny.model("Llama"))
     assert runner.vocab_size == tiny.VOCAB_SIZE

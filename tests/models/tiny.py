@@ -45,7 +45,7 @@ def model(family: str, **settings: object) -> PreTrainedModel:
     }
     text = "Text" if family == "Gemma3" else ""
     make_config = getattr(transformers, f"{family}{text}Config")
-    config = make_config(**{**sizes, **FAMILIES[family], **settings})
+    config = make_config(**{**sizes, **FAMILIES.get(family, {}), **settings})
     torch.manual_seed(0)
     made = getattr(transformers, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():
