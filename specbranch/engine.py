@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from weakref import WeakSet
 
+from specbranch.checks import require, require_positive
 from specbranch.drafter import Drafter
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
@@ -21,6 +24,7 @@ from specbranch.trace import Trace
 from specbranch.verifier import Verifier
 
 Prompt = str | Sequence[int] | list[dict[str, str]]
+MAX_FAN = 255  # children of a node, at most: a draw's number is a byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +47,46 @@ class Generation:
     trace: Trace
 
 
-class GenerationStream:
-    """An iterable of a request's chunks; `generation` is there once the last one was yielded."""
+class GenerationStream(Iterator[Chunk]):
+    """A request's chunks; `generation` is there after the last one, and after `close`.
 
-    def __init__(self, rounds: Generator[Chunk, None, Generation]) -> None:
+    The request starts with the first chunk asked for. It ends with the last one, with `close`, or
+    when the stream is dropped.
+    """
+
+    def __init__(self, rounds: Generator[Chunk, None, Generation], committer: Committer) -> None:
         self._rounds = rounds
+        self._committer = committer
+        self._turn = threading.RLock()
         self.generation: Generation | None = None
 
-    def __iter__(self) -> Iterator[Chunk]:
-        generation = yield from self._rounds
-        self.generation = self.generation or generation
+    @property
+    def begun(self) -> bool:
+        """Whether a chunk was asked for."""
+        return inspect.getgeneratorstate(self._rounds) != inspect.GEN_CREATED
+
+    def __next__(self) -> Chunk:
+        with self._turn:
+            try:
+                return next(self._rounds)
+            except StopIteration as end:
+                self.generation = self.generation or end.value
+                raise
 
     def close(self) -> None:
-        """End the request where it is."""
-        self._rounds.close()
+        """End the request where it is; another thread's round is waited for.
+
+        `generation` then holds what was committed, with the finish reason "cancelled"; it stays
+        None if no chunk was asked for.
+        """
+        if self.begun:
+            self._committer.cancel()
+            with self._turn:
+                if inspect.getgeneratorstate(self._rounds) == inspect.GEN_SUSPENDED:
+                    for _ in self:
+                        pass
+        else:
+            self._rounds.close()
 
 
 class Engine:
@@ -65,10 +95,12 @@ class Engine:
     pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
         default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
         There a forward is captured as a CUDA graph when its number of rows first comes up.
-    hrad: looks ahead after every round, for a policy that reads it; trained for this pair and for
-        blocks of the policy's gamma, or ValueError is raised.
+    hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
+        this pair and for blocks of the policy's gamma.
     max_len: tokens of prompt and output together, at most.
     max_nodes: size of each model's block of speculative nodes.
+
+    Raises ValueError for what does not fit together.
     """
 
     def __init__(
@@ -81,11 +113,16 @@ class Engine:
         max_len: int = 2048,
         max_nodes: int = 128,
     ) -> None:
+        require_positive(max_len=max_len, max_nodes=max_nodes)
+        require("policy", "a Policy, as make_policy gives", policy, isinstance(policy, Policy))
+        require("policy", f"max_fan up to {MAX_FAN}", policy.max_fan, policy.max_fan <= MAX_FAN)
         self.pair = pair
         self.policy = policy
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         hrad = hrad if policy.reads_outlook else None
+        if hrad:
+            hrad.config.require_pair(pair)
         if hrad and policy.gamma not in (0, hrad.config.gamma):
             raise ValueError(
                 f"gamma: expected {hrad.config.gamma}, which hrad was trained for, "
@@ -101,6 +138,7 @@ class Engine:
         self.max_len = min(max_len, target.max_positions, draft.max_positions)
         self._verifier = Verifier(target, self.lanes.target, hrad)
         self._drafter = Drafter(draft, self.lanes.draft, policy.max_fan, target.vocab_size)
+        self._streams: WeakSet[GenerationStream] = WeakSet()
         self._lock = threading.Lock()
         self._closed = False
 
@@ -119,26 +157,29 @@ class Engine:
         return stream.generation
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> GenerationStream:
-        """Like generate, but yields a Chunk after every round. The request starts with the first
-        chunk asked for, and ends with the last one, or when the stream is dropped."""
+        """Like generate, but yields a Chunk after every round."""
         params = params or SamplingParams()
         token_ids = self.pair.encode(prompt)
         self._require_servable(token_ids, params)
-        return GenerationStream(self._run(token_ids, params))
+        committer = Committer(
+            self.pair.tokenizer,
+            params.ends(self.pair.eos_token_ids),
+            params.stop,
+            params.max_new_tokens,
+        )
+        stream = GenerationStream(self._run(token_ids, params, committer), committer)
+        self._streams.add(stream)
+        return stream
 
     def close(self) -> None:
-        """Take no more requests, and give back the lanes that the engine made for itself.
-
-        Raises RuntimeError while a request is running.
-        """
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("the engine is busy: close its stream first")
-        try:
+        """Close the stream that has begun, take no more requests, and give back the lanes that the
+        engine made for itself."""
+        for stream in [stream for stream in self._streams if stream.begun]:
+            stream.close()
+        with self._lock:
             if self._owns_lanes and not self._closed:
                 self.lanes.close()
             self._closed = True
-        finally:
-            self._lock.release()
 
     def __enter__(self) -> Engine:
         return self
@@ -168,26 +209,32 @@ class Engine:
         if len(prompt) + params.max_new_tokens > self.max_len:
             raise ValueError(
                 f"max_new_tokens: expected prompt and output to fit {self.max_len} tokens, "
-                f"got {len(prompt)} + {params.max_new_tokens}"
+                f"as max_len and the models allow, got {len(prompt)} + {params.max_new_tokens}"
             )
 
-    def _run(self, prompt: list[int], params: SamplingParams) -> Generator[Chunk, None, Generation]:
+    def _run(
+        self, prompt: list[int], params: SamplingParams, committer: Committer
+    ) -> Generator[Chunk, None, Generation]:
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("the engine is busy: it runs one request at a time")
         try:
             self._require_open()
-            committer = Committer(
-                self.pair.tokenizer,
-                params.ends(self.pair.eos_token_ids),
-                params.stop,
-                params.max_new_tokens,
-            )
             self.lanes.drain()  # an interrupted request may have left work behind
             trace = self.lanes.begin()
-            loop = RoundLoop(self._drafter, self._verifier, self.policy, self.lanes, committer)
+            loop = RoundLoop(
+                self._drafter,
+                self._verifier,
+                self.policy,
+                self.lanes,
+                committer,
+                prompt,
+                params,
+                trace,
+            )
             try:
-                for token_ids, text in loop.run(prompt, params, trace):
-                    yield Chunk(token_ids, text)
+                for token_ids, text in loop.run():
+                    if token_ids:
+                        yield Chunk(token_ids, text)
             finally:
                 wall_s = self.lanes.now()
                 self.lanes.drain()

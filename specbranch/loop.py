@@ -31,28 +31,31 @@ class RoundLoop:
         policy: Policy,
         lanes: Lanes,
         committer: Committer,
+        prompt: Sequence[int],
+        params: SamplingParams,
+        trace: Trace,
     ) -> None:
         self._drafter = drafter
         self._verifier = verifier
         self._policy = policy
         self._lanes = lanes
         self._committer = committer
-        self.stats = Stats()
-
-    def run(
-        self, prompt: Sequence[int], params: SamplingParams, trace: Trace
-    ) -> Iterator[tuple[list[int], str]]:
-        """Yield, round by round, the committed tokens and the text that they make visible."""
+        self._params = params
         self._trace = trace
         self._committed = list(prompt)
         self._tree = SpeculationTree(prompt[-1])
-        if params.coupling == "rejection":
+        self._round_began, self._spans_before = 0.0, 0
+        self.stats = Stats()
+
+    def run(self) -> Iterator[tuple[list[int], str]]:
+        """Yield, round by round, the committed tokens and the text that they make visible."""
+        if self._params.effective_coupling == "rejection":
             self._policy.forget()
         self._policy.begin()
-        self._drafter.begin(params, self._committed)
-        prefill = self._verifier.begin(params, prompt)
+        self._drafter.begin(self._params, self._committed)
+        prefill = self._verifier.begin(self._params, self._committed)
         while self._committer.finish_reason is None:
-            self._round_began, self._spans_before = self._lanes.now(), len(trace.spans)
+            self._round_began, self._spans_before = self._lanes.now(), len(self._trace.spans)
             with self._lanes.round():
                 self._grow()
                 rows = self._submit()

@@ -52,7 +52,7 @@ class Ranker:
     def begin(self, params: SamplingParams) -> None:
         """Start a request. Its noise is shared by all rows until `seed` says otherwise."""
         self._filters = params.filters(self._max_rows, self._device)
-        self.coupling = params.coupling if params.temperature > 0 else "gumbel"
+        self.coupling = params.effective_coupling
         self.seed([params.seed] * self._max_rows)
 
     def seed(self, seeds: Sequence[int]) -> None:

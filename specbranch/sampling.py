@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 
+from specbranch.checks import is_integer, is_real, require
+
 Coupling = Literal["gumbel", "rejection"]
 COUPLINGS: tuple[Coupling, ...] = ("gumbel", "rejection")
+
+
+def _are_strings(value: object) -> bool:
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, str)
+        and all(isinstance(text, str) and text for text in value)
+    )
+
+
+def _are_ids(value: object) -> bool:
+    return value is None or (
+        isinstance(value, Collection) and all(is_integer(token, 0) for token in value)
+    )
 
 
 class FilterTensors(NamedTuple):
@@ -57,23 +72,24 @@ class SamplingParams:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        def require(name: str, holds: bool, wanted: str) -> None:
-            if not holds:
-                raise ValueError(f"{name}: expected {wanted}, got {getattr(self, name)!r}")
+        temperature, top_p, min_p = self.temperature, self.top_p, self.min_p
+        for name, wanted, holds in (
+            ("temperature", "a finite number >= 0", is_real(temperature) and temperature >= 0),
+            ("top_k", "an integer from 0 (off) to 2**31 - 1", is_integer(self.top_k, 0, 2**31)),
+            ("top_p", "a number in (0, 1]", is_real(top_p) and 0 < top_p <= 1),
+            ("min_p", "a number in [0, 1]", is_real(min_p) and 0 <= min_p <= 1),
+            ("seed", "a signed 64-bit integer", is_integer(self.seed, -(2**63), 2**63)),
+            ("coupling", f"one of {', '.join(COUPLINGS)}", self.coupling in COUPLINGS),
+            ("max_new_tokens", "an integer >= 0", is_integer(self.max_new_tokens, 0)),
+            ("stop", "a sequence of strings, none of them empty", _are_strings(self.stop)),
+            ("eos_token_ids", "token ids, or None", _are_ids(self.eos_token_ids)),
+        ):
+            require(name, wanted, getattr(self, name), holds)
 
-        require(
-            "temperature",
-            math.isfinite(self.temperature) and self.temperature >= 0,
-            "a finite number >= 0",
-        )
-        require("top_k", self.top_k >= 0, "an integer >= 0 (0 is off)")
-        require("top_p", 0 < self.top_p <= 1, "a number in (0, 1]")
-        require("min_p", 0 <= self.min_p <= 1, "a number in [0, 1]")
-        require("seed", -(2**63) <= self.seed < 2**63, "a signed 64-bit integer")
-        require("coupling", self.coupling in COUPLINGS, f"one of {', '.join(COUPLINGS)}")
-        require("max_new_tokens", self.max_new_tokens >= 0, "an integer >= 0")
-        require("stop", not isinstance(self.stop, str), "a sequence of strings")
-        require("stop", all(self.stop), "no empty string")
+    @property
+    def effective_coupling(self) -> Coupling:
+        """Greedy decoding draws nothing: it is the gumbel coupling without noise."""
+        return self.coupling if self.temperature > 0 else "gumbel"
 
     def ends(self, eos_token_ids: Collection[int]) -> Collection[int]:
         """The tokens that end this request, where `eos_token_ids` are the models' own."""

@@ -8,7 +8,7 @@ from typing import Literal
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerBase
 
-FinishReason = Literal["eos", "stop", "length"]
+FinishReason = Literal["eos", "stop", "length", "cancelled"]
 
 
 class Committer:
@@ -51,6 +51,10 @@ class Committer:
         """The whole text, once finished."""
         return self._text
 
+    def cancel(self) -> None:
+        """End the request here, unless it has ended; also while another thread commits to it."""
+        self.finish_reason = self.finish_reason or "cancelled"
+
     def ends(self, token: int) -> bool:
         """Whether committing `token` ends the request, whatever came before it."""
         return token in self._eos_token_ids
@@ -75,8 +79,15 @@ class Committer:
         return self.token_ids[start:], self._release()
 
     def _append_text(self, token: int) -> None:
-        if self._tokenizer is not None:
-            self._text += self._decode.step(self._tokenizer.backend_tokenizer, token) or ""
+        if self._tokenizer is None:
+            return
+        backend = self._tokenizer.backend_tokenizer
+        try:
+            text = self._decode.step(backend, token)
+        except Exception:  # of no narrower type: bytes turned out to form no character
+            self._decode = DecodeStream(self.token_ids[-2:-1], skip_special_tokens=True)
+            text = self._decode.step(backend, token)
+        self._text += text or ""
 
     def _cut_at_stop_string(self) -> bool:
         found = [at for stop in self._stop if (at := self._text.find(stop, self._shown)) >= 0]
@@ -85,7 +96,7 @@ class Committer:
         return bool(found)
 
     def _release(self) -> str:
-        if self.finish_reason in ("eos", "length"):
+        if self.finish_reason in ("eos", "length", "cancelled"):
             self._complete_text()
         end = len(self._text)
         if self.finish_reason is None:

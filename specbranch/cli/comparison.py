@@ -54,7 +54,7 @@ def beside(session: Session, run: Run, baseline: Run, params: SamplingParams) ->
     """The run with what only the baseline can tell: speedup, and where the texts part."""
     before = baseline.generation.stats.tokens_per_s
     speedup = run.generation.stats.tokens_per_s / before if before else None
-    if params.coupling == "rejection" and params.temperature > 0:
+    if params.effective_coupling == "rejection":
         return replace(run, speedup=speedup)
     divergence = _divergence(session, run.generation, baseline.generation, params)
     return replace(run, speedup=speedup, identical=divergence is None, divergence=divergence)

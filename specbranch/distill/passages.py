@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 ANSWER_TEMPERATURES = (0.0, 0.7, 1.0)
 COMPLETION_TEMPERATURE = 1.0
-_SENTINEL = "\x1f"
+_SENTINEL = "\ue000"  # of private use, and no white space that a template would trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Frame:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> Frame:
+        """Raises ValueError for a template that shows the message other than once."""
         if not tokenizer.chat_template:
             bos = tokenizer.bos_token_id
             return cls(() if bos is None else (bos,), ())
@@ -34,7 +35,13 @@ class Frame:
         text: Any = tokenizer.apply_chat_template(
             message, add_generation_prompt=True, tokenize=False
         )
-        before, after = text.split(_SENTINEL)
+        parts = text.split(_SENTINEL)
+        if len(parts) != 2:
+            raise ValueError(
+                "tokenizer: expected a chat template that shows a user's message once, "
+                f"got one that shows it {len(parts) - 1} times"
+            )
+        before, after = parts
         return cls(_encode(tokenizer, before), _encode(tokenizer, after))
 
 

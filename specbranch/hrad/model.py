@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from specbranch.files import write_whole
 from specbranch.hrad.features import with_embedding
 from specbranch.models.pair import ModelPair
 from specbranch.policies.base import Outlook
@@ -33,6 +34,15 @@ class HRadConfig:
     hidden_size: int
     dims: tuple[int, ...] = (256, 64)
     classes: tuple[str, ...] = CLASSES
+
+    def require_pair(self, pair: ModelPair) -> None:
+        """Raise ValueError unless the classifier was trained for this pair."""
+        found = (pair.target_name, pair.draft_name)
+        if found != (self.target, self.draft):
+            raise ValueError(
+                f"hrad: the classifier was trained for target {self.target} and draft "
+                f"{self.draft}, got target {found[0]} and draft {found[1]}"
+            )
 
     @property
     def num_inputs(self) -> int:
@@ -71,9 +81,13 @@ class OutcomeClassifier(nn.Module):
 
 
 class HRad:
-    """A trained classifier beside the target whose hidden states it reads."""
+    """A trained classifier beside the target whose hidden states it reads.
+
+    Raises ValueError if it was trained for another pair.
+    """
 
     def __init__(self, classifier: OutcomeClassifier, config: HRadConfig, pair: ModelPair) -> None:
+        config.require_pair(pair)
         self.config = config
         self._target = pair.target
         self._classifier = classifier.to(pair.target.device).eval().requires_grad_(False)
@@ -84,14 +98,7 @@ class HRad:
 
         Raises ValueError if the file is none, or was trained for another pair.
         """
-        classifier, config = load_classifier(path)
-        found = (pair.target_name, pair.draft_name)
-        if found != (config.target, config.draft):
-            raise ValueError(
-                f"hrad: {path} was trained for target {config.target} and draft {config.draft}, "
-                f"got target {found[0]} and draft {found[1]}"
-            )
-        return cls(classifier, config, pair)
+        return cls(*load_classifier(path), pair)
 
     def outlook(self, features: Tensor, token: int) -> Outlook:
         """What to expect of the draft's next block.
@@ -109,7 +116,7 @@ class HRad:
 def save_classifier(path: str | Path, classifier: OutcomeClassifier, config: HRadConfig) -> None:
     """Write weights and config to one safetensors file."""
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
-    save_file(tensors, path, metadata={CONFIG_KEY: json.dumps(asdict(config))})
+    write_whole(path, save(tensors, metadata={CONFIG_KEY: json.dumps(asdict(config))}))
 
 
 def load_classifier(path: str | Path) -> tuple[OutcomeClassifier, HRadConfig]:

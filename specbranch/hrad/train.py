@@ -91,8 +91,15 @@ def fit(
     Every class weighs as much as any other; the chances that it gives are at the training
     examples' own frequencies again.
 
-    on_epoch: told each epoch's number, from 1, and its validation loss (nats an example).
+    on_epoch: told each epoch's number, from 1, and its validation loss (nats per example).
+
+    Raises ValueError for fewer than two examples to train with, or none to validate with.
     """
+    for name, examples, least in (("training", training, 2), ("validation", validation, 1)):
+        if len(examples.classes) < least:
+            raise ValueError(
+                f"{name}: expected at least {least} examples, got {len(examples.classes)}"
+            )
     torch.manual_seed(options.seed)
     classifier = OutcomeClassifier(config)
     counts = training.classes.bincount(minlength=len(CLASSES)).float()

@@ -56,6 +56,8 @@ def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor)
     _check_ids("layers", layers, target.config.num_hidden_layers)
     _check_ids("token_ids", token_ids.tolist(), target.get_output_embeddings().out_features)
     decoder: Any = target.base_model
+    if not isinstance(getattr(decoder, "layers", None), nn.ModuleList):
+        raise ValueError(f"target: expected layers in `layers`, got {type(decoder).__name__}")
     embedding = target.get_input_embeddings()
     head: Any = target.get_output_embeddings()
     # deepcopy takes what it finds in the memo instead of copying.

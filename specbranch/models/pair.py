@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from specbranch.models.distilled import is_distilled, load_draft
 from specbranch.models.prepack import pack_linears
 from specbranch.models.quantize import quantized_draft
 from specbranch.models.support import kv_shape
+
+_PROMPT = "one request's text, chat messages or token ids"
 
 DTYPES = {
     "float32": torch.float32,
@@ -63,9 +66,11 @@ class ModelPair:
         as it is; a list of messages needs a template; a list of ids is taken as it is. An empty
         prompt is the tokenizer's BOS token alone.
 
-        Raises ValueError for an empty prompt without a BOS token, or for messages without a chat
-        template.
+        Raises ValueError for anything else, for an empty prompt without a BOS token, and for
+        messages without a chat template.
         """
+        if not isinstance(prompt, Sequence):
+            raise ValueError(f"prompt: expected {_PROMPT}, got {type(prompt).__name__}")
         if not prompt:
             if self.tokenizer.bos_token_id is None:
                 raise ValueError("prompt: expected at least one token, got none (and no BOS token)")
@@ -74,9 +79,12 @@ class ModelPair:
             if not self.tokenizer.chat_template:
                 return list(self.tokenizer(prompt)["input_ids"])
             return self._encode_messages([{"role": "user", "content": prompt}])
-        if isinstance(prompt[0], dict):
+        if all(isinstance(message, dict) for message in prompt):
             return self._encode_messages(cast("Sequence[dict[str, Any]]", prompt))
-        return [int(token) for token in cast("Sequence[int]", prompt)]
+        if all(isinstance(token, Integral) for token in prompt):
+            return [int(token) for token in cast("Sequence[int]", prompt)]
+        kinds = ", ".join(sorted({type(each).__name__ for each in prompt}))
+        raise ValueError(f"prompt: expected {_PROMPT}, got a sequence of {kinds}")
 
     def _encode_messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         if not self.tokenizer.chat_template:
@@ -110,10 +118,17 @@ def load_pair(
     Raises ValueError for a model that cannot be found or run, tokenizers that differ, a device that
     this machine or this torch lacks, or an unknown dtype.
     """
-    on_device = _check_device(device)
+    on_device = _check_device("device", device)
+    beside = on_device if draft_device is None else _check_device("draft_device", draft_device)
+    if beside.type != on_device.type:
+        raise ValueError(f"draft_device: expected {on_device.type} like device, got {beside}")
+    if draft.startswith("self:") and beside.type != "cpu":
+        raise ValueError(
+            f"draft: {draft} runs on cpu only, got {beside}; a small model of the target's family "
+            "or a draft of `specbranch distill` runs there, as does builtin:smollm2-draft"
+        )
     in_dtype = _check_dtype(dtype)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype)
-    beside = on_device if draft_device is None else _check_device(draft_device)
     draft_model = load_draft_for(target_model, tokenizer, draft, beside)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
@@ -158,14 +173,17 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     return frozenset([eos] if isinstance(eos, int) else eos)
 
 
-def _check_device(device: str | torch.device) -> torch.device:
-    checked = torch.device(device)
-    if checked.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: expected cpu or cuda, got {checked}")
+def _check_device(name: str, device: str | torch.device) -> torch.device:
+    try:
+        checked = torch.device(device)
+    except RuntimeError:
+        checked = None
+    if checked is None or checked.type not in ("cpu", "cuda"):
+        raise ValueError(f"{name}: expected cpu, cuda or cuda:n, got {device}")
     if checked.type == "cuda" and not torch.backends.cuda.is_built():
-        raise ValueError(f"device: {checked} needs a CUDA build of torch, got {torch.__version__}")
+        raise ValueError(f"{name}: {checked} needs a CUDA build of torch, got {torch.__version__}")
     if checked.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: {checked} needs a GPU, and torch finds none")
+        raise ValueError(f"{name}: {checked} needs a GPU, and torch finds none")
     return checked
 
 

@@ -46,8 +46,9 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
     """Read the cache shape from a model's config.
 
     Raises ValueError if the model is no decoder whose attention we can replace: it has its own
-    attention code, looks ahead, has layers other than full or sliding attention, sinks, heads of unequal K and V
-    size, heads of unequal number across layers, or a head_dim that the ops do not take.
+    attention code, looks ahead, has layers other than full or sliding attention, sinks, heads of
+    unequal K and V size, heads of unequal number across layers, or a head_dim that the ops do not
+    take.
     """
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)

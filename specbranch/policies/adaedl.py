@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from specbranch.checks import require_share
 from specbranch.policies.base import Outcome
 from specbranch.policies.sps import SpeculativeSampling
 from specbranch.tree import Node, SpeculationTree
@@ -23,6 +24,7 @@ class AdaEDL(SpeculativeSampling):
         self, gamma: int = 8, threshold: float = 0.3, target_acceptance: float = 0.9
     ) -> None:
         super().__init__(gamma)
+        require_share(threshold=threshold, target_acceptance=target_acceptance)
         self.initial_threshold = threshold
         self.target_acceptance = target_acceptance
         self.begin()

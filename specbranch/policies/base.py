@@ -31,13 +31,6 @@ class Outcome:
     outlook: Outlook | None = None  # only for a policy that reads it, and with a classifier
 
 
-def require_positive(**options: int) -> None:
-    """Raise ValueError naming the first option that is below 1."""
-    for name, value in options.items():
-        if value < 1:
-            raise ValueError(f"{name}: expected an integer >= 1, got {value}")
-
-
 class Policy:
     """Decides where the tree grows and what the target checks.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from specbranch.policies.base import Outcome, Policy, require_positive
+from specbranch.checks import is_real, require, require_positive
+from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.frontier import Frontier, likeliest
 from specbranch.tree import Node, SpeculationTree
 
@@ -38,8 +39,13 @@ class BestFirst(Policy):
         cost_ratio: float = 4.0,
     ) -> None:
         require_positive(rows_draft=rows_draft, rows_target=rows_target, fan=fan)
-        if not 0 < min_estimate <= 1:
-            raise ValueError(f"min_estimate: expected a number in (0, 1], got {min_estimate}")
+        require(
+            "min_estimate",
+            "a number in (0, 1]",
+            min_estimate,
+            is_real(min_estimate) and 0 < min_estimate <= 1,
+        )
+        require("cost_ratio", "a number > 0", cost_ratio, is_real(cost_ratio) and cost_ratio > 0)
         self.rows_draft = rows_draft
         self.rows_target = rows_target
         self.max_fan = fan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Policy, require_positive
+from specbranch.checks import require_positive
+from specbranch.policies.base import Policy
 from specbranch.tree import Node, SpeculationTree
 
 

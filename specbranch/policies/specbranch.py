@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Outcome, Policy, require_positive
+from specbranch.checks import require_positive, require_share
+from specbranch.policies.base import Outcome, Policy
 from specbranch.tree import Node, SpeculationTree
 
 
@@ -33,8 +34,7 @@ class SpecBranch(Policy):
 
     def __init__(self, k_max: int = 6, gamma: int = 8, epsilon: float = 0.4) -> None:
         require_positive(k_max=k_max, gamma=gamma)
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon: expected a number in [0, 1], got {epsilon}")
+        require_share(epsilon=epsilon)
         self.k_max = self.max_fan = k_max
         self.gamma = gamma
         self.epsilon = epsilon

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specbranch.policies.base import Policy, require_positive
+from specbranch.checks import is_integer, is_real, require, require_positive
+from specbranch.policies.base import Policy
 from specbranch.tree import Node, SpeculationTree
 
 
@@ -35,12 +36,17 @@ class SSD(Policy):
         backup: int = 3,
     ) -> None:
         require_positive(fan_out=fan_out, gamma=gamma)
-        if not 0 < acceptance < 1:
-            raise ValueError(f"acceptance: expected a number between 0 and 1, got {acceptance}")
-        if power < 0:
-            raise ValueError(f"power: expected a number >= 0, got {power}")
-        if backup < 0:
-            raise ValueError(f"backup: expected an integer >= 0, got {backup}")
+        for name, wanted, value, holds in (
+            (
+                "acceptance",
+                "a number in (0, 1)",
+                acceptance,
+                is_real(acceptance) and 0 < acceptance < 1,
+            ),
+            ("power", "a number >= 0", power, is_real(power) and power >= 0),
+            ("backup", "an integer >= 0", backup, is_integer(backup, 0)),
+        ):
+            require(name, wanted, value, holds)
         self.gamma = gamma
         self.backup = backup
         decay = acceptance ** (1 / (1 + power))

@@ -45,7 +45,7 @@ def record(engine: Engine, prompt: Prompt, params: SamplingParams) -> Recording:
     Raises ValueError for the rejection coupling, whose decisions depend on the schedule, and for
     stop strings, which a text of tokens alone cannot find again.
     """
-    if params.coupling == "rejection" and params.temperature > 0:
+    if params.effective_coupling == "rejection":
         raise ValueError("coupling: expected gumbel or temperature 0, got rejection")
     if params.stop:
         raise ValueError(f"stop: expected none, got {params.stop!r}")

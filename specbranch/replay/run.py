@@ -56,8 +56,17 @@ class Replayer:
         trace = self._lanes.begin()
         self._drafter.follow(recording.text, source)
         self._verifier.follow(recording.text, outlooks)
-        loop = RoundLoop(self._drafter, self._verifier, self.policy, self._lanes, committer)
-        for _ in loop.run(recording.prompt, params, trace):
+        loop = RoundLoop(
+            self._drafter,
+            self._verifier,
+            self.policy,
+            self._lanes,
+            committer,
+            recording.prompt,
+            params,
+            trace,
+        )
+        for _ in loop.run():
             pass
         loop.stats.finish(self._lanes.now(), trace)
         return Replay(committer.token_ids, loop.stats, trace)

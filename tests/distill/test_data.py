@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from itertools import islice
 
@@ -22,6 +23,20 @@ U, SPACE, X = (tiny.VOCAB.index(token) for token in ("U", " ", "X"))
 def test_the_frame_is_what_the_template_puts_around_a_message(tokenizer):
     assert Frame.of(tokenizer) == Frame((U,), (SPACE, X))
     assert Frame.of(tiny.tokenizer()) == Frame((), ())
+
+
+@pytest.mark.parametrize(
+    ("content", "times"), [("m['content'] | trim", 1), ("m['content'] * 2", 2)]
+)
+def test_templates(tokenizer, content, times):
+    trimming = copy.deepcopy(tokenizer)
+    trimming.chat_template = tokenizer.chat_template.replace("m['content']", content)
+    assert trimming.chat_template != tokenizer.chat_template
+    if times == 1:
+        assert Frame.of(trimming) == Frame.of(tokenizer)
+    else:
+        with pytest.raises(ValueError, match="a user's message once, got one that shows it 2"):
+            Frame.of(trimming)
 
 
 def test_passages_are_a_function_of_seed_and_number(writer):

@@ -95,15 +95,59 @@ def test_a_closed_engine_says_so(engine):
     engine.close()
 
 
-def test_a_busy_engine_is_not_closed(engine):
+def test_a_closed_stream_keeps_what_was_committed(engine):
+    whole = engine.generate(PROMPT, GREEDY)
     stream = engine.stream(PROMPT, GREEDY)
-    chunks = iter(stream)
-    next(chunks)
-    with pytest.raises(RuntimeError, match="busy: close its stream first"):
-        engine.close()
+    chunks = [next(stream), next(stream)]
+    with pytest.raises(RuntimeError, match="busy: it runs one request at a time"):
+        engine.generate(PROMPT, GREEDY)
     stream.close()
-    assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=3)).token_ids) == 3
-    engine.close()
+    assert list(stream) == []
+    cancelled = stream.generation
+    assert cancelled.finish_reason == "cancelled"
+    assert cancelled.token_ids == [token for chunk in chunks for token in chunk.token_ids]
+    assert cancelled.token_ids == whole.token_ids[: len(cancelled.token_ids)]
+    assert cancelled.stats.tokens == len(cancelled.token_ids)
+    assert engine.generate(PROMPT, GREEDY).token_ids == whole.token_ids
+
+
+def test_a_stream_closed_before_its_first_chunk(engine):
+    stream = engine.stream(PROMPT, GREEDY)
+    stream.close()
+    assert list(stream) == []
+    assert stream.generation is None
+
+
+def test_a_stream_is_closed_by_another_thread(engine):
+    class Watched(BestFirst):
+        def observe(self, outcome):
+            rounds.release()
+
+    rounds = threading.Semaphore(0)
+    engine.policy = Watched()
+    stream = engine.stream(PROMPT, SamplingParams(max_new_tokens=200))
+    reader = threading.Thread(target=lambda: list(stream))
+    reader.start()
+    rounds.acquire()
+    stream.close()
+    reader.join()
+    assert stream.generation.finish_reason == "cancelled"
+    assert 0 < len(stream.generation.token_ids) < 200
+
+
+def test_leaving_an_engine_ends_its_stream(pair):
+    def interrupted():
+        with engine:
+            next(stream)
+            raise KeyError("mine")
+
+    engine = virtual_engine(pair, BestFirst())
+    stream = engine.stream(PROMPT, GREEDY)
+    with pytest.raises(KeyError, match="mine"):
+        interrupted()
+    assert stream.generation.finish_reason == "cancelled"
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        engine.generate(PROMPT, GREEDY)
 
 
 class Unruly(BestFirst):
@@ -138,12 +182,40 @@ def test_a_policy_that_grows_no_tree_is_told(pair, wish, message):
 
 def test_what_does_not_fit_is_refused(pair):
     engine = virtual_engine(pair, BestFirst(), max_len=32)
-    with pytest.raises(ValueError, match=r"fit 32 tokens, got 6 \+ 27"):
+    with pytest.raises(ValueError, match=r"fit 32 tokens, .*, got 6 \+ 27"):
         engine.generate(PROMPT, SamplingParams(max_new_tokens=27))
     assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=26)).token_ids) == 26
     beyond_the_model = virtual_engine(pair, BestFirst(), max_len=4096)
     with pytest.raises(ValueError, match="fit 512 tokens"):
         beyond_the_model.generate(PROMPT, SamplingParams(max_new_tokens=507))
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "message"),
+    [
+        ("specbranch", {}, r"policy: expected a Policy, .*, got 'specbranch'"),
+        (BestFirst, {}, "policy: expected a Policy, "),
+        (BestFirst(fan=256), {}, "policy: expected max_fan up to 255, got 256"),
+        (BestFirst(), {"max_len": 0}, "max_len: expected an integer >= 1, got 0"),
+        (BestFirst(), {"max_nodes": 1.5}, "max_nodes: expected an integer >= 1, got 1.5"),
+    ],
+)
+def test_engines_that_cannot_be_built(pair, policy, options, message):
+    with pytest.raises(ValueError, match=message):
+        Engine(pair, policy, **options)
+
+
+def test_policies_forget_only_where_draws_depend_on_them(pair):
+    class Forgetful(BestFirst):
+        forgot = 0
+
+        def forget(self):
+            self.forgot += 1
+
+    engine = virtual_engine(pair, Forgetful())
+    for temperature in (0.0, 1.0):
+        engine.generate(PROMPT, SamplingParams(temperature, coupling="rejection", max_new_tokens=2))
+    assert engine.policy.forgot == 1
 
 
 def test_a_second_request_at_the_same_time_is_refused(engine):

@@ -200,6 +200,11 @@ def test_policies_are_made_by_name():
     ("name", "options"),
     [
         ("sps", {"gamma": 0}),
+        ("sps", {"gamma": 2.5}),
+        ("sps", {"gamma": "4"}),
+        ("adaedl", {"threshold": float("nan")}),
+        ("adaedl", {"target_acceptance": 7}),
+        ("bestfirst", {"cost_ratio": -1}),
         ("pearl", {"gamma": 0}),
         ("specbranch", {"k_max": 0}),
         ("specbranch", {"epsilon": 1.5}),

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from specbranch.stopping import Committer
 from tests.engine import tiny
@@ -23,6 +25,40 @@ def test_text_appears_as_tokens_are_committed():
     assert writer.commit(ids("hello")) == (ids("hello"), "hello")
     assert writer.commit(ids(" you")) == (ids(" you"), " you")
     assert (writer.finish_reason, writer.remaining) == (None, 91)
+
+
+BYTE_FALLBACK = {f"<0x{byte:02X}>": byte for byte in range(256)}
+BYTE_FALLBACK |= {piece: 256 + at for at, piece in enumerate(["▁a", "b", "é", "<unk>"])}
+
+
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """Like those of Llama 2 and Mistral: what is no piece is written in bytes."""
+    pieces = models.BPE(vocab=BYTE_FALLBACK, merges=[], unk_token="<unk>", byte_fallback=True)
+    tokenizer = Tokenizer(pieces)
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_bytes_that_form_no_character():
+    tokens = [BYTE_FALLBACK[piece] for piece in ("b", "<0x0A>", "<0xF0>", "▁a", "é")]
+    writer = Committer(byte_fallback_tokenizer(), (), (), 5)
+    texts = [writer.commit([token])[1] for token in tokens]
+    assert writer.token_ids == tokens
+    assert "".join(texts) == writer.text == "b\n� aé"
+
+
+@given(st.lists(st.integers(0, 258), min_size=1, max_size=12))
+def test_any_tokens_have_a_text(tokens):
+    writer = Committer(byte_fallback_tokenizer(), (), (), len(tokens))
+    texts = [writer.commit([token])[1] for token in tokens]
+    assert "".join(texts) == writer.text
 
 
 def test_tokens_after_eos_are_not_committed():

@@ -114,6 +114,15 @@ def test_it_ends_when_validation_gets_no_better_and_keeps_the_best(sides):
     assert torch.equal(best.chances(inputs), first.chances(inputs))
 
 
+def test_too_few_examples_are_refused(sides):
+    training, validation, _ = sides
+    one, none = (Examples(*(part[:count] for part in training)) for count in (1, 0))
+    with pytest.raises(ValueError, match="training: expected at least 2 examples, got 1"):
+        fit(one, validation, CONFIG, TrainingOptions())
+    with pytest.raises(ValueError, match="validation: expected at least 1 examples, got 0"):
+        fit(training, none, CONFIG, TrainingOptions())
+
+
 def test_confidence_alone_finds_the_best_pair_of_thresholds():
     max_prob = torch.tensor(
         [[0.1, 0.9], [0.2, 0.9], [0.6, 0.5], [0.7, 0.4], [0.9, 0.8], [0.9, 0.9]]

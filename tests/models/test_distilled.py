@@ -62,6 +62,11 @@ def test_some_layers_run_on_our_cache(family):
     )
 
 
+def test_models_with_their_layers_elsewhere_are_refused():
+    with pytest.raises(ValueError, match="target: expected layers in `layers`, got OPTModel"):
+        cut_draft(tiny.model("OPT", ffn_dim=32, word_embed_proj_dim=96), [0], TOKEN_IDS)
+
+
 def test_the_embedding_is_the_targets_and_the_rest_is_not(target):
     before = copy.deepcopy(target.state_dict())
     draft = trained(target)

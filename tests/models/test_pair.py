@@ -119,9 +119,9 @@ def test_cuda_without_a_gpu(folder):
         load_pair(folder, device="cuda")
 
 
-@pytest.mark.parametrize("device", ["meta", "mps"])
+@pytest.mark.parametrize("device", ["meta", "mps", "gpu", "cuda0"])
 def test_other_devices(folder, device):
-    with pytest.raises(ValueError, match=f"device: expected cpu or cuda, got {device}"):
+    with pytest.raises(ValueError, match=f"device: expected cpu, cuda or cuda:n, got {device}"):
         load_pair(folder, device=device)
 
 
@@ -169,6 +169,23 @@ def test_prompts_with_a_chat_template(pair):
     assert pair.encode("b c") == [6, 3, 4, 2]
     assert pair.encode([{"role": "user", "content": "b"}]) == [6, 3, 2]
     assert pair.encode([4, 2]) == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind"),
+    [
+        (["1", "2"], "a sequence of str"),
+        ([1.7], "a sequence of float"),
+        ([1, "2"], "a sequence of int, str"),
+        ({"role": "user", "content": "a"}, "dict"),
+        (torch.tensor([1, 2]), "Tensor"),
+        (5, "int"),
+    ],
+)
+def test_prompts_that_are_none(pair, prompt, kind):
+    wanted = "one request's text, chat messages or token ids"
+    with pytest.raises(ValueError, match=f"prompt: expected {wanted}, got {kind}"):
+        pair.encode(prompt)
 
 
 @pytest.mark.parametrize("prompt", ["", []])

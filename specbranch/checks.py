@@ -1,0 +1,34 @@
+"""Checks of arguments."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+
+def require(name: str, wanted: str, value: object, holds: bool) -> None:
+    """Raise ValueError naming the argument, what was wanted and what came, unless `holds`."""
+    if not holds:
+        raise ValueError(f"{name}: expected {wanted}, got {value!r}")
+
+
+def is_real(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def is_integer(value: object, low: int, end: float = math.inf) -> bool:
+    """Whether it is an integer from `low` to below `end`."""
+    return isinstance(value, Integral) and low <= int(value) < end
+
+
+def require_positive(**arguments: int) -> None:
+    """Raise ValueError naming the first argument that is no integer from 1 on."""
+    for name, value in arguments.items():
+        require(name, "an integer >= 1", value, is_integer(value, 1))
+
+
+def require_share(**arguments: float) -> None:
+    """Raise ValueError naming the first argument that is no number from 0 to 1."""
+    for name, value in arguments.items():
+        require(name, "a number in [0, 1]", value, is_real(value) and 0 <= value <= 1)
