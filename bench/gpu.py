@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
+import shutil
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,6 +113,15 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
     }
+
+
+def build_environment() -> dict[str, str]:
+    """For a build with kernels for this GPU, or none: where nvcc is not found it fails."""
+    found = {"TORCH_CUDA_ARCH_LIST": arch(), "SPECBRANCH_CUDA": "1"}
+    usual = Path("/usr/local/cuda")
+    if not (shutil.which("nvcc") or "CUDA_HOME" in os.environ) and usual.exists():
+        found["CUDA_HOME"] = str(usual)
+    return found
 
 
 def arch() -> str:

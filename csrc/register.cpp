@@ -31,7 +31,7 @@ constexpr const char* kSchemas[] = {
     ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",
     "branch_attention_out(" SPECBRANCH_ATTENTION
     ", float scale, float softcap, int window, Tensor(a!) out, Tensor(b!) lse, "
-    "Tensor? workspace=None) -> ()",
+    "Tensor(c!)? workspace=None) -> ()",
 
     "compact_kv_(Tensor(a!)[] k_caches, Tensor(b!)[] v_caches, Tensor block_table, "
     "Tensor context_lens, Tensor keep, Tensor keep_lens) -> ()",
@@ -39,26 +39,26 @@ constexpr const char* kSchemas[] = {
     "sampling_probs(Tensor logits, " SPECBRANCH_FILTER ") -> Tensor",
     "sampling_probs_out(Tensor logits, " SPECBRANCH_FILTER
     ", Tensor(a!) probs, "
-    "Tensor? workspace=None) -> ()",
+    "Tensor(b!)? workspace=None) -> ()",
 
     "sample(Tensor logits, " SPECBRANCH_DRAWS ") -> Tensor",
     "sample_out(Tensor logits, " SPECBRANCH_DRAWS
     ", Tensor(a!) ids, "
-    "Tensor? workspace=None) -> ()",
+    "Tensor(b!)? workspace=None) -> ()",
 
     "draft_topk(Tensor logits, int k, " SPECBRANCH_DRAWS
     ", str coupling, Tensor? token_ids=None) "
     "-> (Tensor ids, Tensor estimates, Tensor max_prob, Tensor entropy)",
     "draft_topk_out(Tensor logits, int k, " SPECBRANCH_DRAWS
     ", str coupling, Tensor? token_ids, Tensor(a!) ids, Tensor(b!) estimates, "
-    "Tensor(c!) max_prob, Tensor(d!) entropy, Tensor? workspace=None) -> ()",
+    "Tensor(c!) max_prob, Tensor(d!) entropy, Tensor(e!)? workspace=None) -> ()",
 
     "verify_tree(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
     ", Tensor? draft_probs=None, Tensor? draw=None) "
     "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
     "verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
     ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
-    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor? workspace=None) -> ()",
+    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> ()",
 };
 
 void install_torch_threads() {

@@ -82,8 +82,12 @@ def branch_attention_out(
 ) -> None:
     """branch_attention into given tensors.
 
-    workspace: as above, but for calls of the same shapes only.
+    On a CPU, too, it works in a workspace, whose size depends on all shapes; a given one that is
+    too small is refused with the size wanted.
     """
+
+def branch_attention_workspace_size(head_dim: int, num_multiprocessors: int) -> int:
+    """Suffices on a GPU of so many multiprocessors whatever the other sizes are."""
 
 def compact_kv_(
     k_caches: list[Tensor],

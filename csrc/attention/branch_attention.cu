@@ -33,8 +33,9 @@ void launch_mma(const BranchAttentionLaunch& launch, const dim3& grid, CudaStrea
 }  // namespace
 
 void launch_branch_attention(const BranchAttentionParams& params, const SplitPlan& plan,
-                             CudaStream stream) {
-  const BranchAttentionLaunch launch{params, plan, plan.num_tickets(params)};
+                             const Workspace& workspace, CudaStream stream) {
+  BranchAttentionLaunch launch{params, plan, workspace.tickets};
+  launch.params.workspace = reinterpret_cast<float*>(workspace.scratch);
   const dim3 grid(plan.row_tiles, plan.max_splits, params.batch_size * params.num_kv_heads);
   if (uses_tensor_cores(params)) {
     launch_mma(launch, grid, stream);

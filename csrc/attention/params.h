@@ -61,7 +61,7 @@ struct BranchAttentionParams {
   float* lse = nullptr;
   RowStrides out_strides{};
   RowStrides lse_strides{};
-  float* workspace = nullptr;  // as many floats as plan.h says
+  float* workspace = nullptr;  // scratch, as large as plan.h (CPU) or split_plan.h (CUDA) says
 };
 
 }  // namespace specbranch

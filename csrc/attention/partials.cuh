@@ -160,9 +160,8 @@ class SplitResults {
       : plan_(launch.plan), head_dim_(static_cast<int>(launch.params.head_dim)) {
     const std::int64_t tile = std::int64_t{blockIdx.z} * plan_.row_tiles + blockIdx.x;
     const std::int64_t stride = plan_.partial_size(head_dim_);
-    float* out = launch.params.workspace + launch.num_tickets + tile * plan_.max_splits * stride;
-    tickets_ =
-        reinterpret_cast<std::uint32_t*>(launch.params.workspace) + tile * plan_.tickets_per_tile();
+    float* out = launch.params.workspace + tile * plan_.max_splits * stride;
+    tickets_ = launch.tickets + tile * plan_.tickets_per_tile();
     partials_ = {out, out + plan_.tile.rows * head_dim_, stride, stride, head_dim_};
   }
 
@@ -192,7 +191,7 @@ class SplitResults {
  private:
   const SplitPlan& plan_;
   int head_dim_;
-  std::uint32_t* tickets_;
+  unsigned* tickets_;
   Partials partials_;
 };
 

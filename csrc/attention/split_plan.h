@@ -8,6 +8,7 @@
 #include "attention/params.h"
 #include "common/host_device.h"
 #include "common/value_list.h"
+#include "common/workspace.h"
 
 // How a CUDA launch of branch_attention divides its work. The query rows that share a KV head
 // (Q * group_size of them) are cut into row tiles, the keys of a request into splits; a block
@@ -20,9 +21,8 @@ inline constexpr int kMaxTileRows = 16 * first_at_least(INT_MAX, MmaWarpsM{});
 inline constexpr int kMaxSplits = 64;
 inline constexpr int kMaxFanIn = 8;          // kMaxFanIn * kMaxFanIn >= kMaxSplits
 inline constexpr int kMinFanIn = 4;          // fewer are not worth a level of merging
-inline constexpr int kMinSplitTiles = 2;     // key tiles whose loads are under way from the start
-inline constexpr int kBlocksPerSm = 2;       // the one loads while the other computes
-inline constexpr int kTicketAlignment = 32;  // partial results start with a cache line
+inline constexpr int kMinSplitTiles = 2;  // fewer key tiles are not worth a block
+inline constexpr int kBlocksPerSm = 2;    // the one loads while the other computes
 
 SPECBRANCH_HOST_DEVICE_INLINE int ceil_divide(int a, int b) { return (a + b - 1) / b; }
 
@@ -81,17 +81,16 @@ struct SplitPlan {
         tile(uses_tensor_cores(p) ? mma_tile(static_cast<int>(p.head_dim), mma_warps_m(num_rows))
                                   : kPlainTile),
         row_tiles(ceil_divide(num_rows, tile.rows)) {
-    const std::int64_t blocks = p.batch_size * p.num_kv_heads * row_tiles;
     const std::int64_t useful = p.max_positions / (kMinSplitTiles * tile.keys);
-    max_splits =
-        static_cast<int>(std::clamp<std::int64_t>(kBlocksPerSm * num_multiprocessors / blocks, 1,
-                                                  std::clamp<std::int64_t>(useful, 1, kMaxSplits)));
+    const std::int64_t most = std::clamp<std::int64_t>(useful, 1, kMaxSplits);
+    max_splits = static_cast<int>(std::clamp<std::int64_t>(
+        kBlocksPerSm * num_multiprocessors / num_row_tiles(p), 1, most));
     fan_in = kMinFanIn;
     while (fan_in * fan_in < max_splits) ++fan_in;
   }
 
   /// Blocks of a launch that differ in more than their split.
-  std::int64_t num_tiles(const BranchAttentionParams& p) const {
+  std::int64_t num_row_tiles(const BranchAttentionParams& p) const {
     return p.batch_size * p.num_kv_heads * row_tiles;
   }
 
@@ -100,29 +99,34 @@ struct SplitPlan {
     return 1 + ceil_divide(max_splits, fan_in);
   }
 
-  /// Words of the workspace that are zero before and after each launch. They come first.
-  std::int64_t num_tickets(const BranchAttentionParams& p) const {
-    if (max_splits == 1) return 0;
-    return (num_tiles(p) * tickets_per_tile() + kTicketAlignment - 1) / kTicketAlignment *
-           kTicketAlignment;
-  }
-
   /// Floats of a partial result: rows of output, then an lse for each.
   SPECBRANCH_HOST_DEVICE_INLINE std::int64_t partial_size(std::int64_t head_dim) const {
     return tile.rows * (head_dim + 1);
   }
 
-  std::int64_t workspace_size(const BranchAttentionParams& p) const {
-    if (max_splits == 1) return 0;
-    return num_tickets(p) + num_tiles(p) * max_splits * partial_size(p.head_dim);
+  /// Nothing where keys are not split.
+  WorkspaceSize workspace(const BranchAttentionParams& p) const {
+    if (max_splits == 1) return {0, 0};
+    constexpr std::int64_t kFloat = sizeof(float);
+    return {num_row_tiles(p) * max_splits * partial_size(p.head_dim) * kFloat,
+            num_row_tiles(p) * tickets_per_tile()};
   }
 };
 
-/// The argument of the kernels.
+/// Suffices for every launch with this head_dim or a smaller one: keys are split only as far as
+/// there are blocks for them, and a row tile has no more tickets than splits.
+inline WorkspaceSize largest_attention_workspace(std::int64_t head_dim,
+                                                 std::int64_t num_multiprocessors) {
+  constexpr std::int64_t kFloat = sizeof(float);
+  const std::int64_t blocks = kBlocksPerSm * num_multiprocessors;
+  return {blocks * kMaxTileRows * (head_dim + 1) * kFloat, blocks};
+}
+
+/// The argument of the kernels; params.workspace is the scratch.
 struct BranchAttentionLaunch {
   BranchAttentionParams params;
   SplitPlan plan;
-  std::int64_t num_tickets;
+  unsigned* tickets;
 };
 
 }  // namespace specbranch

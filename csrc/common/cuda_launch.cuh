@@ -17,9 +17,11 @@ struct LaunchShape {
   std::size_t shared_bytes = 0;  // dynamic shared memory of a block
 };
 
-/// Throws std::runtime_error if CUDA refused `op`.
+/// Throws std::runtime_error if CUDA refused `op`. The error is taken from the runtime, so that the
+/// next launch does not find it.
 inline void check_cuda(const char* op, cudaError_t error) {
   if (error == cudaSuccess) return;
+  (void)cudaGetLastError();
   throw std::runtime_error(std::string(op) + ": " + cudaGetErrorString(error));
 }
 

@@ -27,7 +27,7 @@ struct AppendKvParams {
 };
 
 /// Layers that one compact_kv_ call may move: their pointers travel as kernel arguments.
-inline constexpr std::int64_t kMaxLayers = 256;
+inline constexpr std::int64_t kMaxLayers = 240;
 
 /// compact_kv_: position context_lens[b] + keep[b, i] moves to context_lens[b] + i, in the caches
 /// of all layers. keep[b, :keep_lens[b]] is strictly increasing, so no move passes its source.
@@ -48,5 +48,6 @@ struct CompactKvParams {
   std::int64_t head_dim;
   std::int64_t element_size;  // bytes
 };
+static_assert(sizeof(CompactKvParams) <= 4096);  // what any driver takes as arguments
 
 }  // namespace specbranch

@@ -1,5 +1,6 @@
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "common/cpu_kernels.h"
 #include "common/multiprocessors.h"
 #include "torch_ops/cuda_stream.h"
+#include "torch_ops/launch_workspace.h"
 #include "torch_ops/paged_kv.h"
 #include "torch_ops/tensor_arg.h"
 
@@ -64,6 +66,7 @@ void tree_mask_out(const Tensor& parents_, const Tensor& n_nodes_, const Tensor&
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
+  require_grid(op, "parents", "B", params.batch_size);
   const CudaLaunch launch(parents_);
   launch_tree_mask(params, static_cast<CudaStream>(launch.stream()));
 #endif
@@ -140,7 +143,7 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
       .max_positions = op.size("M") * op.size("S"),
       .scale = static_cast<float>(in.scale),
       .softcap = static_cast<float>(in.softcap),
-      .window = in.window,
+      .window = std::min<std::int64_t>(in.window, INT32_MAX),  // kernels count in int
   };
 }
 
@@ -153,45 +156,25 @@ void check_lengths(const OpCheck& op, const BranchAttentionParams& p) {
   }
 }
 
-float* workspace_data(OpCheck& op, const Tensor& workspace, std::int64_t needed) {
-  const TensorArg argument = op.output("workspace", workspace, {kFloat32}, {"workspace size"});
-  op.require(op.size("workspace size") >= needed, "workspace",
-             "at least " + std::to_string(needed) + " floats", op.size("workspace size"));
-  return argument.data<float>();
-}
-
 void attend_on_cpu(OpCheck& op, BranchAttentionParams& params, const Tensor& q,
                    const std::optional<Tensor>& workspace_) {
   check_lengths(op, params);
   const std::int64_t needed = branch_attention_workspace(params);
   const Tensor workspace = workspace_ ? *workspace_ : new_empty(q, {needed}, kFloat32);
-  params.workspace = workspace_data(op, workspace, needed);
+  check_workspace(op, workspace, needed);
+  params.workspace = static_cast<float*>(workspace.mutable_data_ptr());
   cpu_kernels().branch_attention(params);
 }
 
 #if defined(SPECBRANCH_WITH_CUDA)
-/// Scratch whose tickets are zero, as a launch wants it and leaves it.
-Tensor new_workspace(const Tensor& like, const SplitPlan& plan, const BranchAttentionParams& p) {
-  Tensor workspace = new_empty(like, {plan.workspace_size(p)}, kFloat32);
-  const std::int64_t num_tickets = plan.num_tickets(p);
-  if (num_tickets > 0) {
-    Tensor tickets = torch::stable::narrow(workspace, 0, 0, num_tickets);
-    torch::stable::zero_(tickets);
-  }
-  return workspace;
-}
-
-void attend_on_cuda(OpCheck& op, BranchAttentionParams& params, const Tensor& q,
+void attend_on_cuda(OpCheck& op, const BranchAttentionParams& params, const Tensor& q,
                     const std::optional<Tensor>& workspace_) {
   if (params.batch_size == 0 || params.num_rows == 0 || params.num_qo_heads == 0) return;
-  constexpr std::intptr_t kAlignment = 16;  // bytes
+  require_grid(op, "k_cache", "B * Hkv", params.batch_size * params.num_kv_heads);
   const CudaLaunch launch(q);
   const SplitPlan plan(params, num_multiprocessors());
-  const Tensor workspace = workspace_ ? *workspace_ : new_workspace(q, plan, params);
-  params.workspace = workspace_data(op, workspace, plan.workspace_size(params));
-  const std::intptr_t misaligned = reinterpret_cast<std::intptr_t>(params.workspace) % kAlignment;
-  op.require(misaligned == 0, "workspace", "an address that is a multiple of 16 bytes", misaligned);
-  launch_branch_attention(params, plan, static_cast<CudaStream>(launch.stream()));
+  const LaunchWorkspace workspace(op, q, workspace_, plan.workspace(params));
+  launch_branch_attention(params, plan, workspace.get(), static_cast<CudaStream>(launch.stream()));
 }
 #endif
 

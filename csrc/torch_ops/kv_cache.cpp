@@ -60,6 +60,7 @@ void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
+  require_grid(op, "k", "B", params.batch_size);
   const CudaLaunch launch(k_);
   launch_append_kv(params, static_cast<CudaStream>(launch.stream()));
 #endif
@@ -143,6 +144,7 @@ void compact_kv(const std::vector<Tensor>& k_caches, const std::vector<Tensor>& 
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
+  require_grid(op, "keep", "B", params.batch_size);
   const CudaLaunch launch(k_caches.front());
   launch_compact_kv(params, static_cast<CudaStream>(launch.stream()));
 #endif

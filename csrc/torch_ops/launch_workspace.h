@@ -43,6 +43,7 @@ class LaunchWorkspace {
  private:
   static Tensor new_memory(const Tensor& like, const WorkspaceSize& size) {
     Tensor memory = new_empty(like, {size.num_floats()}, kFloat32);
+    if (size.num_tickets == 0) return memory;
     const std::int64_t first_ticket = size.num_floats() - size.num_tickets;
     Tensor tickets = torch::stable::narrow(memory, 0, first_ticket, size.num_tickets);
     torch::stable::zero_(tickets);

@@ -10,7 +10,7 @@ namespace specbranch {
 
 /// The gumbel coupling: each submitted row has its token, whatever the walk; the last block of a
 /// row finds it and the child that carries it, and the last of a request walks along these.
-/// Grid [rows, blocks_of_row(V), B], one block a multiprocessor.
+/// Grid [B, blocks_of_row(V), rows], one block a multiprocessor.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_gumbel_kernel(const __grid_constant__ VerifyTreeParams p,
@@ -18,13 +18,13 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                          Decision* all_decisions,      // [B, rows]
                          unsigned* row_tickets,        // [B, rows]
                          unsigned* request_tickets) {  // [B]
-  const std::int64_t b = blockIdx.z;
-  const auto node = static_cast<std::int32_t>(blockIdx.x);
+  const std::int64_t b = blockIdx.x;
+  const auto node = static_cast<std::int32_t>(blockIdx.z);
   const Request request(p, b);
   if (request.n_nodes == 0) return write_idle(request, node);
   if (!request.is_submitted(node)) return;
 
-  const std::int64_t row_index = b * gridDim.x + node;
+  const std::int64_t row_index = b * gridDim.z + node;
   const Row<T> row = row_of<T>(p, b, node);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   if (threadIdx.x == 0) all_decisions[row_index] = decision;
   if (!is_last_block(request_tickets + b, request.n_rows)) return;
 
-  const Decision* decisions = all_decisions + b * gridDim.x;
+  const Decision* decisions = all_decisions + b * gridDim.z;
   walk(request, [&](std::int32_t at, std::int32_t) { return decisions[at]; });
 }
 

@@ -94,7 +94,7 @@ class Trial {
 
 /// The rejection coupling. The last block of a row finds its law and tests the child that was drawn
 /// first, whatever the walk; the last of a request walks, and reads again the rows of the nodes
-/// that it finds undecided. Grid [rows, blocks_of_row(V), B], one block a multiprocessor.
+/// that it finds undecided. Grid [B, blocks_of_row(V), rows], one block a multiprocessor.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_rejection_kernel(const __grid_constant__ VerifyTreeParams p,
@@ -103,13 +103,13 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                             Decision* all_decisions,      // [B, rows]
                             unsigned* row_tickets,        // [B, rows]
                             unsigned* request_tickets) {  // [B]
-  const std::int64_t b = blockIdx.z;
-  const auto node = static_cast<std::int32_t>(blockIdx.x);
+  const std::int64_t b = blockIdx.x;
+  const auto node = static_cast<std::int32_t>(blockIdx.z);
   const Request request(p, b);
   if (request.n_nodes == 0) return write_idle(request, node);
   if (!request.is_submitted(node)) return;
 
-  const std::int64_t first_row = b * gridDim.x;
+  const std::int64_t first_row = b * gridDim.z;
   const auto tiles_of = [&](std::int32_t at) {
     return all_tiles + (first_row + at) * num_tiles(p.vocab_size);
   };

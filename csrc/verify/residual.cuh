@@ -54,6 +54,7 @@ class Residual {
 
   /// After `token` has failed.
   __device__ void fail(std::int32_t token) {
+    __syncthreads();  // others may still read what the node before left here
     if (threadIdx.x == 0) failures_[num_failures_] = {p_scale_, q_scale_, token, true};
     ++num_failures_;
     __syncthreads();

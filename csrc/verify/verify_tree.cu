@@ -26,7 +26,7 @@ WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t max_ro
 
 void launch_verify_tree(const VerifyTreeParams& p, const Workspace& workspace, CudaStream stream) {
   if (p.batch_size == 0) return;
-  const dim3 grid(blocks_along_rows(p.max_rows), blocks_of_row(p.vocab_size), p.batch_size);
+  const dim3 grid(p.batch_size, blocks_of_row(p.vocab_size), blocks_along_rows(p.max_rows));
   const std::int64_t rows = p.batch_size * blocks_along_rows(p.max_rows);
   const LaunchShape shape{grid, dim3(kRowThreads)};
   // What has the largest alignment comes first.

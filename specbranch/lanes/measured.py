@@ -8,6 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from specbranch import ops
 from specbranch.lanes.base import Lane, Lanes, Pending
@@ -20,7 +21,7 @@ GUESSES = 8  # ranked at each row of a draft step
 COMPANY = 8  # rows of the other lane's forwards under contention
 LATENCY_SAMPLES = 200
 
-Forward = Callable[[], None]
+Forward = Callable[[], object]
 
 
 class Measurement(NamedTuple):
@@ -65,11 +66,15 @@ class PairTimer:
             for rows in ROWS:
                 alone[name, rows] = self._seconds(lane, forward(rows), rows)
                 yield Measurement(name, rows, False, alone[name, rows])
-        for (name, (lane, forward)), other in zip(lanes.items(), ("target", "draft"), strict=True):
-            other_lane, other_forward = lanes[other]
+        companies = {
+            "draft": ("target", self._target_forward(COMPANY)),
+            "target": ("draft", self._ranked_forward(COMPANY)),
+        }
+        for name, (lane, forward) in lanes.items():
+            other, beside = companies[name]
             for rows in ROWS:
                 needed = 2 + math.ceil(2 * alone[name, rows] / alone[other, COMPANY])
-                company = Company(other_lane, other_forward(COMPANY), needed)
+                company = Company(lanes[other][0], beside, needed)
                 seconds = self._seconds(lane, forward(rows), rows, company.keep_busy)
                 yield Measurement(name, rows, True, seconds)
 
@@ -99,20 +104,25 @@ class PairTimer:
         return median(span.end - span.start for span in spans)
 
     def _draft_step(self, rows: int) -> Forward:
-        """A forward over nodes below one root, and the ranking of their guesses."""
+        """A forward over nodes below one root, the ranking of their guesses, and their ids."""
+        ranked = self._ranked_forward(rows)
+        return lambda: ranked().tolist()
+
+    def _ranked_forward(self, rows: int) -> Callable[[], Tensor]:
+        """The same, but the ids stay on the device: nobody waits for them."""
         filters = self._filters.head(rows)
         positions = torch.zeros_like(self._filters.top_k[:rows])
         seeds = positions.long()
 
-        def step() -> None:
+        def ranked() -> Tensor:
             logits = self._draft.forward(*_star(rows))
-            ranked = ops.draft_topk(
+            ids, *_ = ops.draft_topk(
                 logits, GUESSES, *filters, seeds, positions, "gumbel", self._draft.token_ids
             )
-            ranked[0].tolist()
             self._draft.commit([], 0)
+            return ids
 
-        return step
+        return ranked
 
     def _target_forward(self, rows: int) -> Forward:
         def forward() -> None:
@@ -129,7 +139,7 @@ class Company:
         self._lane = lane
         self._forward = forward
         self._needed = needed
-        self._in_line: list[Pending[None]] = []
+        self._in_line: list[Pending[object]] = []
 
     def keep_busy(self) -> None:
         self._in_line = [pending for pending in self._in_line if not pending.done()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,27 @@ def test_junit_reports_are_read(tmp_path):
         "skipped": ["needs two GPUs"],
         "failures": {"a::bad": "assert 1 == 2"},
     }
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        ("", "no test was found"),
+        ('<testcase name="a"><skipped message="no GPU"/></testcase>', "all tests were .*: no GPU"),
+    ],
+)
+def test_tests_that_did_not_run_are_no_result(tmp_path, cases, message):
+    (tmp_path / "junit.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    with pytest.raises(ValueError, match=message):
+        read_junit(tmp_path / "junit.xml")
+
+
+def test_what_a_stopped_part_has_started_is_stopped_too(tmp_path):
+    """A process that would write after a second, started by one that waits for it."""
+    late = tmp_path / "late"
+    child = f"import time; time.sleep(1); open({str(late)!r}, 'w')"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with pytest.raises(subprocess.TimeoutExpired):
+        gpu_check.run_for(0.5, [sys.executable, "-c", parent])
+    time.sleep(1)
+    assert not late.exists()

@@ -8,6 +8,7 @@ from specbranch import ops
 from tests.cuda.on_device import Mover
 from tests.cuda.test_graphs import chain_over_a_context
 from tests.ops.calls import CALLS
+from tests.ops.tree_cases import two_failures_along_a_path
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
             torch.arange(3, device="cuda", dtype=torch.int32),
             "gumbel",
         )
+    ops.verify_tree(*Mover().move(two_failures_along_a_path().arguments()))
     torch.cuda.synchronize()
 
 

@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from specbranch import ops, reference
 from specbranch.reference.noise import accept_uniform
 from tests.ops.cases import int32
-from tests.ops.tree_cases import TreeCase, tree_cases
+from tests.ops.tree_cases import TreeCase, greedy_tree, tree_cases
 
 RESULTS = ["path", "path_len", "next_token", "winner", "status"]
 
@@ -70,29 +70,6 @@ def test_requests_do_not_know_each_other(case):
     for b in range(len(case.n_nodes)):
         alone = ops.verify_tree(*case.request(b).arguments())
         assert outcome(alone) == outcome(tuple(r[b : b + 1] for r in together))
-
-
-def greedy_tree(**changes) -> TreeCase:
-    r"""Root 0 with children 1 (token 5) and 2 (token 6); 3 (token 7) below 1; 0, 1 and 2 have rows.
-
-    Greedy: the root says 5, node 1 says 7, node 2 says 0.
-    """
-    logits = torch.zeros(1, 3, 8)
-    logits[0, 0, 5] = logits[0, 1, 7] = logits[0, 2, 0] = 1
-    case = TreeCase(
-        candidates=int32([[3, 5, 6, 7]]),
-        parents=int32([[-1, 0, 0, 1]]),
-        n_nodes=int32([4]),
-        n_rows=int32([3]),
-        target_logits=logits,
-        temperature=torch.zeros(1),
-        top_k=int32([0]),
-        top_p=torch.ones(1),
-        min_p=torch.zeros(1),
-        seed=torch.zeros(1, dtype=torch.int64),
-        position=int32([10]),
-    )
-    return TreeCase(**{**vars(case), **changes})
 
 
 def test_a_hit_ends_at_the_unsubmitted_child():

@@ -144,3 +144,47 @@ def tree_cases(draw: st.DrawFn, vocabs: tuple[int, ...] = (2, 3, 5, 9, 200)) -> 
         draft_probs=layout(drafts),
         draw=layout(draws),
     )
+
+
+def greedy_tree(**changes) -> TreeCase:
+    r"""Root 0 with children 1 (token 5) and 2 (token 6); 3 (token 7) below 1; 0, 1 and 2 have rows.
+
+    Greedy: the root says 5, node 1 says 7, node 2 says 0.
+    """
+    logits = torch.zeros(1, 3, 8)
+    logits[0, 0, 5] = logits[0, 1, 7] = logits[0, 2, 0] = 1
+    case = TreeCase(
+        candidates=int32([[3, 5, 6, 7]]),
+        parents=int32([[-1, 0, 0, 1]]),
+        n_nodes=int32([4]),
+        n_rows=int32([3]),
+        target_logits=logits,
+        temperature=torch.zeros(1),
+        top_k=int32([0]),
+        top_p=torch.ones(1),
+        min_p=torch.zeros(1),
+        seed=torch.zeros(1, dtype=torch.int64),
+        position=int32([10]),
+    )
+    return TreeCase(**{**vars(case), **changes})
+
+
+def two_failures_along_a_path() -> TreeCase:
+    """The root's first child fails and its second passes, whose own first child fails."""
+    vocab = 8
+    logits = torch.full((1, 3, vocab), -math.inf)
+    for row, token in enumerate((2, 0, 3)):
+        logits[0, row, token] = 0.0
+    draft = torch.zeros(1, 3, vocab)
+    draft[0, 0, 1:3] = 0.5
+    draft[0, 1, 0] = draft[0, 2, 1] = 1.0
+    return greedy_tree(
+        candidates=int32([[0, 1, 2, 1]]),
+        parents=int32([[-1, 0, 0, 2]]),
+        n_nodes=int32([4]),
+        n_rows=int32([3]),
+        target_logits=logits,
+        temperature=torch.ones(1),
+        draft_probs=draft,
+        draw=torch.tensor([[0, 1, 2, 1]], dtype=torch.uint8),
+    )

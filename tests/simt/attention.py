@@ -124,19 +124,19 @@ class Launch:
 
         sizes = (ctypes.c_long * 3)()
         self._call("branch_attention_plan", sizes)
-        size, self._num_tickets, self.max_splits = sizes
-        workspace = torch.full((size,), math.nan)
-        workspace[: self._num_tickets] = 0
-        self._workspace = self._device.place(workspace, "workspace", writable=True)
-        self._params.workspace = self._workspace.data_ptr()
+        scratch_bytes, num_tickets, self.max_splits = sizes
+        scratch = torch.full((scratch_bytes,), 0xFF, dtype=torch.uint8)
+        self._scratch = self._device.place(scratch, "scratch", writable=True)
+        tickets = torch.zeros(num_tickets, dtype=torch.int32)
+        self._tickets = self._device.place(tickets, "tickets", writable=True)
 
     def run(self, schedule: Schedule, kernel: str = "branch_attention") -> tuple[Tensor, Tensor]:
         """out, lse"""
         for result in (self.out, self.lse):
             result.fill_(math.nan)
         self._device.set_schedule(schedule)
-        self._call(kernel)
-        assert (self._workspace[: self._num_tickets].view(torch.int32) == 0).all()
+        self._call(kernel, self._scratch, self._tickets)
+        assert not self._tickets.any()
         return self.out.clone(), self.lse.clone()
 
     def count(self, kernel: str = "branch_attention") -> Traffic:
@@ -146,5 +146,5 @@ class Launch:
             self.run(Schedule(), kernel)
         return counted[0]
 
-    def _call(self, function: str, *arguments: ctypes.Array) -> None:
+    def _call(self, function: str, *arguments: ctypes.Array | Tensor) -> None:
         self._device.call(function, self._params, self._num_multiprocessors, *arguments)

@@ -88,7 +88,7 @@ class AppendKvParams(Structure):
         )
 
 
-MAX_LAYERS = 256
+MAX_LAYERS = 240
 
 
 class CompactKvParams(Structure):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from specbranch import ops
 from tests.ops.cases import int32
-from tests.ops.test_verify_tree import greedy_tree, outcome
+from tests.ops.test_verify_tree import outcome
+from tests.ops.tree_cases import greedy_tree
 from tests.simt.device import Schedule, Traffic, Transactions
 from tests.simt.sampling import SimulatedOps
 from tests.simt.test_sampling import plain_case

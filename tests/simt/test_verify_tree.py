@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from specbranch import ops, reference
 from tests.ops.cases import int32
-from tests.ops.test_verify_tree import greedy_tree, outcome, outcomes_within_rounding
-from tests.ops.tree_cases import TreeCase, tree_cases
+from tests.ops.test_verify_tree import outcome, outcomes_within_rounding
+from tests.ops.tree_cases import (
+    TreeCase,
+    greedy_tree,
+    tree_cases,
+    two_failures_along_a_path,
+)
 from tests.simt.device import SCHEDULES
 from tests.simt.sampling import SimulatedOps
 
@@ -112,6 +118,14 @@ def test_many_failed_draws():
         assert found == outcome(ops.verify_tree(*case.arguments()))
         tokens.update(found["next_token"])
     assert len(tokens) > 1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_failures_of_two_nodes_share_memory_one_after_the_other(schedule):
+    case = two_failures_along_a_path()
+    found = verify(case, schedule)
+    assert found == outcome(ops.verify_tree(*case.arguments()))
+    assert found["path"] == [[0, 2, -1, -1]]
 
 
 def children_of_a_larger_law(children: int, seed: int) -> TreeCase:

@@ -15,12 +15,15 @@ struct Unpadded : MmaTiling<64, 1> {
 
 }  // namespace
 
-SIMT_EXPORT int unpadded_attention(const BranchAttentionParams* params, int num_multiprocessors) {
+SIMT_EXPORT int unpadded_attention(const BranchAttentionParams* params, int num_multiprocessors,
+                                   std::byte* scratch, unsigned* tickets) {
   return simt::guarded([&] {
     const SplitPlan plan(*params, num_multiprocessors);
     const dim3 grid(plan.row_tiles, plan.max_splits, params->batch_size * params->num_kv_heads);
+    BranchAttentionLaunch launch{*params, plan, tickets};
+    launch.params.workspace = reinterpret_cast<float*>(scratch);
     launch_kernel("", branch_attention_kernel<__nv_bfloat16, Unpadded>,
                   {grid, kAttentionThreads, sizeof(AttentionShared<__nv_bfloat16, Unpadded>)}, {},
-                  BranchAttentionLaunch{*params, plan, plan.num_tickets(*params)});
+                  launch);
   });
 }
