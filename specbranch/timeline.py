@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from rich.text import Text
 
+from specbranch.pictures import save_picture
 from specbranch.trace import Span, Trace
 
 LANES = ("draft", "target")
@@ -71,7 +72,8 @@ def save_timeline(
 ) -> None:
     """Draw lanes as rows and spans as bars, with a line at each round's end.
 
-    window: (from, to) in seconds, the whole request by default. The format follows the suffix.
+    window: (from, to) in seconds, the whole request by default. Raises ValueError for a
+    suffix that names no format.
     """
     start, end = window or (0.0, max((span.end for span in trace.spans), default=1.0))
     figure = Figure(figsize=(12, 2.6), layout="constrained")
@@ -97,7 +99,7 @@ def save_timeline(
         if label in present
     ]
     figure.legend(handles=legend, loc="outside upper center", ncols=len(legend), frameon=False)
-    figure.savefig(path, dpi=150)
+    save_picture(figure, path)
 
 
 def draw_lanes(

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from specbranch.files import write_whole
+
 Interval = tuple[float, float]
 
 
@@ -82,7 +84,7 @@ class Trace:
             }
             for span in self.spans
         ]
-        Path(path).write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+        write_whole(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:

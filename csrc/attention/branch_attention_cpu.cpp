@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "attention/attention_workspace.h"
+#include "attention/attention_scratch.h"
 #include "attention/chunk_attention.h"
 #include "attention/params.h"
 #include "attention/plan.h"
@@ -27,7 +27,7 @@ constexpr std::int64_t kElementsWorthAThread = 1 << 15;
 /// The query rows of one KV head as fp32, scaled: [Q, group] rows of padded_dim floats. Scores are
 /// in base 2, but a cap is on natural ones.
 template <class T>
-void pack_queries(const BranchAttentionParams& p, const WorkspaceLayout& layout, std::int64_t b,
+void pack_queries(const BranchAttentionParams& p, const ScratchLayout& layout, std::int64_t b,
                   std::int64_t h, float* queries) {
   const Vec scale(p.softcap > 0 ? p.scale : p.scale * kLog2E);
   for (std::int64_t r = 0; r < layout.rows; ++r) {
@@ -43,9 +43,9 @@ void pack_queries(const BranchAttentionParams& p, const WorkspaceLayout& layout,
 
 /// out and lse of one query row from the partial results of its chunks.
 template <class T>
-void merge_row(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t b,
+void merge_row(const BranchAttentionParams& p, const AttentionScratch& workspace, std::int64_t b,
                std::int64_t h, std::int64_t r, std::int64_t chunks) {
-  const WorkspaceLayout& layout = workspace.layout();
+  const ScratchLayout& layout = workspace.layout();
   float base = kLowest;
   for (std::int64_t c = 0; c < chunks; ++c) {
     base = std::max(base, workspace.partial(b, h, c).states[r].base);
@@ -78,7 +78,7 @@ void merge_row(const BranchAttentionParams& p, const Workspace& workspace, std::
 /// Rows are numbered (b * num_kv_heads + h) * rows + r. Those of one request are merged together:
 /// behind a window, the number of its chunks takes a look at the mask of every row.
 template <class T>
-void merge_rows(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t begin,
+void merge_rows(const BranchAttentionParams& p, const AttentionScratch& workspace, std::int64_t begin,
                 std::int64_t end) {
   const std::int64_t rows = workspace.layout().rows;
   while (begin < end) {
@@ -92,7 +92,7 @@ void merge_rows(const BranchAttentionParams& p, const Workspace& workspace, std:
 }
 
 template <class T>
-void attend_chunk(const BranchAttentionParams& p, const Workspace& workspace, std::int64_t b,
+void attend_chunk(const BranchAttentionParams& p, const AttentionScratch& workspace, std::int64_t b,
                   std::int64_t index, std::int64_t first_head, std::int64_t end_head) {
   const RequestKeys keys(p, b);
   const std::int64_t tiles = keys.num_tiles();
@@ -105,7 +105,7 @@ void attend_chunk(const BranchAttentionParams& p, const Workspace& workspace, st
 /// Items are numbered (b * max_chunks + chunk) * num_kv_heads + h. Those of one chunk are attended
 /// together.
 template <class T>
-void attend_items(const BranchAttentionParams& p, const Workspace& workspace,
+void attend_items(const BranchAttentionParams& p, const AttentionScratch& workspace,
                   std::int64_t max_chunks, std::int64_t begin, std::int64_t end) {
   while (begin < end) {
     const std::int64_t item = begin / p.num_kv_heads;
@@ -119,7 +119,7 @@ void attend_items(const BranchAttentionParams& p, const Workspace& workspace,
 std::int64_t grain_of(std::int64_t elements) { return 1 + kElementsWorthAThread / elements; }
 
 template <class T>
-void pack_all_queries(const BranchAttentionParams& p, const Workspace& workspace) {
+void pack_all_queries(const BranchAttentionParams& p, const AttentionScratch& workspace) {
   const std::int64_t grain = grain_of(workspace.layout().queries_size);
   parallel_for(0, p.batch_size * p.num_kv_heads, grain, [&](std::int64_t lo, std::int64_t hi) {
     for (std::int64_t head = lo; head < hi; ++head) {
@@ -131,7 +131,7 @@ void pack_all_queries(const BranchAttentionParams& p, const Workspace& workspace
 
 /// Returns the largest number of chunks of a request.
 template <class T>
-std::int64_t attend_all_chunks(const BranchAttentionParams& p, const Workspace& workspace) {
+std::int64_t attend_all_chunks(const BranchAttentionParams& p, const AttentionScratch& workspace) {
   std::int64_t total_tiles = 0;
   std::int64_t max_chunks = 0;
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
@@ -149,7 +149,7 @@ std::int64_t attend_all_chunks(const BranchAttentionParams& p, const Workspace& 
 }
 
 template <class T>
-void merge_all_rows(const BranchAttentionParams& p, const Workspace& workspace,
+void merge_all_rows(const BranchAttentionParams& p, const AttentionScratch& workspace,
                     std::int64_t max_chunks) {
   parallel_for(
       0, p.batch_size * p.num_kv_heads * workspace.layout().rows, grain_of(max_chunks * p.head_dim),
@@ -161,7 +161,7 @@ void merge_all_rows(const BranchAttentionParams& p, const Workspace& workspace,
 void branch_attention(const BranchAttentionParams& p) {
   if (p.batch_size == 0 || p.num_rows == 0 || p.num_qo_heads == 0) return;
   dispatch_dtype(p.dtype, [&]<class T>(T) {
-    const Workspace workspace(p);
+    const AttentionScratch workspace(p);
     pack_all_queries<T>(p, workspace);
     const std::int64_t max_chunks = attend_all_chunks<T>(p, workspace);
     merge_all_rows<T>(p, workspace, max_chunks);

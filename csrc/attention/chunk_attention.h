@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "attention/attention_workspace.h"
+#include "attention/attention_scratch.h"
 #include "attention/online_softmax.h"
 #include "attention/params.h"
 #include "attention/plan.h"
@@ -34,7 +34,7 @@ struct RowBlock {
 template <class T>
 class ChunkAttention {
  public:
-  ChunkAttention(const BranchAttentionParams& p, const Workspace& workspace,
+  ChunkAttention(const BranchAttentionParams& p, const AttentionScratch& workspace,
                  const RequestKeys& keys, const Chunk& chunk, std::int64_t first_head,
                  std::int64_t end_head)
       : p_(p),
@@ -196,8 +196,8 @@ class ChunkAttention {
   }
 
   const BranchAttentionParams& p_;
-  const Workspace& workspace_;
-  const WorkspaceLayout& layout_;
+  const AttentionScratch& workspace_;
+  const ScratchLayout& layout_;
   const RequestKeys& keys_;
   const Chunk chunk_;
   const std::int64_t first_head_;

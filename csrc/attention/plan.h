@@ -25,7 +25,7 @@ constexpr std::int64_t num_chunks(std::int64_t num_tiles) {
 /// Workspace of one call, in floats: the queries as fp32 rows, then a partial result per chunk
 /// (unnormalised output rows, then a pair for each row: the base of its weights, which may lie
 /// below its largest score, and their sum).
-struct WorkspaceLayout {
+struct ScratchLayout {
   std::int64_t group_size;    // query heads of a KV head
   std::int64_t rows;          // rows of a KV head: Q * group_size
   std::int64_t padded_dim;    // D rounded up to whole vectors of any width
@@ -33,7 +33,7 @@ struct WorkspaceLayout {
   std::int64_t queries_size;  // floats of the query rows of one KV head
   std::int64_t partial_size;  // floats of one partial result
 
-  explicit constexpr WorkspaceLayout(const BranchAttentionParams& p)
+  explicit constexpr ScratchLayout(const BranchAttentionParams& p)
       : group_size(p.num_qo_heads / p.num_kv_heads),
         rows(p.num_rows * group_size),
         padded_dim(ceil_div(p.head_dim, 16) * 16),
@@ -44,7 +44,7 @@ struct WorkspaceLayout {
 
 /// Floats of scratch that one call needs: a function of shapes alone.
 constexpr std::int64_t branch_attention_workspace(const BranchAttentionParams& p) {
-  const WorkspaceLayout layout(p);
+  const ScratchLayout layout(p);
   return p.batch_size * p.num_kv_heads *
          (layout.queries_size + layout.max_chunks * layout.partial_size);
 }

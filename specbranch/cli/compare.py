@@ -18,6 +18,7 @@ from specbranch.cli.report import LEGEND, comparison_table, divergence_lines, ma
 from specbranch.cli.runs import Run
 from specbranch.cli.session import Session
 from specbranch.cli.summary import summarise
+from specbranch.files import write_whole
 from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 from specbranch.sampling import SamplingParams
 
@@ -46,7 +47,7 @@ def compare_methods(
     for line in (*divergence_lines(summary), machine_line(runs[0].env), LEGEND):
         console.print(line, style="dim", highlight=False)
     if output:
-        output.write_text(json.dumps(comparison_json(runs, summary), indent=1))
+        write_whole(output, json.dumps(comparison_json(runs, summary), indent=1))
 
 
 def run_with_progress(

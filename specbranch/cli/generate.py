@@ -15,22 +15,29 @@ from specbranch.cli.report import summary_line
 from specbranch.cli.runs import Run, finished_run
 from specbranch.cli.session import Session
 from specbranch.engine import Engine
+from specbranch.files import write_whole
+from specbranch.pictures import format_of
 from specbranch.sampling import SamplingParams
 from specbranch.timeline import save_timeline
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Files to write about a run, where a path is given."""
+    """Files to write about a run, where a path is given. Raises ValueError for a picture of no
+    known format."""
 
     json: Path | None
     trace: Path | None
     timeline: Path | None
 
+    def __post_init__(self) -> None:
+        if self.timeline:
+            format_of(self.timeline)
+
     def write(self, run: Run) -> None:
         generation = run.generation
         if self.json:
-            self.json.write_text(json.dumps(run.as_json(), indent=1))
+            write_whole(self.json, json.dumps(run.as_json(), indent=1))
         if self.trace:
             generation.trace.save(self.trace)
         if self.timeline:

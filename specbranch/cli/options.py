@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +12,8 @@ if TYPE_CHECKING:
     from specbranch.sampling import SamplingParams
 
 
-def _option(group: str, help_text: str, *, names: Sequence[str] = ()) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=group)
+def _option(group: str, help_text: str, *, least: int | None = None) -> Any:
+    return typer.Option(help=help_text, rich_help_panel=group, min=least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,12 @@ class LaneOptions:
     """What the models' lanes are."""
 
     draft_threads: Annotated[
-        int | None, _option("Lanes", "Cores of the draft; by default what suits the method.")
+        int | None,
+        _option("Lanes", "Cores of the draft; by default what suits the method.", least=1),
     ] = None
     target_threads: Annotated[
-        int | None, _option("Lanes", "Cores of the target; by default what suits the method.")
+        int | None,
+        _option("Lanes", "Cores of the target; by default what suits the method.", least=1),
     ] = None
     clock: Annotated[
         str,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from specbranch.checks import require
 from specbranch.cli.methods import Options, options_by_method
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
 from specbranch.engine import Engine, default_lanes
@@ -44,6 +45,9 @@ class Session:
         policy_options = options_by_method(methods, policies.given())
         if policies.hrad and not any(POLICIES[method].reads_outlook for method in methods):
             raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
+        wanted = "wall, virtual:c=X, virtual:FILE or virtual:NAME"
+        known = lanes.clock == WALL_CLOCK or lanes.clock.startswith("virtual:")
+        require("clock", wanted, lanes.clock, known)
         costs = None if lanes.clock == WALL_CLOCK else CostModel.parse(lanes.clock)
         pair = load_pair(models.target, models.draft, device=models.device, dtype=models.dtype)
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
@@ -65,12 +69,14 @@ class Session:
 
     def _open_lanes(self, policy: Policy) -> Lanes:
         draft, target = self.lanes.draft_threads, self.lanes.target_threads
+        chosen = draft is not None or target is not None
         if self.costs is not None:
+            require("threads", "none under a virtual clock", (draft, target), not chosen)
             return VirtualLanes(self.costs)
-        if draft is None and target is None:
+        if not chosen:
             return default_lanes(self.pair, policy)
-        if self.pair.device.type != "cpu":
-            raise ValueError("threads: expected none for lanes that are CUDA streams")
+        streams = self.pair.device.type != "cpu"
+        require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)
         cores = len(os.sched_getaffinity(0))
 
         def besides(other: int | None) -> int:

@@ -16,6 +16,7 @@ from specbranch.distill.batches import Example, read_examples, shuffled_batches
 from specbranch.distill.corpus import Corpus
 from specbranch.distill.train import Trainer, TrainOptions
 from specbranch.distill.validate import Validation, Validator, fit_readout
+from specbranch.files import unfinished
 from specbranch.models.distilled import cut_draft, save_draft
 
 CHECKPOINT = "checkpoint.pt"
@@ -118,10 +119,8 @@ class Distillation:
             "waited": self._waited,
             "trainer": self._trainer.state(),
         }
-        self._out.mkdir(parents=True, exist_ok=True)
-        unfinished = self._out / f".{CHECKPOINT}.unfinished"
-        torch.save(state, unfinished)
-        unfinished.rename(self._out / CHECKPOINT)
+        with unfinished(self._out / CHECKPOINT) as beside:
+            torch.save(state, beside)
 
 
 def _read_checkpoint(out: Path, shape: DraftShape) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from specbranch.hrad.model import CLASSES, OutcomeClassifier
 from specbranch.hrad.train import EVERYTHING, NOTHING, SOME, Examples
+from specbranch.pictures import save_picture
 
 THRESHOLDS = 50  # quantiles of the confidence that are tried
 
@@ -112,4 +113,4 @@ def save_confusion(by_name: dict[str, Scores], path: str | Path) -> None:
         axes.set_title(f"{name}: {each.accuracy:.1%} right", fontsize=10)
         axes.set_xlabel("predicted")
     figure.axes[0].set_ylabel("accepted of the next block")
-    figure.savefig(path, dpi=150)
+    save_picture(figure, path)

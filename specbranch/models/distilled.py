@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from specbranch.files import write_whole
 from specbranch.models.support import kv_shape
 
 CONFIG_FILE, WEIGHTS_FILE = "draft.json", "draft.safetensors"
@@ -118,16 +119,9 @@ def save_draft(draft: NarrowDraft, target: PreTrainedModel, target_name: str, fo
     }
     tensors["token_ids"] = draft.token_ids.cpu()
     tensors["witnesses"] = _witnesses(target).to(torch.bfloat16)
-    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / WEIGHTS_FILE, save(tensors))
     config = {"target": target_name, "layers": list(draft.layers)}
-    for name, write in (
-        (WEIGHTS_FILE, lambda path: save_file(tensors, path)),
-        (CONFIG_FILE, lambda path: path.write_text(json.dumps(config, indent=1) + "\n")),
-    ):
-        unfinished = folder / f".{name}.unfinished"
-        write(unfinished)
-        unfinished.chmod(0o644)
-        unfinished.rename(folder / name)
+    write_whole(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
 
 
 def is_distilled(folder: Path) -> bool:

@@ -14,18 +14,18 @@ struct Partial {
   float* out;
   RowState* states;
 };
-static_assert(sizeof(RowState) == 2 * sizeof(float), "WorkspaceLayout counts two floats a row");
+static_assert(sizeof(RowState) == 2 * sizeof(float), "ScratchLayout counts two floats a row");
 
 /// Where the parts of the workspace lie.
-class Workspace {
+class AttentionScratch {
  public:
-  explicit Workspace(const BranchAttentionParams& p)
+  explicit AttentionScratch(const BranchAttentionParams& p)
       : layout_(p),
         num_kv_heads_(p.num_kv_heads),
         queries_(p.workspace),
         partials_(p.workspace + p.batch_size * p.num_kv_heads * layout_.queries_size) {}
 
-  const WorkspaceLayout& layout() const { return layout_; }
+  const ScratchLayout& layout() const { return layout_; }
 
   float* queries(std::int64_t b, std::int64_t h) const {
     return queries_ + (b * num_kv_heads_ + h) * layout_.queries_size;
@@ -38,7 +38,7 @@ class Workspace {
   }
 
  private:
-  WorkspaceLayout layout_;
+  ScratchLayout layout_;
   std::int64_t num_kv_heads_;
   float* queries_;
   float* partials_;
