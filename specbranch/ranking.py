@@ -18,9 +18,8 @@ from specbranch.staging import download, upload
 class DraftRows(NamedTuple):
     """What one draft step says about each of its n rows."""
 
-    ids: list[
-        list[int]
-    ]  # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
+    # [n, k] the guesses, best (or first drawn) first, -1 where there are fewer
+    ids: list[list[int]]
     estimates: list[list[float]]  # [n, k] chance that each is right
     max_prob: list[float]  # [n] of the draft's law
     entropy: list[float]  # [n] of the draft's law, in nats

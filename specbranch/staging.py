@@ -1,7 +1,7 @@
 """Numbers between the host and a model's device: one copy each way, none where they share memory.
 
 On a GPU the host's side is pinned, so a copy is queued on the current stream like a kernel and the
-host goes on. A `Download` is where the host waits for a stream, and nothing else does.
+host goes on. In a round a `Download` is where the host waits for a stream; H-RAD waits besides.
 """
 
 from __future__ import annotations

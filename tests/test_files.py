@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from specbranch.files import write_whole
+from specbranch.files import unfinished, write_whole
 
 
 def test_content_and_folders(tmp_path):
@@ -16,6 +16,17 @@ def test_content_and_folders(tmp_path):
     write_whole(path, b"\xff")
     assert path.read_bytes() == b"\xff"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    def fail():
+        with unfinished(tmp_path / "file") as beside:
+            beside.write_text("half")
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_kill_leaves_what_was_there(tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 Work runs on the host at once, in the caller's thread, and launches kernels; the lane's order is the
 stream's. So a result is there as soon as it was launched: tensors are for later work of the same
-lane, and what the host must know, work itself waits for (see `staging`), once. Nothing waits for a
-whole device.
+lane, and what the host must know, work itself waits for (see `staging`), once. Only
+capturing a graph waits for a whole device.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from specbranch.cache import PagedKVCache
 from specbranch.models.attention import ATTENTION_NAME, PrefillPass
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import CommitBuffers, ForwardBuffers
-from specbranch.models.capture import recorded
-from specbranch.models.graphs import CapturedForward, CudaCapture
+from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
+from specbranch.models.recorded import recorded
 from specbranch.models.support import cache_argument, kv_shape
 
 PREFILL_CHUNK = 512

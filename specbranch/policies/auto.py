@@ -12,9 +12,8 @@ from specbranch.tree import Node, SpeculationTree
 
 FIRST_ROWS = 8  # of a forward, as long as nothing is known
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
-FILLER = (
-    0.01  # share of the likeliest node's chance below which a node only fills the draft's block
-)
+# Share of the likeliest node's chance below which a node only fills the draft's block.
+FILLER = 0.01
 TRIAL = 4  # rounds for which another way of working is tried
 FIRST_STAY = 16  # rounds between two trials, to begin with
 

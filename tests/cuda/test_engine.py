@@ -14,7 +14,7 @@ from bench.synthetic_decoding import pair_of
 from specbranch.cli.runs import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.lanes import StreamLanes
-from specbranch.models.graphs import CapturedForward
+from specbranch.models.cuda_graphs import CapturedForward
 from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import PEARL, Autoregressive

@@ -47,3 +47,5 @@ for _module in MODULES:
 def ops_on_the_gpu(monkeypatch):
     for module in MODULES:
         monkeypatch.setattr(module, "ops", OpsOnDevice())
+    drawn_here = test_law_sample.tokens_at.__wrapped__  # not those kept from the CPU
+    monkeypatch.setattr(test_law_sample, "tokens_at", drawn_here)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from specbranch import staging
-from specbranch.models.graphs import CapturedForward
+from specbranch.models.cuda_graphs import CapturedForward
 from specbranch.models.runner import ModelRunner
 from tests.replaying_capture import ReplayingCapture
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from specbranch.models.graphs import CapturedForward, CudaCapture, bucket
+from specbranch.models.cuda_graphs import CapturedForward, CudaCapture, bucket
 from specbranch.models.runner import ModelRunner
 from tests.engine.pretended_gpu import PretendedGpu, Stream, pretend
 from tests.replaying_capture import Notes, ReplayingCapture

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from specbranch.models.block_forward import BlockForward
-from specbranch.models.capture import recorded
 from specbranch.models.prepack import pack_linears
 from specbranch.models.quantize import quantized_draft
+from specbranch.models.recorded import recorded
 from specbranch.models.runner import ModelRunner
 
 from . import tiny
