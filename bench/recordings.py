@@ -94,10 +94,6 @@ class Recordings:
     def pair(self) -> ModelPair:
         return load_pair(self.target, self.draft)
 
-    def recorded(self, wanted: Sequence[Case]) -> list[Case]:
-        """Those of the cases whose text is there."""
-        return [case for case in wanted if self._text_path(case).is_file()]
-
     def recording(self, case: Case) -> Recording:
         """What the target writes, recorded now if it was not before."""
         path = self._text_path(case)

@@ -1,6 +1,6 @@
 """Do guesses come true as often as estimated? `python -m bench.reliability`.
 
-Goes through the recorded texts of a pair (`python -m bench.recordings`) as decoding would: at every
+Goes through texts of a pair, recorded if they were not before, as decoding would: at every
 token the draft's ranked guesses are estimated, then compared with the token, then learnt from.
 Draws the share of right guesses over their estimates, the draft's own and the calibrated ones, and
 writes both errors beside the picture.
@@ -14,19 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.options import add_pair
-from bench.recordings import FOLDER, Recordings, cases
+from bench.options import add_pair, positive
+from bench.prompts import EVALUATION
+from bench.recordings import FOLDER, SETS, Case, Recordings, cases
 from specbranch.calibration import Calibration
 from specbranch.files import write_whole
+from specbranch.pictures import save_picture
 from specbranch.replay import Place
 from specbranch.tree import Node
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
 
 FAN = 8  # guesses of a node
 EDGES = np.array([0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0])
@@ -39,27 +38,27 @@ Guesses = NDArray[np.float64]  # [n, 3]: own estimate, calibrated estimate, 1 if
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_pair(parser)
-    parser.add_argument("--first", type=int, default=20, help="first prompt of each set")
-    parser.add_argument("--count", type=int, default=20, help="prompts of each set")
+    parser.add_argument("--prompts", type=positive, default=EVALUATION, help="of each set")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the recordings")
     parser.add_argument("--out", type=Path, default=Path("build/bench/reliability.png"))
     options = parser.parse_args()
     recordings = Recordings(options.target, options.draft, options.folder)
     guesses = {
-        temperature: collect(recordings, options.first, options.count, temperature)
+        temperature: collect(recordings, cases(0, options.prompts, [temperature]))
         for temperature in SETTINGS
     }
-    draw(guesses, f"{options.draft} for {options.target}", options.out)
-    summary = {SETTINGS[temperature]: errors(of) for temperature, of in guesses.items()}
+    save_picture(draw(guesses, f"{options.draft} for {options.target}"), options.out)
+    texts = {"texts": options.prompts * len(SETS)}
+    summary = {SETTINGS[temperature]: texts | errors(of) for temperature, of in guesses.items()}
     write_whole(options.out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
 
-def collect(recordings: Recordings, first: int, count: int, temperature: float) -> Guesses:
-    """Every guess at every token of the recorded texts."""
+def collect(recordings: Recordings, wanted: Sequence[Case]) -> Guesses:
+    """Every guess at every token of the texts."""
     calibration = Calibration()
     rows: list[tuple[float, float, bool]] = []
-    for case in recordings.recorded(cases(first, count, [temperature])):
+    for case in wanted:
         laws, text = recordings.laws(case), recordings.recording(case).text
         for position, law in enumerate(laws.laws([Place(at) for at in range(len(text))])):
             priors = calibration.prior(law.estimates[:FAN])
@@ -103,10 +102,9 @@ def reliability(guesses: Guesses, column: int) -> tuple[NDArray, NDArray, NDArra
     return sums[0][some] / size[some], sums[1][some] / size[some], size[some]
 
 
-def draw(guesses: dict[float, Guesses], title: str, path: Path) -> None:
-    figure, panels = plt.subplots(
-        1, len(guesses), figsize=(9, 4.2), sharey=True, layout="constrained"
-    )
+def draw(guesses: dict[float, Guesses], title: str) -> Figure:
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(guesses), sharey=True)
     for panel, (temperature, of) in zip(panels, guesses.items(), strict=True):
         panel.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         for column, kind in enumerate(KINDS):
@@ -117,8 +115,7 @@ def draw(guesses: dict[float, Guesses], title: str, path: Path) -> None:
         panel.set(title=SETTINGS[temperature], xlabel="estimated chance", aspect="equal")
     panels[0].set_ylabel("share that was right")
     panels[0].legend(frameon=False, title=title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 if __name__ == "__main__":

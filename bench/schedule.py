@@ -195,13 +195,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     results = Results(options.out / "schedule.json")
+    published = len(PUBLISHED) * len(TASKS)
     with Progress(console=Console(stderr=True)) as bar:
         grid = {
             (c, alignment): on_synthetic(results, c, alignment, methods(c), TOKENS)
             for c in bar.track(options.ratios, description="synthetic")
             for alignment in options.alignments
         }
-        rows = list(bar.track(published_rows(results), description="published", total=12))
+        rows = list(bar.track(published_rows(results), description="published", total=published))
         lines = {}
         for draft in options.drafts:
             recordings = Recordings(options.target, draft)
@@ -209,8 +210,8 @@ def main() -> None:
                 c: on_real_tokens(results, recordings, cases(*TUNING), c)
                 for c in bar.track(options.ratios, description=draft)
             }
-    published = ["# Beside the published table", "", *markdown.table(COLUMNS, *rows)]
-    write_whole(options.out / "schedule.md", "\n".join(published) + "\n")
+    table = ["# Beside the published table", "", *markdown.table(COLUMNS, *rows)]
+    write_whole(options.out / "schedule.md", "\n".join(table) + "\n")
     draw_heatmaps(grid, "speedup", options.out / "schedule-speedup.png")
     draw_heatmaps(grid, "rollback_rate", options.out / "schedule-rollback.png")
     draw_lines(grid, lines, options.out / "schedule-lines.png")
