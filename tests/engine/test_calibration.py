@@ -20,7 +20,8 @@ def walked(priors: list[float], right: int | None) -> tuple[list[Node], Node | N
 
 
 def test_before_anything_is_learnt_the_prior_holds():
-    assert Calibration().chances(ranked([0.6, 0.3])) == [0.6, 0.3]
+    assert Calibration().chances(ranked([0.6, 0.3])) == pytest.approx([0.6, 0.3])
+    assert Calibration().chances([]) == []
 
 
 def test_draws_of_small_probability_are_right_more_often_than_that():
@@ -39,8 +40,18 @@ def test_chances_converge_to_the_frequencies_of_their_rank_and_bucket():
     first, second = calibration.chances([0.7, 0.15])
     assert first == pytest.approx(0.5, abs=0.03)
     assert second == pytest.approx(0.3, abs=0.03)
-    assert calibration.chances([0.3]) == [0.3]
-    assert calibration.chances([0.1, 0.6]) == [0.1, 0.6]
+    assert calibration.chances([0.3]) == pytest.approx([0.3])
+    assert calibration.chances([0.1, 0.6]) == pytest.approx([0.1, 0.6])
+
+
+def test_first_guesses_that_always_hold_leave_little_for_the_others():
+    calibration = Calibration()
+    for _ in range(200):
+        calibration.learn(*walked([0.55, 0.4], 0))
+    first, second = calibration.chances([0.55, 0.4])
+    assert first > 0.99
+    assert second <= 1 - first
+    assert calibration.chances([0.51])[0] > 0.99  # whatever its place in the bucket
 
 
 def test_guesses_in_the_middle_of_a_walk_are_learnt_from_too():
@@ -50,7 +61,7 @@ def test_guesses_in_the_middle_of_a_walk_are_learnt_from_too():
     for _ in range(50):
         calibration.learn([*path, child], None)
     (chance,) = calibration.chances([0.9])
-    assert chance == pytest.approx(0.9 * 53 / 93)
+    assert chance == pytest.approx((50 + 3 * 0.9) / 103)
 
 
 @settings(deadline=None, max_examples=50)
