@@ -40,6 +40,7 @@ from specbranch.hrad.train import (
 )
 from specbranch.lanes import CostModel
 from specbranch.models.runner import ModelRunner
+from specbranch.pictures import save_picture
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outlook
 from specbranch.replay import Replayer
@@ -155,7 +156,7 @@ def draw(points: list[Point], path: Path) -> None:
     axes[0][0].set_ylabel("speedup")
     axes[1][0].set_ylabel("rollback rate")
     axes[0][-1].legend(fontsize=7)
-    figure.savefig(path, dpi=150)
+    save_picture(figure, path)
 
 
 def main() -> None:

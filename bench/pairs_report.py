@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from bench import markdown
 from bench.recordings import SETS
 from specbranch.files import write_whole
+from specbranch.pictures import save_picture
 from specbranch.stats import Stats
 
 COUNTS = [each.name for each in fields(Stats) if isinstance(each.default, int | float)]
@@ -55,7 +56,7 @@ def write_report(folder: Path, pair: Mapping[str, str], results: Sequence[Result
     path = folder / f"pairs-{pair['name']}"
     write_whole(path.with_suffix(".json"), json.dumps({**pair, "settings": sections}, indent=1))
     write_whole(path.with_suffix(".md"), "\n".join(_markdown(pair, sections)) + "\n")
-    _draw(pair, sections).savefig(path.with_suffix(".png"), dpi=150)
+    save_picture(_draw(pair, sections), path.with_suffix(".png"))
 
 
 def summarised(methods: Sequence[Mapping[str, Any]]) -> list[Row]:

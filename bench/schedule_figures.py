@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from specbranch.pictures import save_picture
+
 Cells = Mapping[str, Mapping[str, Any]]  # a method each
 TITLES = {"speedup": "speedup over plain decoding", "rollback_rate": "rollback rate, main line"}
 
@@ -41,7 +43,7 @@ def draw_heatmaps(grid: Mapping[tuple[int, float], Cells], figure_name: str, pat
         panel.set_xlabel("c", fontsize=7)
         panel.set_ylabel("alignment", fontsize=7)
     figure.suptitle(f"{TITLES[figure_name]}, synthetic acceptance, rows free", fontsize=9)
-    figure.savefig(path, dpi=150)
+    save_picture(figure, path)
 
 
 def draw_lines(
@@ -56,11 +58,16 @@ def draw_lines(
         f"synthetic, alignment {a}": {c: grid[c, a] for c in ratios} for a in chosen
     }
     drawn |= {f"real tokens, draft {draft}": by_ratio for draft, by_ratio in pairs.items()}
-    figure = Figure(figsize=(3.2 * len(drawn), 3.2), layout="constrained")
-    panels = figure.subplots(1, len(drawn), squeeze=False).flat
-    for panel, (title, by_ratio) in zip(panels, drawn.items(), strict=True):
+    rows = -(-len(drawn) // 3)
+    figure = Figure(figsize=(10, 2.9 * rows), layout="constrained")
+    panels = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for panel, (title, by_ratio) in zip(panels, drawn.items(), strict=False):
         _draw_speedups(panel, title, by_ratio)
-    figure.savefig(path, dpi=150)
+    for panel in panels[len(drawn) :]:
+        panel.set_visible(False)
+    lines, labels = panels[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    save_picture(figure, path)
 
 
 def _draw_speedups(panel: Axes, title: str, by_ratio: Mapping[int, Cells]) -> None:
@@ -73,4 +80,3 @@ def _draw_speedups(panel: Axes, title: str, by_ratio: Mapping[int, Cells]) -> No
     panel.set_ylabel("speedup", fontsize=7)
     panel.tick_params(labelsize=7)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=5, frameon=False)

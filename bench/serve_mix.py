@@ -38,6 +38,7 @@ from specbranch.cli.loading import open_session
 from specbranch.cli.options import LaneOptions, PolicyOptions
 from specbranch.engine import Engine
 from specbranch.files import write_whole
+from specbranch.pictures import save_picture
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         **figures(served, seconds),
     }
     write_whole(options.out / "serve-mix.json", json.dumps(result, indent=1) + "\n")
-    draw(served).savefig(options.out / "serve-mix.png", dpi=150)
+    save_picture(draw(served), options.out / "serve-mix.png")
     _print(result)
 
 

@@ -12,6 +12,7 @@ from bench.decoding.figures import OVERALL
 from bench.decoding.report import Report
 from specbranch.cli.comparison import BASELINE
 from specbranch.engine import Generation
+from specbranch.pictures import save_picture
 from specbranch.timeline import save_timeline, steady_window
 
 LONGEST = 16  # tokens a forward; more are drawn as so many
@@ -25,7 +26,7 @@ def save_pictures(report: Report, folder: Path) -> dict[str, str]:
         "Tokens that a target forward commits": ("accepted-lengths.png", accepted_lengths(report)),
     }
     for name, figure in drawn.values():
-        figure.savefig(folder / name, dpi=150)
+        save_picture(figure, folder / name)
     return {what: name for what, (name, _) in drawn.items()}
 
 

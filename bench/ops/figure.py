@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from bench.ops.report import machine
+from specbranch.pictures import save_picture
 
 Row = Mapping[str, Any]
 ROOF = {"color": "0.4", "linewidth": 1}
@@ -34,7 +35,7 @@ def draw(record: Mapping[str, Any], path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=6, frameon=False)
     figure.suptitle(f"SpecBranch ops on {machine(record)}", fontsize=9)
-    figure.savefig(path, dpi=150)
+    save_picture(figure, path)
 
 
 def _draw_roofline(panel: Axes, rows: Sequence[Row]) -> None:
