@@ -58,7 +58,8 @@ constexpr const char* kSchemas[] = {
     "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
     "verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
     ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
-    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> ()",
+    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> "
+    "()",
 };
 
 void install_torch_threads() {

@@ -78,8 +78,8 @@ void merge_row(const BranchAttentionParams& p, const AttentionScratch& workspace
 /// Rows are numbered (b * num_kv_heads + h) * rows + r. Those of one request are merged together:
 /// behind a window, the number of its chunks takes a look at the mask of every row.
 template <class T>
-void merge_rows(const BranchAttentionParams& p, const AttentionScratch& workspace, std::int64_t begin,
-                std::int64_t end) {
+void merge_rows(const BranchAttentionParams& p, const AttentionScratch& workspace,
+                std::int64_t begin, std::int64_t end) {
   const std::int64_t rows = workspace.layout().rows;
   while (begin < end) {
     const std::int64_t b = begin / rows / p.num_kv_heads;

@@ -19,8 +19,8 @@ namespace specbranch {
 
 inline constexpr int kMaxTileRows = 16 * first_at_least(INT_MAX, MmaWarpsM{});
 inline constexpr int kMaxSplits = 64;
-inline constexpr int kMaxFanIn = 8;          // kMaxFanIn * kMaxFanIn >= kMaxSplits
-inline constexpr int kMinFanIn = 4;          // fewer are not worth a level of merging
+inline constexpr int kMaxFanIn = 8;       // kMaxFanIn * kMaxFanIn >= kMaxSplits
+inline constexpr int kMinFanIn = 4;       // fewer are not worth a level of merging
 inline constexpr int kMinSplitTiles = 2;  // fewer key tiles are not worth a block
 inline constexpr int kBlocksPerSm = 2;    // the one loads while the other computes
 
@@ -83,8 +83,8 @@ struct SplitPlan {
         row_tiles(ceil_divide(num_rows, tile.rows)) {
     const std::int64_t useful = p.max_positions / (kMinSplitTiles * tile.keys);
     const std::int64_t most = std::clamp<std::int64_t>(useful, 1, kMaxSplits);
-    max_splits = static_cast<int>(std::clamp<std::int64_t>(
-        kBlocksPerSm * num_multiprocessors / num_row_tiles(p), 1, most));
+    max_splits = static_cast<int>(
+        std::clamp<std::int64_t>(kBlocksPerSm * num_multiprocessors / num_row_tiles(p), 1, most));
     fan_in = kMinFanIn;
     while (fan_in * fan_in < max_splits) ++fan_in;
   }

@@ -16,7 +16,8 @@ SIMT_EXPORT int branch_attention_plan(const BranchAttentionParams* params, int n
     sizes[0] = size.scratch_bytes;
     sizes[1] = size.num_tickets;
     sizes[2] = plan.max_splits;
-    const auto largest = specbranch::largest_attention_workspace(params->head_dim, num_multiprocessors);
+    const auto largest =
+        specbranch::largest_attention_workspace(params->head_dim, num_multiprocessors);
     if (size.scratch_bytes > largest.scratch_bytes || size.num_tickets > largest.num_tickets) {
       throw std::logic_error("a workspace larger than the largest");
     }
