@@ -106,7 +106,6 @@ def _divergences(runs: Sequence[Run], tasks: Sequence[PromptRecord]) -> list[dic
 
 
 def _write(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "accept.json", json.dumps(sections, indent=1) + "\n")
     texts = ["# Every method's texts beside plain decoding's\n", *map(_markdown, sections)]
     write_whole(folder / "accept.md", "\n".join(texts))

@@ -246,7 +246,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NO_GPU
     print(f"missing: {', '.join(missing_from(parts)) or 'nothing'}")
     found = {"environment": gpu.environment(), **check(parts)}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, json.dumps(found, indent=1) + "\n")
     show(f"SpecBranch on {found['environment']['gpu']}", lines(found))
     print(f"written to {options.out}")

@@ -35,7 +35,6 @@ def training_prompts() -> list[dict[str, str]]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    FILE.parent.mkdir(parents=True, exist_ok=True)
     lines = training_prompts()
     write_whole(FILE, "".join(json.dumps(line) + "\n" for line in lines))
     print(f"{FILE}: {len(lines)} prompts")

@@ -80,11 +80,15 @@ class Calibration:
                 self._tested[bucket] += 1
                 self._held[bucket] += child is right
             for rank, child in enumerate(node.children[1:]):
-                row, bucket = min(rank, RANKS - 2), bisect(EDGES, child.prior)
+                row, bucket = _place(rank, child.prior)
                 self._expected[row][bucket] += child.prior
                 self._right[row][bucket] += child is right
 
     def _scale(self, rank: int, prior: float) -> float:
-        """Of a guess after the first, `rank` places behind the second."""
-        row, bucket = min(rank, RANKS - 2), bisect(EDGES, prior)
+        row, bucket = _place(rank, prior)
         return self._right[row][bucket] / self._expected[row][bucket]
+
+
+def _place(rank: int, prior: float) -> tuple[int, int]:
+    """Row and bucket of a guess after the first, `rank` places behind the second."""
+    return min(rank, RANKS - 2), bisect(EDGES, prior)

@@ -138,6 +138,7 @@ void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out,
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
+  require_grid(op, "target_logits", "rows", params.max_rows);
   const CudaLaunch launch(in.candidates);
   const WorkspaceSize size =
       verify_tree_workspace(params.batch_size, params.max_rows, params.vocab_size);

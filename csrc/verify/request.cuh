@@ -107,8 +107,8 @@ struct AnyChild {
 
 // Instead of a decision's token:
 inline constexpr std::int32_t kNoLaw = -1;
-inline constexpr std::int32_t kUndecided =
-    -2;  // Trial::finish() decides; `child` has failed, or is -1
+// Trial::finish() decides; the child has failed, or is -1.
+inline constexpr std::int32_t kUndecided = -2;
 
 /// From the root along the target's tokens: decide(node, depth) gives the next one.
 template <class Decide>
