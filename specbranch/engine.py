@@ -10,16 +10,19 @@ from types import TracebackType
 from weakref import WeakSet
 
 from specbranch.checks import require, require_positive
-from specbranch.drafter import Drafter
+from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
 from specbranch.loop import RoundLoop
 from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
+from specbranch.request import Request
 from specbranch.sampling import SamplingParams
+from specbranch.sources.model import ModelSource
+from specbranch.sources.source import Source
 from specbranch.stats import Stats
-from specbranch.stopping import Committer, FinishReason
+from specbranch.stopping import FinishReason, Transcript
 from specbranch.trace import Trace
 from specbranch.verifier import Verifier
 
@@ -54,9 +57,9 @@ class GenerationStream(Iterator[Chunk]):
     when the stream is dropped.
     """
 
-    def __init__(self, rounds: Generator[Chunk, None, Generation], committer: Committer) -> None:
+    def __init__(self, rounds: Generator[Chunk, None, Generation], transcript: Transcript) -> None:
         self._rounds = rounds
-        self._committer = committer
+        self._transcript = transcript
         self._turn = threading.RLock()
         self.generation: Generation | None = None
 
@@ -80,7 +83,7 @@ class GenerationStream(Iterator[Chunk]):
         None if no chunk was asked for.
         """
         if self.begun:
-            self._committer.cancel()
+            self._transcript.cancel()
             with self._turn:
                 if inspect.getgeneratorstate(self._rounds) == inspect.GEN_SUSPENDED:
                     for _ in self:
@@ -92,9 +95,11 @@ class GenerationStream(Iterator[Chunk]):
 class Engine:
     """Generates text with a target model and a draft that works ahead of it.
 
-    pair: the models. policy: where to draft and what to submit. lanes: where the models run; by
-        default worker threads, or CUDA streams when the pair is on a GPU, closed with the engine.
-        There a forward is captured as a CUDA graph when its number of rows first comes up.
+    pair: the models. policy: where to draft and what to submit.
+    source: who guesses; by default the pair's draft. It serves one engine.
+    lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
+        GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
+        rows first comes up.
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
     max_len: tokens of prompt and output together, at most.
@@ -108,6 +113,7 @@ class Engine:
         pair: ModelPair,
         policy: Policy,
         *,
+        source: Source | None = None,
         lanes: Lanes | None = None,
         hrad: HRad | None = None,
         max_len: int = 2048,
@@ -134,10 +140,15 @@ class Engine:
             max_nodes=max_nodes,
             feature_layers=hrad.config.feature_layers if hrad else 0,
         )
-        draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
-        self.max_len = min(max_len, target.max_positions, draft.max_positions)
+        self.max_len = min(max_len, target.max_positions)
+        if source is None:
+            draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
+            self.max_len = min(self.max_len, draft.max_positions)
+            source = ModelSource(draft, policy.max_fan, target.vocab_size)
+        require("source", "a Source", source, isinstance(source, Source))
         self._verifier = Verifier(target, self.lanes.target, hrad)
-        self._drafter = Drafter(draft, self.lanes.draft, policy.max_fan, target.vocab_size)
+        self._growth = Growth(source, self.lanes.draft, Experience())
+        self._source = source
         self._streams: WeakSet[GenerationStream] = WeakSet()
         self._lock = threading.Lock()
         self._closed = False
@@ -161,13 +172,13 @@ class Engine:
         params = params or SamplingParams()
         token_ids = self.pair.encode(prompt)
         self._require_servable(token_ids, params)
-        committer = Committer(
+        transcript = Transcript(
             self.pair.tokenizer,
             params.ends(self.pair.eos_token_ids),
             params.stop,
             params.max_new_tokens,
         )
-        stream = GenerationStream(self._run(token_ids, params, committer), committer)
+        stream = GenerationStream(self._run(token_ids, params, transcript), transcript)
         self._streams.add(stream)
         return stream
 
@@ -198,6 +209,10 @@ class Engine:
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
         self._require_open()
+        if params.effective_coupling == "rejection" and not self._source.draws:
+            raise ValueError(
+                "coupling: expected gumbel, for the source cannot tell its laws, got rejection"
+            )
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
         vocab_size = self._verifier.vocab_size
@@ -213,39 +228,31 @@ class Engine:
             )
 
     def _run(
-        self, prompt: list[int], params: SamplingParams, committer: Committer
+        self, prompt: list[int], params: SamplingParams, transcript: Transcript
     ) -> Generator[Chunk, None, Generation]:
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("the engine is busy: it runs one request at a time")
         try:
             self._require_open()
-            self.lanes.drain()  # an interrupted request may have left work behind
+            draws = params.effective_coupling == "rejection"
+            policy = self.policy.fresh() if draws else self.policy.begin()
+            request = Request(prompt, params, policy, transcript)
             trace = self.lanes.begin()
-            loop = RoundLoop(
-                self._drafter,
-                self._verifier,
-                self.policy,
-                self.lanes,
-                committer,
-                prompt,
-                params,
-                trace,
-            )
-            try:
-                for token_ids, text in loop.run():
-                    if token_ids:
-                        yield Chunk(token_ids, text)
-            finally:
+            loop = RoundLoop(self._growth, self._verifier, self.lanes, trace)
+            with loop.serving(request):
+                while not request.finished:
+                    (progress,) = loop.step([request])
+                    if progress.tokens:
+                        yield Chunk(*progress)
                 wall_s = self.lanes.now()
-                self.lanes.drain()
-            loop.stats.finish(wall_s, trace)
-            assert committer.finish_reason is not None
+            request.stats.finish(wall_s, trace)
+            assert transcript.finish_reason is not None
             return Generation(
                 prompt,
-                committer.token_ids,
-                committer.text,
-                committer.finish_reason,
-                loop.stats,
+                transcript.token_ids,
+                transcript.text,
+                transcript.finish_reason,
+                request.stats,
                 trace,
             )
         finally:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-
-import torch
+from typing import Literal
 
 from specbranch.checks import is_integer, is_real, require
 
@@ -26,19 +24,6 @@ def _are_ids(value: object) -> bool:
     return value is None or (
         isinstance(value, Collection) and all(is_integer(token, 0) for token in value)
     )
-
-
-class FilterTensors(NamedTuple):
-    """One request's filters, repeated for a number of rows, as the ops take them."""
-
-    temperature: torch.Tensor  # float32 [rows]
-    top_k: torch.Tensor  # int32 [rows]
-    top_p: torch.Tensor  # float32 [rows]
-    min_p: torch.Tensor  # float32 [rows]
-
-    def head(self, rows: int) -> FilterTensors:
-        """The same filters for the first `rows` rows (views)."""
-        return FilterTensors(*(tensor[:rows] for tensor in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +81,3 @@ class SamplingParams:
         if self.ignore_eos:
             return ()
         return eos_token_ids if self.eos_token_ids is None else self.eos_token_ids
-
-    def filters(self, rows: int, device: torch.device) -> FilterTensors:
-        """The filters as tensors for `rows` rows on `device`."""
-        return FilterTensors(
-            torch.full((rows,), self.temperature, dtype=torch.float32, device=device),
-            torch.full((rows,), self.top_k, dtype=torch.int32, device=device),
-            torch.full((rows,), self.top_p, dtype=torch.float32, device=device),
-            torch.full((rows,), self.min_p, dtype=torch.float32, device=device),
-        )

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from statistics import fmean
 
 from specbranch.trace import Trace
-from specbranch.tree import Node
+from specbranch.tree import Tree, Walk
 
 
 @dataclass(slots=True)
@@ -122,22 +122,26 @@ class Stats:
         self.draft_busy_s = sum(end - start for start, end in trace.busy("draft"))
         self.cost_ratio = trace.cost_ratio()
 
-    def count_walk(self, path: Sequence[Node], winner: Node | None, committed: int) -> None:
-        """Count a verified walk: the path from the root, and the guess that ended it, if any.
+    def count_walk(self, tree: Tree, walk: Walk, committed: int) -> None:
+        """Count a target forward and its walk through the tree.
 
         committed: tokens of the walk that were committed, fewer than its length where one of them
             ended the request; guesses beyond it count as neither accepted nor tested.
         """
-        self.hits += winner is not None and committed == len(path)
-        path, reached_by = path[: committed + 1], [*path[1:], winner][:committed]
-        for place, (node, reached) in enumerate(zip(path, reached_by, strict=False)):
-            if node.children:
-                self._count_tested(place, reached is node.children[0])
-        for node in filter(None, reached_by):
-            if node.on_main_line:
-                self.accepted_main += 1
-            else:
-                self.accepted_branch += 1
+        self.target_forwards += 1
+        self.tokens += committed
+        self.accepted_lengths.append(committed)
+        self.hits += walk.winner >= 0 and committed == len(walk.path)
+        path = walk.path[: committed + 1]
+        reached_by = [*walk.path[1:], walk.winner][:committed]
+        first_choices = tree.first_child[path].tolist()
+        for place, (choice, reached) in enumerate(zip(first_choices, reached_by, strict=False)):
+            if choice >= 0:
+                self._count_tested(place, reached == choice)
+        guessed = [node for node in reached_by if node >= 0]
+        on_main_line = sum(tree.on_main_line[guessed].tolist())
+        self.accepted_main += on_main_line
+        self.accepted_branch += len(guessed) - on_main_line
 
     def _count_tested(self, place: int, right: bool) -> None:
         """Count the main-line guess at depth `place + 1`."""
@@ -148,16 +152,10 @@ class Stats:
         self.tested_at[place] += 1
         self.accepted_at[place] += right
 
-    def count_dropped(self, dropped: Sequence[Node], path: Sequence[Node]) -> None:
+    def count_dropped(self, on_main_line: int, off_it: int) -> None:
         """Count the nodes that left the tree with a re-rooting, the committed path excepted."""
-        committed = {id(node) for node in path}
-        for node in dropped:
-            if id(node) in committed:
-                continue
-            if node.on_main_line:
-                self.discarded_main += 1
-            else:
-                self.discarded_branch += 1
+        self.discarded_main += on_main_line
+        self.discarded_branch += off_it
 
 
 def _ratio(part: float, whole: float) -> float:

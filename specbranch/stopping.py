@@ -11,15 +11,16 @@ from transformers import PreTrainedTokenizerBase
 FinishReason = Literal["eos", "stop", "length", "cancelled"]
 
 
-class Committer:
+class Transcript:
     """Takes decided tokens one by one, finds the one that ends the request, releases text.
 
     Text that may still turn out to be the beginning of a stop string is held back.
 
     tokenizer: decodes the tokens; without one (None) the text stays empty.
-    eos_token_ids: tokens that end the request; they are committed.
+    eos_token_ids: tokens that end the request, whatever came before; they are committed.
     stop: strings that end the request; the completing token is committed, the string is not shown.
     max_new_tokens: tokens at most.
+    ends: those eos_token_ids.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Committer:
         self.finish_reason: FinishReason | None = "length" if max_new_tokens == 0 else None
         self._tokenizer = tokenizer
         self._decode = DecodeStream(skip_special_tokens=True)
-        self._eos_token_ids = eos_token_ids
+        self.ends = frozenset(eos_token_ids)
         self._stop = tuple(stop)
         self._max_new_tokens = max_new_tokens
         self._text = ""  # all that is decoded, up to a stop string
@@ -55,10 +56,6 @@ class Committer:
         """End the request here, unless it has ended; also while another thread commits to it."""
         self.finish_reason = self.finish_reason or "cancelled"
 
-    def ends(self, token: int) -> bool:
-        """Whether committing `token` ends the request, whatever came before it."""
-        return token in self._eos_token_ids
-
     def commit(self, tokens: Sequence[int]) -> tuple[list[int], str]:
         """Commit `tokens` up to the one that ends the request.
 
@@ -70,7 +67,7 @@ class Committer:
                 break
             self.token_ids.append(token)
             self._append_text(token)
-            if self.ends(token):
+            if token in self.ends:
                 self.finish_reason = "eos"
             elif self._cut_at_stop_string():
                 self.finish_reason = "stop"

@@ -1,111 +1,227 @@
-"""The target's side of a request: one forward over a subtree, one verdict about it."""
+"""The target's side: one forward over all requests' submitted rows, one verdict about each tree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from itertools import accumulate, groupby
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
+from specbranch import ops
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, Pending
+from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner
+from specbranch.models.sampling_rows import SamplingRows
+from specbranch.models.scratch import Scratch
+from specbranch.models.transfers import DownloadRecord, UploadRecord
 from specbranch.policies.base import Outlook
-from specbranch.sampling import SamplingParams
-from specbranch.tree import Node
-from specbranch.verdict import Examiner, TreeNodes
+from specbranch.request import Request
+from specbranch.tree import Walk, write_questions
 
 
-class Walk(NamedTuple):
-    """The way the target took through the tree."""
+class Target(Protocol):
+    """Who decides. All requests of a call are distinct; a round goes submit, verify, keep.
 
-    path: list[Node]  # accepted nodes, the root first
-    next_token: int  # what the target chose where the path ends
-    winner: Node | None  # the guess of next_token, a child that was not submitted; None is a miss
+    max_rows: submitted nodes of a request, at most. vocab_size: of its tokens.
+    """
+
+    max_rows: int
+    vocab_size: int
+
+    def begin(self, request: Request) -> Pending[None]:
+        """Take a request in: everything before its prompt's last token becomes context."""
+        ...
+
+    def end(self, request: Request) -> None:
+        """Let a request go."""
+        ...
+
+    def submit(self, requests: Sequence[Request]) -> Pending[Tensor]:
+        """Start the forward over all submitted nodes; logits [T, V] to come."""
+        ...
+
+    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
+        """Walk down each tree from its root as the target decides."""
+        ...
+
+    def outlooks(
+        self, requests: Sequence[Request], walks: Sequence[Walk]
+    ) -> list[Outlook | None]:
+        """What is to be expected below each walk's next token, None without H-RAD and where the
+        request has ended."""
+        ...
+
+    def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
+        """Make the walks' paths context and roll every other row back, in place."""
+        ...
 
 
 class Verifier:
-    """Runs the target model on its lane.
+    """Runs the target model on its lane; a `Target`.
 
     hrad: looks ahead after each walk; the runner then has its feature layers.
     """
 
     def __init__(self, runner: ModelRunner, lane: Lane, hrad: HRad | None = None) -> None:
+        self.max_rows = runner.max_nodes
+        self.vocab_size = runner.vocab_size
         self._runner = runner
         self._lane = lane
-        self._examiner = Examiner(runner.device)
         self._hrad = hrad
+        self._scratch = Scratch(runner.device)
+        self._sampling = SamplingRows(runner.max_requests, runner.device)
+        self._reserve(64)
 
-    def begin(self, params: SamplingParams, prompt: Sequence[int]) -> Pending[None]:
-        """Start a request: everything before the prompt's last token becomes context."""
-        self._runner.reset()
-        self._examiner.begin(params)
-        return self._lane.submit("prefill", lambda: self._runner.prefill(prompt[:-1]))
-
-    @property
-    def max_rows(self) -> int:
-        """Rows that one forward can take."""
-        return self._runner.max_nodes
-
-    @property
-    def vocab_size(self) -> int:
-        return self._runner.vocab_size
-
-    def submit(self, rows: Sequence[Node]) -> Pending[torch.Tensor]:
-        """Start the forward over `rows`, parents before children; logits [n, V] to come."""
-        index = {node: row for row, node in enumerate(rows)}
-        tokens = [node.token for node in rows]
-        parents = [index[node.parent] if node.parent else -1 for node in rows]
+    def begin(self, request: Request) -> Pending[None]:
+        block = request.target = self._runner.open()
         return self._lane.submit(
-            "target", lambda: self._runner.forward(tokens, parents), rows=len(rows)
+            "prefill", lambda: self._runner.prefill(block, request.prompt[:-1])
         )
 
-    def verify(self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None) -> Walk:
-        """Walk down from the root as the target decides.
+    def end(self, request: Request) -> None:
+        self._runner.close(request.target)
 
-        rows: the submitted nodes. logits: [n, V] of them. laws: [1, n, V] their children were drawn
-        from, None under the gumbel coupling. Raises LaneError if a visited row of logits is bad.
-        """
-        return self._lane.run("verify", lambda: self._walk(rows, logits, laws))
+    def submit(self, requests: Sequence[Request]) -> Pending[Tensor]:
+        batch = []
+        for request in requests:
+            tokens, parents = request.tree.rows()
+            batch.append(BlockRows(request.target, tokens, parents, len(tokens)))
+        rows = sum(len(each.tokens) for each in batch)
+        return self._lane.submit("target", lambda: self._runner.forward(batch), rows=rows)
 
-    def outlook(self, rows: Sequence[Node], walk: Walk) -> Outlook | None:
-        """What is to be expected below the walk's next token, None without H-RAD.
+    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
+        """Raises LaneError if a visited row of logits is bad."""
+        return self._lane.run("verify", lambda: self._walks(requests, logits))
 
-        Reads the features of the latest forward, over `rows`.
-        """
+    def outlooks(
+        self, requests: Sequence[Request], walks: Sequence[Walk]
+    ) -> list[Outlook | None]:
+        """Reads the features of the latest forward, over these requests' submitted rows."""
         hrad, features = self._hrad, self._runner.features
         if hrad is None or features is None:
-            return None
-        stopped = features[rows.index(walk.path[-1])]
-        return self._lane.run("hrad", lambda: hrad.outlook(stopped, walk.next_token))
-
-    def commit(self, rows: Sequence[Node], path: Sequence[Node]) -> Pending[None]:
-        """Make `path` context and roll every other row back, in place."""
-        index = {node: row for row, node in enumerate(rows)}
-        keep = [index[node] for node in path]
-        return self._lane.submit("commit", lambda: self._runner.commit(keep, len(keep)))
-
-    def _walk(self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None) -> Walk:
-        submitted = set(rows)
-        unsubmitted = (child for node in rows for child in node.children if child not in submitted)
-        nodes = [*rows, *unsubmitted]
-        index = {node: i for i, node in enumerate(nodes)}
-        tree = TreeNodes(
-            tokens=[node.token for node in nodes],
-            parents=[index[node.parent] if node.parent else -1 for node in nodes],
-            draws=[node.draw for node in nodes],
-            n_rows=len(rows),
-        )
-        position = self._runner.context_len + 1
-        if laws is not None:
-            laws = laws.to(logits.device)
-        verdict = self._examiner.examine(tree, position, logits, laws)
-        if verdict.bad_logits:
-            raise FloatingPointError(
-                f"the target's logits after position {position - 1} are NaN or rule out every token"
+            return [None] * len(requests)
+        outlooks: list[Outlook | None] = []
+        first_row = 0
+        for request, walk in zip(requests, walks, strict=True):
+            stopped = features[first_row + walk.rows[-1]]
+            outlooks.append(
+                None
+                if request.finished
+                else self._lane.run("hrad", partial(hrad.outlook, stopped, walk.next_token))
             )
-        return Walk(
-            [nodes[i] for i in verdict.path],
-            verdict.next_token,
-            nodes[verdict.winner] if verdict.winner >= 0 else None,
+            first_row += len(request.tree.submitted)
+        return outlooks
+
+    def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
+        batch = [
+            Keep(request.target, walk.rows, len(walk.rows))
+            for request, walk in zip(requests, walks, strict=True)
+        ]
+        return self._lane.submit("commit", lambda: self._runner.keep(batch))
+
+    def _walks(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
+        """One `verify_tree` for the requests in line that have the same coupling."""
+        walks: list[Walk] = []
+        start = 0
+        for coupling, group in groupby(requests, lambda each: each.params.effective_coupling):
+            members = list(group)
+            end = start + sum(len(each.tree.submitted) for each in members)
+            laws = self._laws(members) if coupling == "rejection" else None
+            walks += self._examine(members, logits[start:end], laws)
+            start = end
+        return walks
+
+    def _laws(self, requests: Sequence[Request]) -> Tensor:
+        """The laws [T, V] that submitted nodes' children were drawn from, zero where none were."""
+        slots = [request.tree.slot[request.tree.submitted].tolist() for request in requests]
+        rows = sum(map(len, slots))
+        laws = torch.zeros(rows, self.vocab_size, device=self._runner.device)
+        row = 0
+        for request, of_rows in zip(requests, slots, strict=True):
+            for slot in of_rows:
+                if slot >= 0:
+                    laws[row] = request.laws[slot]
+                row += 1
+        return laws
+
+    def _examine(
+        self, requests: Sequence[Request], logits: Tensor, laws: Tensor | None
+    ) -> list[Walk]:
+        n, b = max(request.tree.question_size() for request in requests), len(requests)
+        if n > self._max_nodes:
+            self._reserve(2 * n)
+        self._ask(requests, n)
+        sampling = self._sampling.send(
+            (request.params, [request.params.seed]) for request in requests
+        )
+        asked, answers = self._questions.fields, self._answers.fields
+        ops.verify_tree_out(
+            asked["candidates"][:b, :n],
+            asked["parents"][:b, :n],
+            asked["n_nodes"][:b],
+            asked["row_indptr"][: b + 1],
+            logits,
+            *sampling,
+            asked["position"][:b],
+            laws,
+            None if laws is None else asked["draw"][:b, :n],
+            answers["path"][:b, :n],
+            *(answers[name][:b] for name in ("path_len", "next_token", "winner", "status")),
+            self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
+        )
+        return self._read(requests)
+
+    def _ask(self, requests: Sequence[Request], n: int) -> None:
+        host = self._questions.host()
+        trees = [request.tree for request in requests]
+        b = len(trees)
+        write_questions(
+            trees,
+            host["candidates"][:b, :n],
+            host["parents"][:b, :n],
+            host["n_nodes"][:b],
+            host["draw"][:b, :n],
+        )
+        rows = (len(tree.submitted) for tree in trees)
+        host["row_indptr"][: b + 1] = list(accumulate(rows, initial=0))
+        host["position"][:b] = [request.target.context_len + 1 for request in requests]
+        self._questions.send()
+
+    def _read(self, requests: Sequence[Request]) -> list[Walk]:
+        answers = self._answers.fetch()
+        walks = []
+        for b, request in enumerate(requests):
+            if answers["status"][b]:
+                raise FloatingPointError(
+                    f"the target's logits after position {request.target.context_len} are NaN or "
+                    "rule out every token"
+                )
+            rows = answers["path"][b, : answers["path_len"][b]].tolist()
+            path, winner = request.tree.answer(rows, int(answers["winner"][b]))
+            walks.append(Walk(path, rows, int(answers["next_token"][b]), winner))
+        return walks
+
+    def _reserve(self, max_nodes: int) -> None:
+        """Make room for trees of so many nodes: submitted ones and their other children."""
+        b, device = self._runner.max_requests, self._runner.device
+        self._max_nodes = max_nodes
+        self._questions = UploadRecord(
+            [
+                ("row_indptr", "i4", (b + 1,)),
+                ("n_nodes", "i4", (b,)),
+                ("position", "i4", (b,)),
+                ("candidates", "i4", (b, max_nodes)),
+                ("parents", "i4", (b, max_nodes)),
+                ("draw", "u1", (b, max_nodes)),
+            ],
+            device,
+        )
+        self._answers = DownloadRecord(
+            [(name, "i4", (b,)) for name in ("path_len", "next_token", "winner", "status")]
+            + [("path", "i4", (b, max_nodes))],
+            device,
         )

@@ -13,6 +13,7 @@ from specbranch.cli.environment import environment
 from specbranch.cli.session import Session
 from specbranch.engine import Engine, Generation
 from specbranch.models.pair import ModelPair
+from specbranch.models.block import BlockRows
 from specbranch.models.runner import ModelRunner
 from specbranch.reference.noise import Stream, gumbel_noise
 from specbranch.reference.sampling import RowParams, log_law
@@ -119,8 +120,9 @@ def ar_margin(
         return None
     tokens = baseline.prompt_token_ids + baseline.token_ids[:position]
     runner = ModelRunner(pair.target, max_len=len(tokens), max_nodes=1)
-    runner.prefill(tokens[:-1])
-    logits = runner.forward(tokens[-1:], [-1])[0].cpu().double()
+    block = runner.open()
+    runner.prefill(block, tokens[:-1])
+    logits = runner.forward([BlockRows(block, tokens[-1:], [-1], 1)])[0].cpu().double()
     scores = _scores(logits, len(tokens), params)
     chosen = baseline.token_ids[position]
     own = float(scores[chosen])

@@ -11,11 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.cache import PagedKVCache
 from specbranch.distill.head import Head
 from specbranch.distill.passages import Passage, PassageWriter
 from specbranch.models.attention import ATTENTION_NAME, BlockPass
+from specbranch.models.kv_pool import KVPool
 from specbranch.models.support import cache_argument, kv_shape
+
+PAGE_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,18 @@ class BatchedWriter:
         self._head = Head.of(model)
         self._writer = writer
         self._source = source
-        self._pool = PagedKVCache(
+        pages = -(-writer.max_len // PAGE_SIZE)
+        self._pool = KVPool(
             shape.num_layers,
             shape.num_kv_heads,
             shape.head_dim,
-            capacity=writer.max_len,
-            page_size=64,
+            num_pages=batch * pages,
+            page_size=PAGE_SIZE,
             dtype=model.dtype,
             device=model.device,
-            num_requests=batch,
         )
+        self._block_table = torch.arange(batch * pages, dtype=torch.int32).view(batch, pages)
+        self._row_indptr = torch.arange(batch + 1, dtype=torch.int32)
         model.eval()
         model.set_attn_implementation(ATTENTION_NAME)
         hidden_size = model.get_output_embeddings().in_features
@@ -97,20 +101,21 @@ class BatchedWriter:
         ]
         rows = BlockPass(
             self._pool,
+            block_table=self._block_table,
             context_lens=fed,
             start=fed,
-            n_tokens=self._ones,
             n_nodes=self._ones,
-            ancestor_mask=self._ones[:, None, None],
+            row_indptr=self._row_indptr,
+            ancestor_mask=self._ones[:, None],
         )
         output = self._model.base_model(
-            input_ids=torch.tensor(tokens)[:, None],
-            position_ids=fed[:, None].long(),
+            input_ids=torch.tensor(tokens)[None],
+            position_ids=fed[None].long(),
             attention_pass=rows,
             use_cache=True,
             **{cache_argument(self._model): rows},
         )
-        hidden: Tensor = output.last_hidden_state[:, 0]
+        hidden: Tensor = output.last_hidden_state[0]
         return hidden
 
     def _draw(self, hidden: Tensor, fed: list[int]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner
 
 FEATURE_LAYERS = 4
@@ -22,21 +23,25 @@ def text_features(runner: ModelRunner, prompt: Sequence[int], text: Sequence[int
 
     One teacher-forced pass, in as few forwards as the runner's block allows.
 
-    runner: of the target, with feature layers; its request is replaced.
+    runner: of the target, with feature layers and room for a request.
     prompt, text: token ids, each at least one.
 
     Returns [len(text), feature_layers * hidden] in the model's dtype, on its device.
     """
-    runner.reset()
-    runner.prefill(prompt[:-1])
-    before = [prompt[-1], *text[:-1]]
-    rows = []
-    for start in range(0, len(before), runner.max_nodes):
-        chunk = before[start : start + runner.max_nodes]
-        runner.forward(chunk, range(-1, len(chunk) - 1), logits_rows=1)
-        assert runner.features is not None
-        rows.append(runner.features.clone())
-        runner.commit(range(len(chunk)), len(chunk))
+    block = runner.open()
+    try:
+        runner.prefill(block, prompt[:-1])
+        before = [prompt[-1], *text[:-1]]
+        rows = []
+        for start in range(0, len(before), runner.max_nodes):
+            chunk = before[start : start + runner.max_nodes]
+            chain = range(len(chunk))
+            runner.forward([BlockRows(block, chunk, [slot - 1 for slot in chain], 1)])
+            assert runner.features is not None
+            rows.append(runner.features.clone())
+            runner.keep([Keep(block, chain, len(chunk))])
+    finally:
+        runner.close(block)
     return torch.cat(rows)
 
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from specbranch import ops
 from specbranch.lanes.base import Lane, Lanes, Pending
+from specbranch.models.block import Block, BlockRows, Keep
 from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
+from specbranch.models.sampling_rows import SamplingRows
 from specbranch.sampling import SamplingParams
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -47,9 +49,11 @@ class PairTimer:
             for model in (pair.target, pair.draft)
         )
         self._known = min(self._target.vocab_size, self._draft.vocab_size)
-        for runner in (self._target, self._draft):
-            runner.prefill([token % self._known for token in range(context)])
-        self._filters = SamplingParams(temperature=1.0).filters(max(ROWS), self._draft.device)
+        self._blocks = [runner.open() for runner in (self._target, self._draft)]
+        for runner, block in zip((self._target, self._draft), self._blocks, strict=True):
+            runner.prefill(block, [token % self._known for token in range(context)])
+        sampling = SamplingRows(max(ROWS), self._draft.device)
+        self._sampling = sampling.send([(SamplingParams(temperature=1.0), [0] * max(ROWS))])
 
     def __len__(self) -> int:
         """How many measurements there are to come."""
@@ -110,24 +114,26 @@ class PairTimer:
 
     def _ranked_forward(self, rows: int) -> Callable[[], Tensor]:
         """The same, but the ids stay on the device: nobody waits for them."""
-        filters = self._filters.head(rows)
-        positions = torch.zeros_like(self._filters.top_k[:rows])
-        seeds = positions.long()
+        sampling = [tensor[:rows] for tensor in self._sampling]
+        positions = torch.zeros_like(self._sampling.top_k[:rows])
+        _, block = self._blocks
 
         def ranked() -> Tensor:
-            logits = self._draft.forward(*_star(rows))
+            logits = self._draft.forward([_star(block, rows)])
             ids, *_ = ops.draft_topk(
-                logits, GUESSES, *filters, seeds, positions, "gumbel", self._draft.token_ids
+                logits, GUESSES, *sampling, positions, "gumbel", self._draft.token_ids
             )
-            self._draft.commit([], 0)
+            self._draft.keep([Keep(block, [], 0)])
             return ids
 
         return ranked
 
     def _target_forward(self, rows: int) -> Forward:
+        block, _ = self._blocks
+
         def forward() -> None:
-            self._target.forward(*_star(rows))
-            self._target.commit([], 0)
+            self._target.forward([_star(block, rows)])
+            self._target.keep([Keep(block, [], 0)])
 
         return forward
 
@@ -156,6 +162,6 @@ def contention(measurements: Sequence[Measurement], lane: str) -> float:
     return max(1.0, median(contended[rows] / alone[rows] for rows in contended))
 
 
-def _star(rows: int) -> tuple[list[int], list[int]]:
-    """Tokens and parents of a root and its children."""
-    return [0] * rows, [-1] + [0] * (rows - 1)
+def _star(block: Block, rows: int) -> BlockRows:
+    """A root and its children."""
+    return BlockRows(block, [0] * rows, [-1] + [0] * (rows - 1), rows)

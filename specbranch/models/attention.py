@@ -18,29 +18,46 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from specbranch import ops
-from specbranch.cache import PagedKVCache
+from specbranch.models.kv_pool import KVPool
 
 ATTENTION_NAME = "specbranch"
 
 
 class AttentionPass(Cache):
-    """How the rows of one forward store their keys and values and attend to the pool.
+    """How the T rows of one forward, of B requests, store their keys and values and attend.
 
     All layers keep all positions; a layer with a sliding window passes it when it attends.
+
+    pool: where keys and values live. block_table: int32 [B, M].
+    start: logical position of each request's first new key, int32 [B].
+    row_indptr: int32 [B + 1], where each request's rows begin.
     """
 
-    def __init__(self, pool: PagedKVCache) -> None:
+    def __init__(
+        self, pool: KVPool, *, block_table: Tensor, start: Tensor, row_indptr: Tensor
+    ) -> None:
         super().__init__(layers=[])
-        self._pool = pool
+        self.pool = pool
+        self.block_table = block_table
+        self.start = start
+        self.row_indptr = row_indptr
         self._stored: tuple[int, Tensor | None, Tensor | None] = (0, None, None)
 
-    def store(
-        self, layer: int, key: Tensor, value: Tensor, start: Tensor, n_tokens: Tensor
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write key and value [B, Hkv, T, D] to the pool and return them."""
-        self._pool.append(layer, key.transpose(1, 2), value.transpose(1, 2), start, n_tokens)
-        self._stored = layer, key, value
-        return key, value
+        """Write key and value [1, Hkv, T, D] to the pool and return them."""
+        ops.append_kv_(
+            _rows(key_states),
+            _rows(value_states),
+            self.pool.k[layer_idx],
+            self.pool.v[layer_idx],
+            self.block_table,
+            self.start,
+            self.row_indptr,
+        )
+        self._stored = layer_idx, key_states, value_states
+        return key_states, value_states
 
     def layer_of(self, key: Tensor, value: Tensor) -> int:
         """The layer that just stored these.
@@ -59,91 +76,81 @@ class AttentionPass(Cache):
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
-        """Attend with query [B, Hq, Q, D]. Returns [B, Q, Hq, D]."""
+        """Attend with query [1, Hq, T, D]. Returns [1, T, Hq, D]."""
 
 
 class BlockPass(AttentionPass):
-    """Nodes of a draft block: each row sees the whole context and its ancestors in the block."""
+    """Nodes of draft blocks: each row sees its request's whole context and its own ancestors.
+
+    Keeps the given tensors, which may be refilled between forwards.
+
+    context_lens: committed tokens, int32 [B].
+    n_nodes: nodes of each block, the new ones included, int32 [B].
+    ancestor_mask: int32 [T, W].
+    """
 
     def __init__(
         self,
-        pool: PagedKVCache,
+        pool: KVPool,
         *,
+        block_table: Tensor,
         context_lens: Tensor,
         start: Tensor,
-        n_tokens: Tensor,
         n_nodes: Tensor,
+        row_indptr: Tensor,
         ancestor_mask: Tensor,
     ) -> None:
-        """Keep the given tensors, so that a runner can refill them between forwards.
-
-        pool: where keys and values live.
-        context_lens: committed tokens, int32 [B].
-        start: logical position of the first new node, int32 [B].
-        n_tokens: new nodes, int32 [B].
-        n_nodes: nodes in the block, the new ones included, int32 [B].
-        ancestor_mask: one row a new node, int32 [B, Q, W].
-        """
-        super().__init__(pool)
+        super().__init__(pool, block_table=block_table, start=start, row_indptr=row_indptr)
         self.context_lens = context_lens
-        self.start = start
-        self.n_tokens = n_tokens
         self.n_nodes = n_nodes
         self.ancestor_mask = ancestor_mask
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        return self.store(layer_idx, key_states, value_states, self.start, self.n_tokens)
 
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
         out, _ = ops.branch_attention(
-            query.transpose(1, 2),
-            self._pool.k[layer],
-            self._pool.v[layer],
-            self._pool.block_table,
+            _rows(query),
+            self.pool.k[layer],
+            self.pool.v[layer],
+            self.block_table,
             self.context_lens,
             self.n_nodes,
+            self.row_indptr,
             self.ancestor_mask,
             scale,
             softcap,
             window,
         )
-        return out
+        return out[None]
 
 
 class PrefillPass(AttentionPass):
-    """A chunk of prompt after `start` committed tokens, causal, through torch's SDPA.
+    """A chunk of one request's prompt after its context, causal, through torch's SDPA.
 
     SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain.
     """
 
-    def __init__(self, pool: PagedKVCache, start: int, n_tokens: int) -> None:
-        super().__init__(pool)
-        self._length = start + n_tokens
-        device = pool.block_table.device
-        self._start, self._n_tokens = (
-            torch.full((1,), length, dtype=torch.int32, device=device)
-            for length in (start, n_tokens)
+    def __init__(self, pool: KVPool, block_table: Tensor, context_len: int, n_tokens: int) -> None:
+        """block_table: int32 [1, M]. context_len: tokens before the chunk of n_tokens."""
+        self._length = context_len + n_tokens
+        self._n_tokens = n_tokens
+        super().__init__(
+            pool,
+            block_table=block_table,
+            start=block_table.new_tensor([context_len]),
+            row_indptr=block_table.new_tensor([0, n_tokens]),
         )
-        rows = torch.arange(start, self._length, device=device)
-        self._distance = rows[:, None] - torch.arange(self._length, device=device)
+        rows = torch.arange(context_len, self._length, device=block_table.device)
+        self._distance = rows[:, None] - torch.arange(self._length, device=block_table.device)
         self._visible: dict[int, Tensor] = {}
         self._chain: BlockPass | None = None
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        return self.store(layer_idx, key_states, value_states, self._start, self._n_tokens)
 
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
         if softcap:
             return self._as_chain().attend(layer, query, scale, softcap, window)
-        k, v = self._pool.gather(layer, self._length)
+        k, v = self.pool.gather(layer, self.block_table, self._length)
         out = F.scaled_dot_product_attention(
             query,
             k.transpose(1, 2),
@@ -163,18 +170,28 @@ class PrefillPass(AttentionPass):
 
     def _as_chain(self) -> BlockPass:
         if self._chain is None:
-            n_tokens, _ = self._distance.shape
-            parents = torch.arange(-1, n_tokens - 1, dtype=torch.int32, device=self._start.device)
-            ancestor_mask, _ = ops.tree_mask(parents[None], self._n_tokens)
+            n_nodes = self.row_indptr[1:]
+            parents = torch.arange(
+                -1, self._n_tokens - 1, dtype=torch.int32, device=self.start.device
+            )
+            ancestor_mask, _ = ops.tree_mask(
+                parents[None], n_nodes, self.row_indptr, self._n_tokens
+            )
             self._chain = BlockPass(
-                self._pool,
-                context_lens=self._start,
-                start=self._start,
-                n_tokens=self._n_tokens,
-                n_nodes=self._n_tokens,
+                self.pool,
+                block_table=self.block_table,
+                context_lens=self.start,
+                start=self.start,
+                n_nodes=n_nodes,
+                row_indptr=self.row_indptr,
                 ancestor_mask=ancestor_mask,
             )
         return self._chain
+
+
+def _rows(heads: Tensor) -> Tensor:
+    """[T, H, D] of [1, H, T, D]."""
+    return heads[0].transpose(0, 1)
 
 
 def specbranch_attention(
@@ -193,12 +210,12 @@ def specbranch_attention(
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls for each layer of a model run by us.
 
-    query: [B, Hq, Q, D].
+    query: [1, Hq, T, D].
     key, value: as the pass returned them when it stored them.
     scaling: factor of the scores, `D ** -0.5` by default.
     softcap, sliding_window: the layer's own, None for none.
 
-    Returns [B, Q, Hq, D] and None (no attention weights). Raises ValueError if called outside a
+    Returns [1, T, Hq, D] and None (no attention weights). Raises ValueError if called outside a
     `ModelRunner`, with other keys or values, or if the layer has attention sinks.
     """
     if attention_pass is None:

@@ -1,4 +1,4 @@
-"""One forward over new nodes of a draft block, as a function of tensors alone."""
+"""One forward over new nodes of draft blocks, as a function of tensors alone."""
 
 from __future__ import annotations
 
@@ -11,46 +11,53 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.cache import PagedKVCache
 from specbranch.models.attention import BlockPass
+from specbranch.models.kv_pool import KVPool
 from specbranch.models.support import cache_argument, last_layers
 
 
 class BlockInputs(NamedTuple):
-    """What a forward over n new nodes of a block of N reads."""
+    """What a forward over T new nodes of B requests' blocks reads and, last, fills.
 
-    tokens: Tensor  # int32 [1, n]
-    position_ids: Tensor  # int32 [1, n]
-    slots: Tensor  # int32 [n], the new nodes' places in the block
-    parents: Tensor  # int32 [1, max_nodes], the block's parents
-    context_lens: Tensor  # int32 [1]
-    start: Tensor  # int32 [1], cache position of the first new node
-    n_tokens: Tensor  # int32 [1], n
-    n_nodes: Tensor  # int32 [1], N
-    logits_rows: Tensor  # int64 [k], the new nodes whose logits are wanted
+    Request b's rows are row_indptr[b] to row_indptr[b + 1]; they are the last nodes of its block.
+    """
 
-    @property
-    def n_rows(self) -> tuple[int, int]:
-        """n and k."""
-        return len(self.slots), len(self.logits_rows)
+    tokens: Tensor  # int32 [1, T]
+    position_ids: Tensor  # int32 [1, T]
+    row_indptr: Tensor  # int32 [B + 1]
+    context_lens: Tensor  # int32 [B]
+    start: Tensor  # int32 [B], cache position of each request's first new node
+    n_nodes: Tensor  # int32 [B], nodes of each block, the new ones included
+    block_table: Tensor  # int32 [B, M]
+    parents: Tensor  # int32 [B, N], each block's parents
+    logits_rows: Tensor  # int32 [k], the rows whose logits are wanted
+    ancestor_mask: Tensor  # int32 [T, W], filled by the forward
+    depth: Tensor  # int32 [T], filled by the forward
 
-    def head(self, rows: int, logits_rows: int) -> BlockInputs:
-        """Views of the first `rows` rows, with logits of the last `logits_rows` of those."""
-        return self._replace(
-            tokens=self.tokens[:, :rows],
-            position_ids=self.position_ids[:, :rows],
-            slots=self.slots[:rows],
-            logits_rows=self.logits_rows[rows - logits_rows : rows],
+    def head(self, requests: int, rows: int, logits_rows: int) -> BlockInputs:
+        """Views of the first requests and rows, with logits of the first `logits_rows`."""
+        return BlockInputs(
+            self.tokens[:, :rows],
+            self.position_ids[:, :rows],
+            self.row_indptr[: requests + 1],
+            self.context_lens[:requests],
+            self.start[:requests],
+            self.n_nodes[:requests],
+            self.block_table[:requests],
+            self.parents[:requests],
+            self.logits_rows[:logits_rows],
+            self.ancestor_mask[:rows],
+            self.depth[:rows],
         )
 
 
 class BlockForward(nn.Module):
-    """Runs a model over new nodes of the block in `pool`, whose pages it writes.
+    """Runs a model over new nodes of blocks in `pool`, whose pages it writes.
 
     feature_layers: how many of the last decoder layers' outputs come out beside the logits.
     """
 
-    def __init__(self, model: PreTrainedModel, pool: PagedKVCache, feature_layers: int = 0) -> None:
+    def __init__(self, model: PreTrainedModel, pool: KVPool, feature_layers: int = 0) -> None:
         super().__init__()
         self.model = model
         self._pool = pool
@@ -58,18 +65,21 @@ class BlockForward(nn.Module):
         self._feature_layers = last_layers(model, feature_layers)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Logits [k, V] for `BlockInputs`, and with feature layers features [n, layers * hidden]:
+        """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
         each row's outputs of those layers side by side, the earliest first, before the model's
         final norm."""
         block = BlockInputs(*inputs)
-        ancestor_mask, _ = ops.tree_mask(block.parents, block.n_nodes)
+        ops.tree_mask_out(
+            block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
+        )
         attention_pass = BlockPass(
             self._pool,
+            block_table=block.block_table,
             context_lens=block.context_lens,
             start=block.start,
-            n_tokens=block.n_tokens,
             n_nodes=block.n_nodes,
-            ancestor_mask=ancestor_mask.index_select(1, block.slots),
+            row_indptr=block.row_indptr,
+            ancestor_mask=block.ancestor_mask,
         )
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(
@@ -88,7 +98,7 @@ class BlockForward(nn.Module):
 
 @contextmanager
 def _outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the hidden states [1, n, hidden] that each layer returns meanwhile."""
+    """Collect the hidden states [1, T, hidden] that each layer returns meanwhile."""
     hidden_states: list[Tensor] = []
 
     def collect(layer: nn.Module, inputs: Any, output: Any) -> None:

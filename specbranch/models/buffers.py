@@ -1,75 +1,113 @@
-"""The integers of a runner's forwards and commits, each sent to the device in one copy."""
+"""The integers of a runner's forwards and compactions, each sent to the device in one copy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
-from torch import Tensor
 
+from specbranch.models.block import BlockRows, Keep, Nodes
 from specbranch.models.block_forward import BlockInputs
-from specbranch.staging import upload
+from specbranch.models.transfers import UploadRecord
 
 
 class ForwardBuffers:
     """What forwards read, at the same addresses each time.
 
-    inputs: BlockInputs of `max_nodes` rows; a forward's own are the first of them.
-    next_positions: int32 [max_nodes], for each new node the position of the token after it.
+    max_requests, max_nodes, max_pages: requests of a forward, nodes of a block and pages of a
+        block table, at most.
+    inputs: BlockInputs of as many requests and rows as there can be; a forward's own come first.
+    next_positions: int32 [rows], for each row of logits the position of the token it decides.
     """
 
-    def __init__(self, max_nodes: int, device: torch.device) -> None:
-        self._max_nodes = max_nodes
-        self._upload = upload(4 + 5 * max_nodes, torch.int32, device)
-        lengths, rows = self._upload.tensor[:4].view(4, 1), self._upload.tensor[4:]
-        context_lens, start, n_tokens, n_nodes = lengths.unbind()
-        tokens, position_ids, slots, parents, self.next_positions = rows.view(5, -1).unbind()
+    def __init__(
+        self, max_requests: int, max_nodes: int, max_pages: int, device: torch.device
+    ) -> None:
+        max_rows = max_requests * max_nodes
+        self._record = UploadRecord(
+            [
+                ("row_indptr", "i4", (max_requests + 1,)),
+                ("context_lens", "i4", (max_requests,)),
+                ("start", "i4", (max_requests,)),
+                ("n_nodes", "i4", (max_requests,)),
+                ("block_table", "i4", (max_requests, max_pages)),
+                ("parents", "i4", (max_requests, max_nodes)),
+                ("tokens", "i4", (max_rows,)),
+                ("position_ids", "i4", (max_rows,)),
+                ("logits_rows", "i4", (max_rows,)),
+                ("next_positions", "i4", (max_rows,)),
+            ],
+            device,
+        )
+        fields = self._record.fields
+        self.next_positions = fields.pop("next_positions")
+        words = -(-max_nodes // 32)
         self.inputs = BlockInputs(
-            tokens=tokens[None],
-            position_ids=position_ids[None],
-            slots=slots,
-            parents=parents[None],
-            context_lens=context_lens,
-            start=start,
-            n_tokens=n_tokens,
-            n_nodes=n_nodes,
-            logits_rows=torch.arange(max_nodes, device=device),
+            tokens=fields.pop("tokens")[None],
+            position_ids=fields.pop("position_ids")[None],
+            **fields,
+            ancestor_mask=torch.zeros(max_rows, words, dtype=torch.int32, device=device),
+            depth=torch.zeros(max_rows, dtype=torch.int32, device=device),
         )
 
-    def send(
-        self,
-        context_len: int,
-        tokens: Sequence[int],
-        positions: Sequence[int],
-        block: Sequence[int],
-    ) -> None:
-        """Send a forward over the block's last nodes.
+    def send(self, batch: Sequence[BlockRows], grown: Sequence[Nodes]) -> BlockInputs:
+        """Send a forward, and return what it reads.
 
-        tokens, positions: of the new nodes. block: parent slot of each node, the new ones included.
+        batch: the new nodes, request by request. grown: each request's block with them.
         """
-        n_tokens, n_nodes = len(tokens), len(block)
-        values = self._upload.values()
-        values[:4] = context_len, context_len + n_nodes - n_tokens, n_tokens, n_nodes
-        rows = values[4:].reshape(5, self._max_nodes)
-        rows[0, :n_tokens] = tokens
-        rows[1, :n_tokens] = positions
-        rows[2, :n_tokens] = range(n_nodes - n_tokens, n_nodes)
-        rows[3, :n_nodes] = block
-        rows[4, :n_tokens] = rows[1, :n_tokens] + 1
-        self._upload.send()
+        host = self._record.host()
+        ends = list(accumulate((len(rows.tokens) for rows in batch), initial=0))
+        tokens, positions = host["tokens"], host["position_ids"]
+        logits_rows, next_positions = host["logits_rows"], host["next_positions"]
+        # Of a captured forward's other requests and rows, none is alive and all are within bounds.
+        host["row_indptr"][len(batch) :] = ends[-1]
+        host["n_nodes"][len(batch) :] = 0
+        logits_rows[:] = 0
+        wanted = 0
+        for b, (rows, nodes, first, end) in enumerate(
+            zip(batch, grown, ends[:-1], ends[1:], strict=True)
+        ):
+            block, n_nodes = rows.block, len(nodes.parents)
+            host["row_indptr"][b] = first
+            host["context_lens"][b] = block.context_len
+            host["start"][b] = block.context_len + n_nodes - (end - first)
+            host["n_nodes"][b] = n_nodes
+            host["block_table"][b, : len(block.pages)] = block.pages
+            host["parents"][b, :n_nodes] = nodes.parents
+            tokens[first:end] = rows.tokens
+            positions[first:end] = nodes.positions[first - end :]
+            before, wanted = wanted, wanted + rows.logits_rows
+            logits_rows[before:wanted] = range(end - rows.logits_rows, end)
+            next_positions[before:wanted] = positions[end - rows.logits_rows : end] + 1
+        self._record.send()
+        return self.inputs.head(len(batch), ends[-1], wanted)
 
 
-class CommitBuffers:
-    """What `compact_kv_` reads: context_lens and keep_lens int32 [1], keep int32 [1, max_nodes]."""
+class KeepBuffers:
+    """What `compact_kv_` reads: context_lens, keep_lens int32 [B], keep int32 [B, max_nodes] and
+    block_table int32 [B, max_pages]."""
 
-    def __init__(self, max_nodes: int, device: torch.device) -> None:
-        self._upload = upload(2 + max_nodes, torch.int32, device)
-        self.context_lens, self.keep_lens, _ = self._upload.tensor.split([1, 1, max_nodes])
-        self.keep: Tensor = self._upload.tensor[None, 2:]
+    def __init__(
+        self, max_requests: int, max_nodes: int, max_pages: int, device: torch.device
+    ) -> None:
+        self._record = UploadRecord(
+            [
+                ("block_table", "i4", (max_requests, max_pages)),
+                ("context_lens", "i4", (max_requests,)),
+                ("keep", "i4", (max_requests, max_nodes)),
+                ("keep_lens", "i4", (max_requests,)),
+            ],
+            device,
+        )
 
-    def send(self, context_len: int, keep: Sequence[int]) -> None:
-        """Send the slots to keep."""
-        values = self._upload.values()
-        values[:2] = context_len, len(keep)
-        values[2 : 2 + len(keep)] = keep
-        self._upload.send()
+    def send(self, batch: Sequence[Keep]) -> list[torch.Tensor]:
+        """Send what to keep; returns block_table, context_lens, keep and keep_lens."""
+        host = self._record.host()
+        for b, (block, slots, _) in enumerate(batch):
+            host["block_table"][b, : len(block.pages)] = block.pages
+            host["context_lens"][b] = block.context_len
+            host["keep"][b, : len(slots)] = slots
+            host["keep_lens"][b] = len(slots)
+        self._record.send()
+        return [field[: len(batch)] for field in self._record.fields.values()]

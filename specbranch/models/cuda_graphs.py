@@ -33,8 +33,8 @@ class Capture(Protocol):
 class CapturedForward:
     """`forward` by graphs, captured when their bucket is first needed.
 
-    Called like `forward`, with inputs that are the first rows of `buffers` and logits wanted of the
-    last of them. What it returns holds until the next call.
+    Called like `forward`, with inputs that are the first of `buffers`. What it returns holds until
+    the next call.
 
     forward: from BlockInputs to logits, and perhaps further outputs of a row per new node.
     buffers: BlockInputs of as many rows as a forward can have; all inputs live in them.
@@ -53,20 +53,21 @@ class CapturedForward:
         self._capturable = True
 
     def __call__(self, *inputs: Tensor) -> Outputs:
-        """Logits [k, V] and further outputs [n, ...] for `BlockInputs`."""
-        n, k = BlockInputs(*inputs).n_rows
-        graph = self._graph(n)
+        """Logits [k, V] and further outputs [T, ...] for `BlockInputs`."""
+        wanted = BlockInputs(*inputs)
+        rows, logits_rows = wanted.tokens.shape[1], len(wanted.logits_rows)
+        graph = self._graph(rows)
         if graph is None:
             return self._forward(*inputs)
         replay, (logits, *others) = graph
         replay()
-        return logits[n - k : n], *(output[:n] for output in others)
+        return logits[:logits_rows], *(output[:rows] for output in others)
 
     def _graph(self, n: int) -> tuple[Callable[[], None], Outputs] | None:
         """The graph of the bucket for n rows; None if this forward cannot be captured."""
-        rows = bucket(n, self._buffers.n_rows[0])
+        rows = bucket(n, self._buffers.tokens.shape[1])
         if rows not in self._graphs and self._capturable:
-            inputs = self._buffers.head(rows, rows)
+            inputs = self._buffers.head(len(self._buffers.n_nodes), rows, rows)
             try:
                 self._graphs[rows] = self._capture(lambda: self._forward(*inputs))
             except Exception as error:  # the eager forward will raise what is not about capturing

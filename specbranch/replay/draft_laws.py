@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from specbranch import ops
+from specbranch.models.block import BlockRows
 from specbranch.models.runner import ModelRunner
+from specbranch.models.sampling_rows import SamplingRows
 from specbranch.replay.laws import RANKS, Law, LawStore, Place
 from specbranch.replay.recording import Recording
 
@@ -22,14 +24,15 @@ class DraftModel:
     def __init__(self, runner: ModelRunner, vocab_size: int) -> None:
         self.runner = runner
         self.vocab_size = min(vocab_size, runner.vocab_size)
+        self.block = runner.open()
         self._borrower: object = None
 
     def lend(self, borrower: object) -> bool:
-        """Whether the runner is another's so far; it is reset for the new borrower then."""
+        """Whether the block is another's so far; it is emptied for the new borrower then."""
         if borrower is self._borrower:
             return False
         self._borrower = borrower
-        self.runner.reset()
+        self.block.rewind(0)
         return True
 
 
@@ -73,10 +76,10 @@ class DraftLaws:
         draft = self._open_draft()
         first = min(place.on_text for place in places)
         if draft.lend(self) or first < self._base:
-            self._move_base(draft.runner, first)
+            self._move_base(draft, first)
         lacking = self._lacking(places)
         if len(self._slots) + len(lacking) > draft.runner.max_nodes:
-            self._move_base(draft.runner, first)
+            self._move_base(draft, first)
             lacking = self._lacking(places)
         if len(lacking) > draft.runner.max_nodes and len(places) > 1:
             half = len(places) // 2
@@ -91,7 +94,9 @@ class DraftLaws:
             parents.append(-1 if place == Place(self._base) else self._slots[_parent(place)])
             self._slots[place] = len(self._slots)
         known = draft.runner.vocab_size
-        logits = draft.runner.forward([self._token(place) % known for place in lacking], parents)
+        tokens = [self._token(place) % known for place in lacking]
+        rows = BlockRows(draft.block, tokens, parents, len(tokens))
+        logits = draft.runner.forward([rows])
         self._rank(lacking, logits[:, : draft.vocab_size], draft.runner.token_ids)
         self.computed += len(lacking)
 
@@ -108,16 +113,15 @@ class DraftLaws:
             lacking.update(dict.fromkeys(reversed(path)))
         return list(lacking)
 
-    def _move_base(self, runner: ModelRunner, base: int) -> None:
+    def _move_base(self, draft: DraftModel, base: int) -> None:
         """Let the block begin with the text's token before position `base`."""
         self._base = base
         self._slots.clear()
-        runner.commit([], 0)
-        context_len = len(self._recording.prompt) + base - 1
+        block, context_len = draft.block, len(self._recording.prompt) + base - 1
         # What the cache holds beyond the context is overwritten by what comes next.
-        runner.context_len = min(runner.context_len, context_len)
-        context = self._tokens[runner.context_len : context_len]
-        runner.prefill([token % runner.vocab_size for token in context])
+        block.rewind(min(block.context_len, context_len))
+        context = self._tokens[block.context_len : context_len]
+        draft.runner.prefill(block, [token % draft.runner.vocab_size for token in context])
 
     def _token(self, place: Place) -> int:
         if place.beyond:
@@ -127,19 +131,18 @@ class DraftLaws:
     def _rank(self, places: Sequence[Place], logits: Tensor, token_ids: Tensor | None) -> None:
         params, prompt = self._recording.params, len(self._recording.prompt)
         positions = [prompt + place.on_text + len(place.beyond) for place in places]
-        device = logits.device
+        device, rows = logits.device, len(places)
         columns = ops.draft_topk(
             logits,
             RANKS,
-            *params.filters(len(places), device),
-            torch.full((len(places),), params.seed, device=device),
+            *SamplingRows(rows, device).send([(params, [params.seed] * rows)]),
             torch.tensor(positions, dtype=torch.int32, device=device),
             "gumbel",
             token_ids,
         )
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for place, row in zip(places, rows, strict=True):
-            self.store.setdefault(place, Law(*row))
+        laws = zip(*(column.tolist() for column in columns), strict=True)
+        for place, law in zip(places, laws, strict=True):
+            self.store.setdefault(place, Law(*law))
 
 
 def _parent(place: Place) -> Place:

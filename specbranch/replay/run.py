@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specbranch.growth import Experience, Growth
 from specbranch.lanes import CostModel, VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.policies.base import Outlook, Policy
-from specbranch.replay.drafter import ReplayDrafter
 from specbranch.replay.laws import LawSource
 from specbranch.replay.recording import Recording
-from specbranch.replay.verifier import ReplayVerifier
+from specbranch.replay.source import RecordedSource
+from specbranch.replay.target import RecordedTarget
+from specbranch.request import Request
 from specbranch.stats import Stats
-from specbranch.stopping import Committer
+from specbranch.stopping import Transcript
 from specbranch.trace import Trace
 
 
@@ -35,38 +37,35 @@ class Replayer:
     def __init__(self, policy: Policy, costs: CostModel, *, max_nodes: int = 128) -> None:
         self.policy = policy
         self._lanes = VirtualLanes(costs)
-        self._drafter = ReplayDrafter(self._lanes.draft, max_nodes, policy.max_fan)
-        self._verifier = ReplayVerifier(self._lanes.target, max_nodes)
+        self._max_nodes = max_nodes
+        self._experience = Experience()
 
     def replay(
         self,
         recording: Recording,
-        source: LawSource,
+        laws: LawSource,
         outlooks: Sequence[Outlook] | None = None,
     ) -> Replay:
         """What the engine would do on the recorded request.
 
         Like an engine it keeps what earlier requests taught.
 
-        source: the draft's laws around the recorded text.
+        laws: the draft's, around the recorded text.
         outlooks: what H-RAD expects below each token of the text, None without H-RAD.
         """
-        params = recording.params
-        committer = Committer(None, recording.eos_token_ids, (), params.max_new_tokens)
-        trace = self._lanes.begin()
-        self._drafter.follow(recording.text, source)
-        self._verifier.follow(recording.text, outlooks)
-        loop = RoundLoop(
-            self._drafter,
-            self._verifier,
-            self.policy,
-            self._lanes,
-            committer,
-            recording.prompt,
-            params,
-            trace,
+        params, text, lanes = recording.params, recording.text, self._lanes
+        transcript = Transcript(None, recording.eos_token_ids, (), params.max_new_tokens)
+        request = Request(recording.prompt, params, self.policy.begin(), transcript)
+        source = RecordedSource(
+            text, laws, max_nodes=self._max_nodes, max_fan=self.policy.max_fan
         )
-        for _ in loop.run():
-            pass
-        loop.stats.finish(self._lanes.now(), trace)
-        return Replay(committer.token_ids, loop.stats, trace)
+        target = RecordedTarget(lanes.target, text, outlooks, max_rows=self._max_nodes)
+        trace = lanes.begin()
+        growth = Growth(source, lanes.draft, self._experience)
+        loop = RoundLoop(growth, target, lanes, trace)
+        with loop.serving(request):
+            while not request.finished:
+                loop.step([request])
+            wall_s = lanes.now()
+        request.stats.finish(wall_s, trace)
+        return Replay(transcript.token_ids, request.stats, trace)

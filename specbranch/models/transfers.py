@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Layout = list[tuple[str, str, tuple[int, ...]]]
+
 RING = 16  # pinned buffers of an upload: as many forwards can be queued without a wait
 
 
@@ -115,6 +117,49 @@ class PinnedDownload(Download):
         self._copied.record(torch.cuda.current_stream(self.tensor.device))
         self._copied.synchronize()
         return self._host.numpy()
+
+
+class UploadRecord:
+    """Named fields that the host writes and the device reads, sent in one copy.
+
+    layout: a structured dtype; larger items first, so that all are aligned.
+    fields: the device's tensor of each name, at the same address for good.
+    """
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        self._layout = np.dtype(layout)
+        self._upload = upload(self._layout.itemsize, torch.uint8, device)
+        self.fields = _fields(self._layout, self._upload.tensor)
+        self.send = self._upload.send
+
+    def host(self) -> np.void:
+        """The record to fill next. It holds numbers of some earlier filling."""
+        record: np.void = self._upload.values().view(self._layout)[0]
+        return record
+
+
+class DownloadRecord:
+    """Named fields that the device writes and the host reads; see UploadRecord."""
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        self._layout = np.dtype(layout)
+        self._download = download(self._layout.itemsize, torch.uint8, device)
+        self.fields = _fields(self._layout, self._download.tensor)
+
+    def fetch(self) -> np.void:
+        """The record on the host, valid until the next fetch. Waits for the current stream."""
+        record: np.void = self._download.fetch().view(self._layout)[0]
+        return record
+
+
+def _fields(layout: np.dtype[Any], memory: Tensor) -> dict[str, Tensor]:
+    """The part of `memory`, uint8 [itemsize], that each field is."""
+    tensors = {}
+    for name, (dtype, offset, *_) in (layout.fields or {}).items():
+        item = torch.from_numpy(np.empty(0, dtype.base)).dtype
+        part = memory[offset : offset + dtype.itemsize]
+        tensors[name] = part.view(item).view(dtype.shape)
+    return tensors
 
 
 def _pinned(size: int, dtype: torch.dtype) -> Tensor:

@@ -1,0 +1,142 @@
+"""Growing trees: what a source guesses becomes nodes, and what was verified makes guesses truer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specbranch.checks import is_integer
+from specbranch.lanes import Lane, Pending
+from specbranch.policies.base import Policy
+from specbranch.request import Request
+from specbranch.sampling import SamplingParams
+from specbranch.sources.source import Guesses, Source, Wanted
+from specbranch.tree import Reliability, Walk
+
+class Experience:
+    """What all requests so far taught about guesses, greedy and sampled ones apart."""
+
+    def __init__(self) -> None:
+        self._learnt = {"greedy": Reliability(), "sampled": Reliability()}
+
+    def of(self, params: SamplingParams) -> Reliability:
+        """What a new request starts from. Under rejection that is nothing: there the draws depend
+        on what is grown, and a request's text must not depend on those before it."""
+        if params.effective_coupling == "rejection":
+            return Reliability("rejection")
+        return self._learnt["sampled" if params.temperature > 0 else "greedy"]
+
+
+class Growth:
+    """Grows requests' trees as their policies say, from one source.
+
+    lane: where the source works.
+    """
+
+    def __init__(self, source: Source, lane: Lane, experience: Experience) -> None:
+        self._source = source
+        self._lane = lane
+        self._experience = experience
+
+    def begin(self, request: Request) -> None:
+        """Take a request in."""
+        request.reliability = self._experience.of(request.params)
+        self._source.begin(request)
+
+    def end(self, request: Request) -> None:
+        """Let a request go."""
+        self._source.end(request)
+
+    def grow(self, requests: Sequence[Request], forward: Pending[object] | None = None) -> None:
+        """Expand nodes, one draft step after another, until every policy has stopped or the target
+        has answered `forward`; without one the target is idle.
+
+        Raises ValueError that names a policy for an answer that makes no sense.
+        """
+        busy, step = forward is not None, 0
+        while forward is None or not forward.done():
+            wanted = [
+                Wanted(request, nodes)
+                for request in requests
+                if (nodes := self._nodes(request, busy, step))
+            ]
+            if not wanted:
+                return
+            requests = [request for request, _ in wanted]
+            steps = min(self._stretch(each, busy, step) for each in wanted)
+            guesses = self._source.guess(self._lane, wanted, steps)
+            self._attach(wanted, guesses, steps)
+            for request in requests:
+                request.stats.draft_forwards += steps
+            step += steps
+
+    def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> None:
+        """Learn from verified walks and let the source follow them, before the trees do."""
+        kept = []
+        for request, walk in zip(requests, walks, strict=True):
+            request.tree.teach(walk.path, walk.winner, request.reliability)
+            kept.append((request, *request.tree.keep(walk.path, walk.winner)))
+        self._source.keep(self._lane, kept)
+
+    def _nodes(self, request: Request, busy: bool, step: int) -> list[int]:
+        """The nodes that a request's policy wants expanded next, as far as there is room."""
+        tree, policy = request.tree, request.policy
+        answer = policy.grow(tree, busy, step)
+        try:
+            return tree.growable(answer, self._source.max_nodes - tree.num_expanded)
+        except (TypeError, ValueError) as error:
+            raise nonsense(policy, "grow", answer, error) from error
+
+    def _stretch(self, wanted: Wanted, busy: bool, step: int) -> int:
+        """Draft steps to take at once: as the policy says, within the block and the request."""
+        (request, nodes), source = wanted, self._source
+        if len(nodes) > 1 or source.max_steps == 1:
+            return 1
+        tree, policy = request.tree, request.policy
+        answer = policy.stretch(tree, busy, step)
+        if not is_integer(answer, 0):
+            raise nonsense(policy, "stretch", answer, TypeError())
+        room = min(source.max_steps, source.max_nodes - tree.num_expanded)
+        return max(1, min(answer, room, tree.remaining - int(tree.depth[nodes[0]])))
+
+    def _attach(self, wanted: Sequence[Wanted], guesses: Guesses, steps: int) -> None:
+        if steps > 1:
+            for place, (request, (tip,)) in enumerate(wanted):
+                rows = range(place, steps * len(wanted), len(wanted))
+                self._attach_chain(request, tip, guesses, rows)
+            return
+        row = 0
+        for request, nodes in wanted:
+            self._expand(request, nodes, guesses, row)
+            row += len(nodes)
+
+    def _attach_chain(
+        self, request: Request, tip: int, guesses: Guesses, rows: Sequence[int]
+    ) -> None:
+        """The tip, and then each time the first guess of the node before. What lies below a node
+        that ends the request is lost."""
+        tree, node = request.tree, tip
+        for row in rows:
+            if node < 0 or not tree.expandable(node):
+                self._source.keep(self._lane, [(request, range(tree.num_expanded), 0)])
+                return
+            self._expand(request, [node], guesses, row)
+            node = int(tree.first_child[node])
+
+    def _expand(
+        self, request: Request, nodes: Sequence[int], guesses: Guesses, first_row: int
+    ) -> None:
+        tree, policy = request.tree, request.policy
+        tree.expand(nodes, tree.num_expanded, *guesses, first_row, request.reliability)
+        answer = policy.fan(tree, nodes)
+        try:
+            tree.attach(answer)
+        except (TypeError, ValueError) as error:
+            raise nonsense(policy, "fan", answer, error) from error
+
+
+def nonsense(policy: Policy, question: str, answer: object, error: Exception) -> ValueError:
+    """What to raise for an answer that was refused with `error`."""
+    reason = str(error)
+    if isinstance(error, TypeError):
+        reason = f"{question}: expected integers, got {answer!r}"
+    return ValueError(f"policy {policy.name}: {reason}")

@@ -1,0 +1,86 @@
+"""What a draft source answers: for these nodes, which tokens may follow, and how likely each is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from specbranch.lanes import Lane
+from specbranch.request import Request
+from specbranch.sampling import Coupling
+
+
+class Wanted(NamedTuple):
+    """Nodes of one request's tree whose guesses are wanted."""
+
+    request: Request
+    nodes: Sequence[int]
+
+
+class Guesses(NamedTuple):
+    """What a source says of n nodes, valid until it is asked again."""
+
+    ids: np.ndarray[Any, Any]  # int32 [n, k] best (or first drawn) first, -1 where there are fewer
+    estimates: np.ndarray[Any, Any]  # float32 [n, k] chance that each is right
+    max_prob: np.ndarray[Any, Any]  # float32 [n] of the law
+    entropy: np.ndarray[Any, Any]  # float32 [n] of the law, in nats
+
+
+class Source(ABC):
+    """Guesses what follows nodes of requests' trees.
+
+    It does not attach them, learn from them or ask policies: `growth` does, for all sources.
+
+    max_nodes: nodes of a request that it can have expanded at a time.
+    max_steps: steps of a chain that it takes at once, at most.
+    draws: whether it can draw guesses and tell their laws, as the rejection coupling needs.
+    """
+
+    max_nodes: int
+    max_steps = 1
+    draws = False
+
+    def begin(self, request: Request) -> None:
+        """Make room for a request."""
+
+    def end(self, request: Request) -> None:
+        """Give back what `begin` took."""
+
+    @abstractmethod
+    def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
+        """Guesses for the wanted nodes, request by request.
+
+        lane: where to work. The nodes of a request are expanded at the slots from its number of
+            expanded nodes on; a root may lie behind committed tokens that the source has not seen.
+        steps: at most `max_steps`. With more than one each request wants one node; the same rows
+            follow for the first guess of each, and so on, step by step. What a source says below a
+            node that ends its request, or that has no guess, is not looked at.
+
+        Under the rejection coupling it adds the law [V] of each node to `Request.laws`.
+        """
+
+    def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
+        """Follow what was committed.
+
+        kept: for each request the slots of expanded nodes that stay, strictly increasing; the first
+            so many of them are committed, the others get slots from 0 on.
+        """
+
+
+def read_apart(behind: int, context_len: int, max_nodes: int) -> bool:
+    """Whether committed tokens that a draft lacks are read apart from the step over the root, as
+    the prompt is, and what outgrows a block.
+
+    behind: how many there are. context_len: tokens that it has seen.
+    """
+    return behind > 0 and (context_len == 0 or behind >= max_nodes)
+
+
+def by_coupling(wanted: Sequence[Wanted]) -> list[tuple[Coupling, list[Wanted]]]:
+    """Requests in line that have the same coupling: an op serves one at a time."""
+    groups = groupby(wanted, key=lambda each: each.request.params.effective_coupling)
+    return [(coupling, list(group)) for coupling, group in groups]
