@@ -13,9 +13,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from specbranch import staging
+from specbranch.models import runner as runner_module
+from specbranch.models import transfers
+from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.cuda_graphs import CapturedForward
-from specbranch.models.runner import ModelRunner
 from tests.replaying_capture import ReplayingCapture
 
 PATIENCE = 3  # times that an event is asked for before it has happened
@@ -106,11 +107,11 @@ def _nvtx_range(message: str) -> Iterator[None]:
     yield
 
 
-def _captured(runner: ModelRunner, inputs: object) -> CapturedForward:
+def _captured(
+    forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs
+) -> CapturedForward:
     PretendedGpu.captures.append(ReplayingCapture())
-    return CapturedForward(
-        runner._block_forward, runner._forward_buffers.inputs, PretendedGpu.captures[-1]
-    )
+    return CapturedForward(forward, buffers, PretendedGpu.captures[-1])
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> type[PretendedGpu]:
@@ -121,8 +122,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> type[PretendedGpu]:
     monkeypatch.setattr(torch.cuda, "stream", _on)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: PretendedGpu.current)
     monkeypatch.setattr(torch.cuda.nvtx, "range", _nvtx_range)
-    monkeypatch.setattr(staging, "SharedUpload", staging.PinnedUpload)
-    monkeypatch.setattr(staging, "SharedDownload", staging.PinnedDownload)
-    monkeypatch.setattr(staging, "_pinned", lambda size, dtype: torch.zeros(size, dtype=dtype))
-    monkeypatch.setattr(ModelRunner, "_prepared", _captured)
+    monkeypatch.setattr(transfers, "SharedUpload", transfers.PinnedUpload)
+    monkeypatch.setattr(transfers, "SharedDownload", transfers.PinnedDownload)
+    monkeypatch.setattr(transfers, "_pinned", lambda size, dtype: torch.zeros(size, dtype=dtype))
+    monkeypatch.setattr(runner_module, "prepared", _captured)
     return PretendedGpu

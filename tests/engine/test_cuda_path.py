@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specbranch import staging
 from specbranch.engine import Engine
 from specbranch.lanes import LaneError, StreamLanes
-from specbranch.models.runner import ModelRunner
+from specbranch.models import runner as runner_module
+from specbranch.models import transfers
 from specbranch.policies import PEARL, Autoregressive
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import POLICIES, PROMPTS, params_of
@@ -60,7 +60,7 @@ def test_laws_outlive_the_forwards_that_they_came_from(gpu, pair, policy, monkey
     """Under rejection a draft's laws are tested rounds later, when its logits are long gone."""
     params = params_of("T=1", coupling="rejection", **SHORT)
     captured = stream_engine(pair, POLICIES[policy]()).generate(PROMPTS[1], params)
-    monkeypatch.setattr(ModelRunner, "_prepared", lambda runner, inputs: runner._block_forward)
+    monkeypatch.setattr(runner_module, "prepared", lambda forward, *_: forward)
     eager = stream_engine(pair, POLICIES[policy]()).generate(PROMPTS[1], params)
     assert captured.token_ids == eager.token_ids
 
@@ -95,7 +95,8 @@ def test_lanes_overlap_and_say_so(gpu, pair):
     labels = {(span.lane, span.label) for span in generation.trace.spans}
     assert labels == {
         *((lane, "commit") for lane in ("draft", "target")),
-        *(("target", work) for work in ("prefill", "target", "verify")),
+        *((lane, "prefill") for lane in ("draft", "target")),
+        *(("target", work) for work in ("target", "verify")),
         ("draft", "draft"),
     }
     forwards = [span for span in generation.trace.spans if span.label == "target"]
@@ -135,22 +136,22 @@ def test_work_is_done_when_its_kernels_have_run(gpu):
 
 
 def test_a_pinned_buffer_is_filled_again_only_when_its_copy_has_ended(gpu):
-    upload = staging.PinnedUpload(2, torch.int32, CPU)
+    upload = transfers.PinnedUpload(2, torch.int32, CPU)
     buffers = []
-    for number in range(staging.RING):
+    for number in range(transfers.RING):
         buffers.append(upload.values())
         buffers[-1][:] = number
         upload.send()
         assert upload.tensor.tolist() == [number, number]
     assert gpu.waits == 0
-    assert len({buffer.ctypes.data for buffer in buffers}) == staging.RING
+    assert len({buffer.ctypes.data for buffer in buffers}) == transfers.RING
     again = upload.values()
     assert gpu.waits == 1
     assert again.ctypes.data == buffers[0].ctypes.data
 
 
 def test_a_download_waits_for_its_own_copy(gpu):
-    download = staging.PinnedDownload(3, torch.int32, CPU)
+    download = transfers.PinnedDownload(3, torch.int32, CPU)
     download.tensor.copy_(torch.tensor([4, 5, 6]))
     assert download.fetch().tolist() == [4, 5, 6]
     assert gpu.waits == 1

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,9 +17,9 @@ from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
-from specbranch.ranking import Ranker
 from specbranch.sampling import SamplingParams
-from specbranch.tree import Node
+from specbranch.sources.ranking import Ranker
+from specbranch.tree import Tree
 from tests.engine import tiny
 
 PROMPT = [7, 3, 9, 30, 12, 40]
@@ -77,29 +78,32 @@ def test_a_closed_engine_says_so(engine):
 
 
 class Unruly(BestFirst):
-    """Asks to expand what `wish` makes of the frontier, once there are committed tokens."""
+    """Asks to expand what `wish` makes of the tree, once its root is expanded."""
 
-    def __init__(self, wish: Callable[[list[Node]], list[Node]]) -> None:
+    def __init__(self, wish: Callable[[Tree], object]) -> None:
         super().__init__()
         self.wish = wish
 
     def grow(self, tree, busy, step):
-        return self.wish(tree.frontier()) if tree.root.expanded else (tree.root,)
+        return (0,) if tree.expandable(0) else self.wish(tree)
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        (lambda frontier: [frontier[0]] * 2, "grow: expected distinct nodes"),
-        (lambda frontier: [Node(5)], "grow: expected unexpanded nodes of the tree"),
-        (lambda frontier: [frontier[0].parent], "grow: expected unexpanded nodes"),
-        (lambda frontier: [Node(5, frontier[0])], "grow: expected unexpanded nodes"),
+        (lambda tree: tree.frontier(1) * 2, "grow: expected distinct nodes"),
+        (lambda tree: [len(tree)], "grow: expected"),
+        (lambda tree: [-1], "grow: expected"),
+        (lambda tree: [0], "grow: expected unexpanded nodes"),
+        (lambda tree: None, "grow: expected integers, got None"),
+        (lambda tree: "likeliest", "grow: expected integers, got 'likeliest'"),
+        (lambda tree: [0.5], "grow: expected integers, got"),
     ],
-    ids=["twice", "stranger", "expanded", "orphan"],
+    ids=["twice", "stranger", "negative", "expanded", "nothing", "words", "fractions"],
 )
 def test_a_policy_that_grows_no_tree_is_told(pair, wish, message):
     engine = virtual_engine(pair, Unruly(wish))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"policy bestfirst: {message}"):
         engine.generate(PROMPT, GREEDY)
     engine.policy = BestFirst()
     expected = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
@@ -135,8 +139,9 @@ def test_policies_forget_only_where_draws_depend_on_them(pair):
     class Forgetful(BestFirst):
         forgot = 0
 
-        def forget(self):
+        def fresh(self):
             self.forgot += 1
+            return super().fresh()
 
     engine = virtual_engine(pair, Forgetful())
     for temperature in (0.0, 1.0):
@@ -379,8 +384,8 @@ def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pa
     fetch = Ranker.fetch
 
     def certain(*args):
-        rows = fetch(*args)
-        return rows._replace(estimates=[[1 + 1e-6] * len(row) for row in rows.estimates])
+        guesses = fetch(*args)
+        return guesses._replace(estimates=np.full_like(guesses.estimates, 1 + 1e-6))
 
     healthy = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
     monkeypatch.setattr(Ranker, "fetch", certain)

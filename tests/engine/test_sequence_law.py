@@ -13,12 +13,13 @@ import torch
 from scipy import stats
 
 from specbranch import reference
-from specbranch.drafter import Drafter
 from specbranch.engine import Engine
 from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.models.sampling_rows import SamplingRows
 from specbranch.policies import BestFirst
 from specbranch.sampling import SamplingParams
-from specbranch.tree import Node, SpeculationTree
+from specbranch.tree import Tree
+from specbranch.verifier import Verifier
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES
 
@@ -42,7 +43,7 @@ def eager(pair):
 
 def exact_law(eager, params: SamplingParams) -> dict[tuple[int, ...], float]:
     """The chance of every sequence, by enumerating the target's filtered laws."""
-    filters = params.filters(1, torch.device("cpu"))
+    filters = SamplingRows(1, torch.device("cpu")).send([(params, [0])]).filters
     law: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(LENGTH):
         longer = {}
@@ -120,8 +121,8 @@ def test_the_check_notices_dropped_draws(pair, eager):
 
 def test_the_check_notices_draws_from_another_law_than_stated(pair, eager, monkeypatch):
     """A draw is accepted by the ratio of its chances, so a wrong one of them must show."""
-    stated = Drafter.laws
-    monkeypatch.setattr(Drafter, "laws", lambda *args: torch.full_like(stated(*args), 1 / VOCAB))
+    stated = Verifier._laws
+    monkeypatch.setattr(Verifier, "_laws", lambda *args: torch.full_like(stated(*args), 1 / VOCAB))
     counts = sampled(pair, POLICIES["sps"](), REJECTION, runs=300)
     law = exact_law(eager, SamplingParams(**REJECTION))
     assert p_value(counts, law | missing(law)) < SIGNIFICANCE

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from specbranch.stopping import Committer
+from specbranch.stopping import Transcript
 from tests.engine import tiny
 
 TOKENIZER = tiny.tokenizer()
@@ -16,8 +16,8 @@ def ids(text: str) -> list[int]:
     return TOKENIZER.encode(text, add_special_tokens=False)
 
 
-def committer(*stop: str, limit: int = 100, eos: tuple[int, ...] = (tiny.EOS,)) -> Committer:
-    return Committer(TOKENIZER, eos, stop, limit)
+def committer(*stop: str, limit: int = 100, eos: tuple[int, ...] = (tiny.EOS,)) -> Transcript:
+    return Transcript(TOKENIZER, eos, stop, limit)
 
 
 def test_text_appears_as_tokens_are_committed():
@@ -48,7 +48,7 @@ def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
 
 def test_bytes_that_form_no_character():
     tokens = [BYTE_FALLBACK[piece] for piece in ("b", "<0x0A>", "<0xF0>", "▁a", "é")]
-    writer = Committer(byte_fallback_tokenizer(), (), (), 5)
+    writer = Transcript(byte_fallback_tokenizer(), (), (), 5)
     texts = [writer.commit([token])[1] for token in tokens]
     assert writer.token_ids == tokens
     assert "".join(texts) == writer.text == "b\n� aé"
@@ -56,7 +56,7 @@ def test_bytes_that_form_no_character():
 
 @given(st.lists(st.integers(0, 258), min_size=1, max_size=12))
 def test_any_tokens_have_a_text(tokens):
-    writer = Committer(byte_fallback_tokenizer(), (), (), len(tokens))
+    writer = Transcript(byte_fallback_tokenizer(), (), (), len(tokens))
     texts = [writer.commit([token])[1] for token in tokens]
     assert "".join(texts) == writer.text
 
@@ -108,13 +108,13 @@ def test_half_a_character_waits_for_its_other_half():
     backend.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
     tokens = tokenizer.encode("é!")
-    writer = Committer(tokenizer, (), (), 10)
+    writer = Transcript(tokenizer, (), (), 10)
     assert [writer.commit([token])[1] for token in tokens] == ["", "é", "!"]
 
 
 def test_stop_strings_need_a_tokenizer():
     with pytest.raises(ValueError, match="stop"):
-        Committer(None, (), ("x",), 5)
+        Transcript(None, (), ("x",), 5)
 
 
 @given(

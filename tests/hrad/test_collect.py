@@ -13,12 +13,13 @@ from specbranch.hrad.collect import Collector
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS
 from specbranch.lanes import CostModel, VirtualLanes
-from specbranch.models.runner import ModelRunner
+from specbranch.models.sampling_rows import SamplingRows
 from specbranch.ops import draft_topk
 from specbranch.policies import SpeculativeSampling
 from specbranch.prompts import PromptRecord
 from specbranch.sampling import SamplingParams
 from tests.engine import tiny
+from tests.models.single import Single
 
 GAMMA = 3
 PROMPT = PromptRecord("speculate now", "chat")
@@ -41,11 +42,11 @@ def collector(engine: Engine, gamma: int = GAMMA, **params: object) -> Collector
 
 def drafted(pair, context: list[int], params: SamplingParams) -> tuple[int, float]:
     """The draft's guess of the next token and its max_prob, by one forward over everything."""
-    runner = ModelRunner(pair.draft, max_len=1, max_nodes=len(context))
-    logits = runner.forward(context, range(-1, len(context) - 1), logits_rows=1)
-    filters = params.filters(1, runner.device)
-    noise = torch.tensor([params.seed]), torch.tensor([len(context)], dtype=torch.int32)
-    ids, _, max_prob, _ = draft_topk(logits, 1, *filters, *noise, "gumbel")
+    runner = Single.of(pair.draft, max_len=1, max_nodes=len(context))
+    logits = runner.forward(context, [*range(-1, len(context) - 1)], logits_rows=1)
+    sampling = SamplingRows(1, logits.device).send([(params, [params.seed])])
+    position = torch.tensor([len(context)], dtype=torch.int32)
+    ids, _, max_prob, _ = draft_topk(logits, 1, *sampling, position, "gumbel")
     return int(ids), float(max_prob)
 
 
@@ -71,14 +72,14 @@ def test_inputs_are_features_where_the_target_stopped_and_the_embedding_after(en
     examples = collector(engine).examples(PROMPT)
     prompt = pair.encode(PROMPT.prompt)
     text = engine.generate(prompt, SamplingParams(max_new_tokens=30)).token_ids
-    runner = ModelRunner(pair.target, max_len=64, max_nodes=1, feature_layers=FEATURE_LAYERS)
+    runner = Single.of(pair.target, max_len=64, max_nodes=1, feature_layers=FEATURE_LAYERS)
     runner.prefill(prompt[:-1])
     embedding = pair.target.get_input_embeddings().weight
     for token, inputs, new in zip([prompt[-1], *text], examples.inputs, text, strict=False):
         runner.forward([token], [-1])
-        expected = torch.cat([runner.features[0], embedding[new]])
+        expected = torch.cat([runner.runner.features[0], embedding[new]])
         torch.testing.assert_close(inputs, expected, atol=1e-4, rtol=1e-4)
-        runner.commit([0], 1)
+        runner.keep([0], 1)
 
 
 def test_a_text_shorter_than_a_block_gives_no_example(engine, tmp_path):

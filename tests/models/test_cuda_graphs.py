@@ -9,35 +9,40 @@ import pytest
 import torch
 
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture, bucket
-from specbranch.models.runner import ModelRunner
+from specbranch.models.runner import Prepare
 from tests.engine.pretended_gpu import PretendedGpu, Stream, pretend
 from tests.replaying_capture import Notes, ReplayingCapture
 
 from . import tiny
+from .single import Single
 
 PROMPT = list(range(20, 45))
 TREES = [[-1], [-1, 0, 0], [-1, 0, 0, 1, 2], [-1], [-1, 0, 0, 1, 2, 3, 3, 0, 6], [-1, 0]]
 
 
-def make_runner(model, *, feature_layers: int = 0) -> ModelRunner:
-    return ModelRunner(model, max_len=64, max_nodes=12, page_size=8, feature_layers=feature_layers)
-
-
-def capturing(model, capture, **options) -> ModelRunner:
-    """A runner whose unused keys and values are NaN, as a padding row might read or write them."""
-    runner = make_runner(model, **options)
-    for pool in (*runner.cache.k, *runner.cache.v):
-        pool.fill_(torch.nan)
-    runner._forward_block = CapturedForward(
-        runner._block_forward, runner._forward_buffers.inputs, capture
+def make_runner(model, prepare: Prepare, *, feature_layers: int = 0) -> Single:
+    return Single.of(
+        model,
+        max_len=64,
+        max_nodes=12,
+        page_size=8,
+        feature_layers=feature_layers,
+        prepare=prepare,
     )
-    return runner
 
 
-def eager(model, **options) -> ModelRunner:
-    runner = make_runner(model, **options)
-    runner._forward_block = runner._block_forward
-    return runner
+def capturing(model, capture, **options) -> Single:
+    """A runner whose unused keys and values are NaN, as a padding row might read or write them."""
+    single = make_runner(
+        model, lambda forward, buffers, _: CapturedForward(forward, buffers, capture), **options
+    )
+    for pool in (*single.runner.pool.k, *single.runner.pool.v):
+        pool.fill_(torch.nan)
+    return single
+
+
+def eager(model, **options) -> Single:
+    return make_runner(model, lambda forward, *_: forward, **options)
 
 
 def test_rows_go_to_the_next_power_of_two():
@@ -61,7 +66,7 @@ def test_a_captured_forward_is_the_eager_one(family):
             got, wanted = (runner.forward([60, 61, 62], [0, 0, 1]) for runner in runners)
             torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
             for runner in runners:
-                runner.commit([0], 1)
+                runner.keep([0], 1)
     assert capture.rows == [1, 4, 8, 12, 2]
     assert capture.replays == 4 * len(TREES)
 
@@ -69,26 +74,26 @@ def test_a_captured_forward_is_the_eager_one(family):
 def test_logits_of_the_last_rows_and_features_of_all():
     model, capture = tiny.model("Llama"), ReplayingCapture()
     runners = capturing(model, capture, feature_layers=2), eager(model, feature_layers=2)
-    got, wanted = (runner.forward(PROMPT[:7], range(-1, 6), logits_rows=2) for runner in runners)
+    got, wanted = (runner.forward(PROMPT[:7], [*range(-1, 6)], logits_rows=2) for runner in runners)
     torch.testing.assert_close(got, wanted)
     assert got.shape == (2, tiny.VOCAB_SIZE)
-    torch.testing.assert_close(runners[0].features, runners[1].features)
-    assert len(runners[0].features) == 7
-    assert runners[0].next_positions.tolist() == [6, 7]
+    torch.testing.assert_close(runners[0].runner.features, runners[1].runner.features)
+    assert len(runners[0].runner.features) == 7
+    assert runners[0].runner.next_positions.tolist() == [6, 7]
 
 
 def test_padding_rows_write_no_key_or_value():
     capture = ReplayingCapture()
     runner = capturing(tiny.model("Llama"), capture)
-    runner.forward(PROMPT[:9], range(-1, 8))
-    runner.commit(range(9), 9)
-    before = [pool.clone() for pool in (*runner.cache.k, *runner.cache.v)]
+    runner.forward(PROMPT[:9], [*range(-1, 8)])
+    runner.keep(range(9), 9)
+    before = [pool.clone() for pool in (*runner.runner.pool.k, *runner.runner.pool.v)]
     for _ in range(2):
         runner.forward([1, 2, 3, 4, 5], [-1, 0, 1, 2, 3])
-        runner.commit([], 0)
+        runner.keep([], 0)
     written = torch.zeros(before[0].shape[:2], dtype=torch.bool)
-    written[runner.cache.block_table[0, 1], 1:6] = True  # positions 9 to 13 of pages of 8
-    for pool, old in zip((*runner.cache.k, *runner.cache.v), before, strict=True):
+    written[runner.block.pages[1], 1:6] = True  # positions 9 to 13 of pages of 8
+    for pool, old in zip((*runner.runner.pool.k, *runner.runner.pool.v), before, strict=True):
         assert torch.equal(pool[~written].isnan(), old[~written].isnan())
         torch.testing.assert_close(pool[~written], old[~written], rtol=0, atol=0, equal_nan=True)
         assert not pool[written].isnan().any()
@@ -116,10 +121,10 @@ def test_a_token_may_be_read_where_a_device_wrote_it(make):
     runner = make(tiny.model("Llama"))
     for written, token in ((7, 7), (-1, 0), (30, 30)):
         given = runner.forward([token], [-1]).clone()
-        runner.commit([], 0)
-        read = runner.forward([5], [-1], token=torch.tensor([written], dtype=torch.int32))
+        runner.keep([], 0)
+        read = runner.forward([5], [-1], written=torch.tensor([written], dtype=torch.int32))
         assert torch.equal(read, given)
-        runner.commit([0], 1)
+        runner.keep([0], 1)
 
 
 def test_a_refused_forward_leaves_no_trace_of_itself():
@@ -127,7 +132,7 @@ def test_a_refused_forward_leaves_no_trace_of_itself():
     first = runner.forward([5], [-1]).clone()
     with pytest.raises(ValueError, match="parents"):
         runner.forward([6], [4])
-    runner.commit([], 0)
+    runner.keep([], 0)
     assert torch.equal(runner.forward([5], [-1]), first)
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from specbranch.models import ModelRunner, load_pair
+from specbranch.models import load_pair
 from specbranch.models.distilled import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -19,6 +19,7 @@ from specbranch.models.distilled import (
 )
 
 from . import tiny
+from .single import Single
 from .test_pair import tokenizer
 
 CPU = torch.device("cpu")
@@ -54,9 +55,9 @@ def test_all_layers_and_some_tokens_say_what_the_target_says(family):
 def test_some_layers_run_on_our_cache(family):
     draft = cut_draft(tiny.model(family), [2, 0], TOKEN_IDS)
     expected = tiny.logits(tiny.eager(draft.model), TOKENS)
-    runner = ModelRunner(draft.model, max_len=16, max_nodes=4)
-    assert torch.equal(runner.token_ids, TOKEN_IDS)
-    assert runner.vocab_size == tiny.VOCAB_SIZE
+    runner = Single.of(draft.model, max_len=16, max_nodes=4)
+    assert torch.equal(runner.runner.token_ids, TOKEN_IDS)
+    assert runner.runner.vocab_size == tiny.VOCAB_SIZE
     torch.testing.assert_close(
         runner.forward(TOKENS, [-1, 0, 1, 2]), expected, rtol=1e-4, atol=1e-4
     )

@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from specbranch.models.block_forward import BlockForward
-from specbranch.models.runner import ModelRunner
-
 from . import tiny
+from .single import Single
 
 TOKENS = list(range(20, 34))
 LAYERS = 2
 TOLERANCE = {"atol": 2e-5, "rtol": 2e-5}
 
 
-def make_runner(model, feature_layers: int = LAYERS) -> ModelRunner:
-    return ModelRunner(model, max_len=64, max_nodes=16, page_size=8, feature_layers=feature_layers)
+def make_runner(model, feature_layers: int = LAYERS, **options) -> Single:
+    sizes = {"max_len": 64, "max_nodes": 16, "page_size": 8}
+    return Single.of(model, feature_layers=feature_layers, **sizes, **options)
 
 
 def eager_features(model, tokens: list[int]) -> torch.Tensor:
@@ -39,19 +38,18 @@ def test_features_are_the_outputs_of_the_last_layers(family):
         runner.reset()
         runner.prefill(TOKENS)
         runner.forward([3, 5], [-1, -1])
-        torch.testing.assert_close(runner.features[0], wanted[0][-2], **TOLERANCE)
-        torch.testing.assert_close(runner.features[1], wanted[1][-1], **TOLERANCE)
+        torch.testing.assert_close(runner.runner.features[0], wanted[0][-2], **TOLERANCE)
+        torch.testing.assert_close(runner.runner.features[1], wanted[1][-1], **TOLERANCE)
         runner.forward([4], [0], logits_rows=1)
-        torch.testing.assert_close(runner.features, wanted[0][-1:], **TOLERANCE)
-        assert runner._forward_block is not runner._block_forward
+        torch.testing.assert_close(runner.runner.features, wanted[0][-1:], **TOLERANCE)
 
 
 def test_every_row_has_features_where_few_have_logits():
     model = tiny.model("Llama")
     runner = make_runner(model)
-    logits = runner.forward(TOKENS, range(-1, len(TOKENS) - 1), logits_rows=1)
+    logits = runner.forward(TOKENS, [*range(-1, len(TOKENS) - 1)], logits_rows=1)
     assert logits.shape == (1, tiny.VOCAB_SIZE)
-    torch.testing.assert_close(runner.features, eager_features(model, TOKENS), **TOLERANCE)
+    torch.testing.assert_close(runner.runner.features, eager_features(model, TOKENS), **TOLERANCE)
 
 
 def test_features_change_no_logit_and_cost_nothing_when_off():
@@ -61,15 +59,14 @@ def test_features_change_no_logit_and_cost_nothing_when_off():
         runner.prefill(TOKENS)
     tokens, parents = [3, 5, 8], [-1, 0, 0]
     assert torch.equal(plain.forward(tokens, parents), featured.forward(tokens, parents))
-    assert plain.features is None
+    assert plain.runner.features is None
 
 
 def test_no_hook_stays_on_the_model():
     model = tiny.model("Llama")
-    runner = make_runner(model)
-    runner._forward_block = BlockForward(model, runner.cache, LAYERS)
+    runner = make_runner(model, prepare=lambda forward, *_: forward)
     runner.forward([1], [-1])
-    assert runner.features.shape == (1, LAYERS * model.config.hidden_size)
+    assert runner.runner.features.shape == (1, LAYERS * model.config.hidden_size)
     assert not any(layer._forward_hooks for layer in model.model.layers)
 
 

@@ -12,10 +12,11 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from specbranch.models import ModelPair, ModelRunner, builtin, load_pair
+from specbranch.models import ModelPair, builtin, load_pair
 from specbranch.models.support import kv_shape
 
 from . import tiny
+from .single import Single
 
 TEMPLATE = (
     "{% for m in messages %}u {{ m['content'] }} {% endfor %}"
@@ -57,7 +58,7 @@ def test_local_folders(folder):
 
 def test_the_target_speaks_as_its_folder_does(folder, pair):
     plain = transformers.AutoModelForCausalLM.from_pretrained(folder)
-    got = ModelRunner(pair.target, max_len=8, max_nodes=8).forward([2, 3, 4], [-1, 0, 1])
+    got = Single.of(pair.target, max_len=8, max_nodes=8).forward([2, 3, 4], [-1, 0, 1])
     expected = tiny.logits(plain, [2, 3, 4])
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models import ModelRunner
 from specbranch.models.prepack import PackedLinear, can_pack, pack_linears
 
 from . import tiny
+from .single import Single
 
 needs_packing = pytest.mark.skipif(
     not can_pack(torch.float32) or not can_pack(torch.bfloat16),
@@ -53,7 +53,7 @@ def test_packing_a_model_keeps_its_logits_and_its_embedding():
     pack_linears(model)
     assert not any(type(module) is nn.Linear for module in model.modules())
     assert model.model.embed_tokens.weight.shape == (tiny.VOCAB_SIZE, 96)
-    got = ModelRunner(model, max_len=8, max_nodes=8).forward([1, 2, 3, 4, 5], range(-1, 4))
+    got = Single.of(model, max_len=8, max_nodes=8).forward([1, 2, 3, 4, 5], [*range(-1, 4)])
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -69,12 +69,12 @@ def test_logits_of_a_node_are_bit_equal_whatever_rides_along(dtype, family):
     """So a token verified in a tree is decided on the logits of plain decoding."""
     model = tiny.model(family).to(dtype)
     pack_linears(model)
-    runner = ModelRunner(model, max_len=64, max_nodes=48)
+    runner = Single.of(model, max_len=64, max_nodes=48)
     runner.prefill(list(range(20)))
     chain = [runner.forward([token], [slot - 1])[0] for slot, token in enumerate([5, 6, 7])]
-    runner.commit([], 0)
+    runner.keep([], 0)
     alone = runner.forward([5, 6, 7], [-1, 0, 1])
-    runner.commit([], 0)
+    runner.keep([], 0)
     tree = runner.forward([5, *range(40), 6, 7], [-1, *[0] * 40, 0, 41])
     for depth, slot in enumerate([0, 41, 42]):
         assert torch.equal(chain[depth], alone[depth])

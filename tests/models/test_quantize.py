@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models import ModelRunner
 from specbranch.models.prepack import PackedLinear, can_pack, pack_linears
 from specbranch.models.quantize import GROUP_SIZE, Int4Linear, Int8Linear, quantized_draft
 
 from . import tiny
+from .single import Single
 
 pytestmark = pytest.mark.skipif(
     not can_pack(torch.bfloat16), reason="this torch has no oneDNN for bf16 on this CPU"
@@ -102,10 +102,10 @@ def test_draft_resembles_its_target_and_leaves_it_alone(kind, family):
     assert draft.dtype is torch.bfloat16
     assert isinstance(draft.lm_head, PackedLinear)
     assert not any(type(module) is nn.Linear for module in draft.modules())
-    runner = ModelRunner(draft, max_len=32, max_nodes=8)
-    assert runner.cache.k[0].dtype is torch.bfloat16
+    runner = Single.of(draft, max_len=32, max_nodes=8)
+    assert runner.runner.pool.k[0].dtype is torch.bfloat16
     runner.prefill(tokens[:-8])
-    got = runner.forward(tokens[-8:], range(-1, 7)).float()
+    got = runner.forward(tokens[-8:], [*range(-1, 7)]).float()
     similarity = torch.cosine_similarity(got, expected[-8:], dim=-1)
     assert similarity.min() > (0.8 if kind == "int4" else 0.99)
 
@@ -125,7 +125,7 @@ def test_target_and_draft_run_side_by_side():
     eager = tiny.eager(target)
     draft = quantized_draft(target, "int4")
     pack_linears(target)
-    runners = [ModelRunner(model, max_len=16, max_nodes=4) for model in (target, draft)]
+    runners = [Single.of(model, max_len=16, max_nodes=4) for model in (target, draft)]
     for runner in runners:
         runner.prefill([1, 2, 3])
     got, _ = (runner.forward([4], [-1]) for runner in runners)

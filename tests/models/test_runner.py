@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from specbranch.models import ModelRunner
 from specbranch.models import runner as runner_module
 
 from . import tiny
+from .single import Single
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def make_runner(
     model: PreTrainedModel, *, max_len: int = 60, max_nodes: int = 12, page_size: int = 4
-) -> ModelRunner:
+) -> Single:
     """Its pages are in random order, and what was never written is NaN."""
-    runner = ModelRunner(model, max_len=max_len, max_nodes=max_nodes, page_size=page_size)
-    for pool in (*runner.cache.k, *runner.cache.v):
+    single = Single.of(model, max_len=max_len, max_nodes=max_nodes, page_size=page_size)
+    for pool in (*single.runner.pool.k, *single.runner.pool.v):
         pool.fill_(float("nan"))
-    table = runner.cache.block_table
-    generator = torch.Generator().manual_seed(page_size)
-    table.copy_(table[:, torch.randperm(table.shape[1], generator=generator)])
-    return runner
+    np.random.default_rng(page_size).shuffle(single.block.pages)
+    return single
 
 
 def some_tokens(n: int) -> list[int]:
@@ -51,7 +50,7 @@ def test_chain_after_chunked_prefill(models, page_size, monkeypatch):
     assert runner.context_len == 30
     first = runner.forward(tokens[30:34], [-1, 0, 1, 2])
     second = runner.forward(tokens[34:35], [3])
-    runner.commit([0, 1, 2, 3, 4], 5)
+    runner.keep([0, 1, 2, 3, 4], 5)
     third = runner.forward(tokens[35:40], [-1, 0, 1, 2, 3])
     torch.testing.assert_close(torch.cat([first, second, third]), expected[30:], **TOLERANCE)
 
@@ -60,14 +59,14 @@ def test_without_a_prompt(models):
     model, eager = models
     tokens = some_tokens(8)
     runner = make_runner(model)
-    got = runner.forward(tokens, range(-1, 7))
+    got = runner.forward(tokens, [*range(-1, 7)])
     torch.testing.assert_close(got, tiny.logits(eager, tokens), **TOLERANCE)
 
 
 class Mirror:
     """Drives a runner and a list of texts, one a slot, from which the eager model starts anew."""
 
-    def __init__(self, runner: ModelRunner, eager: PreTrainedModel, context: list[int]) -> None:
+    def __init__(self, runner: Single, eager: PreTrainedModel, context: list[int]) -> None:
         self.runner, self.eager, self.context = runner, eager, context
         self.texts: list[list[int]] = []  # of each slot: the tokens from the root to it
         runner.prefill(context)
@@ -80,47 +79,47 @@ class Mirror:
             expected = tiny.logits(self.eager, [*self.context, *text])[-1]
             torch.testing.assert_close(row, expected, **TOLERANCE)
 
-    def commit(self, keep: list[int], n_context: int) -> None:
-        self.runner.commit(keep, n_context)
+    def keep(self, keep: list[int], n_context: int) -> None:
+        self.runner.keep(keep, n_context)
         self.context = [*self.context, *(self.texts[slot][-1] for slot in keep[:n_context])]
         self.texts = [self.texts[slot][n_context:] for slot in keep[n_context:]]
         assert self.runner.context_len == len(self.context)
-        assert len(self.runner.block) == len(self.texts)
+        assert len(self.runner.parents) == len(self.texts)
 
 
 def test_branches_and_survivors(models):
     mirror = Mirror(make_runner(models[0]), models[1], some_tokens(13))
     mirror.forward([5, 6, 7, 8], [-1, 0, 0, 0])
     mirror.forward([9, 10, 9, 11], [1, 2, 3, 5])
-    mirror.commit([0, 2, 5, 7], 2)  # path 0, 2; its descendants 5 and 7 live on
-    assert mirror.runner.block == [-1, 0]
+    mirror.keep([0, 2, 5, 7], 2)  # path 0, 2; its descendants 5 and 7 live on
+    assert mirror.runner.parents == [-1, 0]
     mirror.forward([12, 13], [0, 1])
-    mirror.commit([0, 1, 3], 0)  # a leaf is dropped, nothing committed
-    assert mirror.runner.block == [-1, 0, 1]
+    mirror.keep([0, 1, 3], 0)  # a leaf is dropped, nothing committed
+    assert mirror.runner.parents == [-1, 0, 1]
     mirror.forward([14], [2])
-    mirror.commit([0, 1], 2)
+    mirror.keep([0, 1], 2)
     mirror.forward([15], [-1])
 
 
-def test_random_trees_and_commits(models):
+def test_random_trees_and_keeps(models):
     """Nodes anywhere, then any path and any part of what lives on below it."""
     rng = random.Random(0)
     mirror = Mirror(make_runner(models[0], page_size=3), models[1], some_tokens(12))
     runner = mirror.runner
     while runner.context_len < 36:
         for _ in range(rng.randint(1, 3)):
-            n_nodes, n_new = len(runner.block), rng.randint(1, 3)
-            if n_nodes + n_new > runner.max_nodes:
+            n_nodes, n_new = len(runner.parents), rng.randint(1, 3)
+            if n_nodes + n_new > runner.block.max_nodes:
                 break
             parents = [
                 rng.randrange(slot) if slot else -1 for slot in range(n_nodes, n_nodes + n_new)
             ]
             mirror.forward(rng.choices(range(tiny.VOCAB_SIZE), k=n_new), parents)
-        keep, n_context = random_commit(runner.block, rng)
-        mirror.commit(keep, n_context)
+        keep, n_context = random_keep(runner.parents, rng)
+        mirror.keep(keep, n_context)
 
 
-def random_commit(block: list[int], rng: random.Random) -> tuple[list[int], int]:
+def random_keep(block: list[int], rng: random.Random) -> tuple[list[int], int]:
     """A random path from the root, then a random subtree hanging from one child of its end."""
     path = [0]
     while rng.random() < 0.6 and path[-1] in block:
@@ -148,12 +147,12 @@ def test_capacity_is_usable_to_the_last_slot():
     tokens = some_tokens(42)
     runner = make_runner(model, max_len=37, max_nodes=5, page_size=8)
     runner.prefill(tokens[:37])
-    got = runner.forward(tokens[37:], range(-1, 4))
+    got = runner.forward(tokens[37:], [*range(-1, 4)])
     torch.testing.assert_close(got, tiny.logits(tiny.eager(model), tokens)[37:], **TOLERANCE)
     with pytest.raises(ValueError, match="a block up to 5 nodes, got 6"):
         runner.forward([1], [4])
     with pytest.raises(ValueError, match="a context up to 37, got 38"):
-        runner.commit([0], 1)
+        runner.keep([0], 1)
 
 
 def test_reset_and_reuse():
@@ -163,7 +162,7 @@ def test_reset_and_reuse():
     runner.forward([1, 2], [-1, 0])
     runner.reset()
     assert runner.context_len == 0
-    assert runner.block == []
+    assert runner.parents == []
     tokens = some_tokens(9)
     runner.prefill(tokens[:8])
     got = runner.forward(tokens[8:], [-1])
@@ -173,7 +172,7 @@ def test_reset_and_reuse():
 def test_logits_of_the_last_rows_only():
     runner = make_runner(tiny.model("Llama"))
     everything = runner.forward([1, 2, 3], [-1, 0, 0])
-    runner.commit([], 0)
+    runner.keep([], 0)
     got = runner.forward([1, 2, 3], [-1, 0, 0], logits_rows=2)
     assert got.shape == (2, tiny.VOCAB_SIZE)
     torch.testing.assert_close(got, everything[1:])
@@ -186,14 +185,14 @@ def test_a_failed_forward_changes_nothing():
     runner.prefill(tokens[:10])
     runner.forward(tokens[10:11], [-1])
 
-    table = runner.cache.block_table.clone()
-    runner.cache.block_table.fill_(10**6)
+    pages = runner.block.pages
+    runner.block.pages = np.full_like(pages, 10**6)
     with pytest.raises(RuntimeError, match="block_table"):
         runner.forward([7, 8], [0, 1])
     with pytest.raises(RuntimeError, match="block_table"):
         runner.forward([7, 8], [0, 0])
-    runner.cache.block_table.copy_(table)
-    assert runner.block == [-1]
+    runner.block.pages = pages
+    assert runner.parents == [-1]
     assert runner.context_len == 10
     got = runner.forward(tokens[11:], [0])
     torch.testing.assert_close(got, tiny.logits(tiny.eager(model), tokens)[11:], **TOLERANCE)
@@ -234,7 +233,7 @@ def test_forward_refuses(tokens, parents, message):
     runner.forward([1, 2], [-1, 0])
     with pytest.raises(ValueError, match=message):
         runner.forward(tokens, parents)
-    assert runner.block == [-1, 0]
+    assert runner.parents == [-1, 0]
 
 
 @pytest.mark.parametrize("rows", [0, 2])
@@ -258,15 +257,15 @@ def test_forward_refuses_rows_that_it_does_not_have(rows):
         ([0, 1, 2], 2, "keep: slot 2 is kept without its parent"),
     ],
 )
-def test_commit_refuses_what_is_no_path_with_its_descendants(keep, n_context, message):
+def test_keep_refuses_what_is_no_path_with_its_descendants(keep, n_context, message):
     runner = make_runner(tiny.model("Llama"))
     runner.forward([1, 2, 3, 4], [-1, 0, 0, 1])
     if message is None:
-        runner.commit(keep, n_context)
+        runner.keep(keep, n_context)
         return
     with pytest.raises(ValueError, match=message):
-        runner.commit(keep, n_context)
-    assert runner.block == [-1, 0, 0, 1]
+        runner.keep(keep, n_context)
+    assert runner.parents == [-1, 0, 0, 1]
     assert runner.context_len == 0
 
 
@@ -309,7 +308,7 @@ def test_keys_that_are_changed_after_they_were_cached_are_refused(family):
 
 
 def test_limits_are_the_models_own():
-    runner = make_runner(tiny.model("Llama"))
+    runner = make_runner(tiny.model("Llama")).runner
     assert runner.vocab_size == tiny.VOCAB_SIZE
     assert runner.max_positions == 256
     assert runner.dtype == torch.float32

@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from specbranch.models import ModelPair, ModelRunner
+from specbranch.models import ModelPair
 from specbranch.models.builtin import builtin_folder
 from specbranch.models.distilled import load_draft
+
+from .single import Single
 
 PROMPT = "Write a Python function that returns the prime numbers below n."
 
@@ -31,9 +33,9 @@ def text(smollm2: ModelPair, plain: PreTrainedModel) -> Text:
 def logits(model: PreTrainedModel, text: Text) -> torch.Tensor:
     """For each token of the answer, those that it follows from."""
     prompt, answer = text
-    runner = ModelRunner(model, max_len=256, max_nodes=64)
+    runner = Single.of(model, max_len=256, max_nodes=64)
     runner.prefill(prompt[:-1])
-    return runner.forward([prompt[-1], *answer[:-1]], range(-1, len(answer) - 1))
+    return runner.forward([prompt[-1], *answer[:-1]], [*range(-1, len(answer) - 1)])
 
 
 def test_greedy_text_is_that_of_transformers_and_the_draft_follows(smollm2: ModelPair, text: Text):
