@@ -83,8 +83,8 @@ class Growth:
         answer = policy.grow(tree, busy, step)
         try:
             return tree.growable(answer, self._source.max_nodes - tree.num_expanded)
-        except (TypeError, ValueError) as error:
-            raise nonsense(policy, "grow", answer, error) from error
+        except ValueError as error:
+            raise nonsense(policy, error) from error
 
     def _stretch(self, wanted: Wanted, busy: bool, step: int) -> int:
         """Draft steps to take at once: as the policy says, within the block and the request."""
@@ -94,7 +94,8 @@ class Growth:
         tree, policy = request.tree, request.policy
         answer = policy.stretch(tree, busy, step)
         if not is_integer(answer, 0):
-            raise nonsense(policy, "stretch", answer, TypeError())
+            error = ValueError(f"stretch: expected an integer >= 0, got {answer!r}")
+            raise nonsense(policy, error)
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
         return max(1, min(answer, room, tree.remaining - int(tree.depth[nodes[0]])))
 
@@ -130,13 +131,10 @@ class Growth:
         answer = policy.fan(tree, nodes)
         try:
             tree.attach(answer)
-        except (TypeError, ValueError) as error:
-            raise nonsense(policy, "fan", answer, error) from error
+        except ValueError as error:
+            raise nonsense(policy, error) from error
 
 
-def nonsense(policy: Policy, question: str, answer: object, error: Exception) -> ValueError:
-    """What to raise for an answer that was refused with `error`."""
-    reason = str(error)
-    if isinstance(error, TypeError):
-        reason = f"{question}: expected integers, got {answer!r}"
-    return ValueError(f"policy {policy.name}: {reason}")
+def nonsense(policy: Policy, error: ValueError) -> ValueError:
+    """What to raise for an answer of a policy that was refused."""
+    return ValueError(f"policy {policy.name}: {error}")

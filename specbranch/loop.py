@@ -74,8 +74,8 @@ class RoundLoop:
         answer = policy.submit(tree)
         try:
             tree.submit(answer, self._target.max_rows)
-        except (TypeError, ValueError) as error:
-            raise nonsense(policy, "submit", answer, error) from error
+        except ValueError as error:
+            raise nonsense(policy, error) from error
 
     def _commit(self, request: Request, walk: Walk) -> Progress:
         tree, stats = request.tree, request.stats

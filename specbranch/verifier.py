@@ -154,7 +154,7 @@ class Verifier:
         n, b = max(request.tree.question_size() for request in requests), len(requests)
         if n > self._max_nodes:
             self._reserve(2 * n)
-        self._ask(requests, n)
+        self._ask(requests)
         sampling = self._sampling.send(
             (request.params, [request.params.seed]) for request in requests
         )
@@ -175,16 +175,12 @@ class Verifier:
         )
         return self._read(requests)
 
-    def _ask(self, requests: Sequence[Request], n: int) -> None:
+    def _ask(self, requests: Sequence[Request]) -> None:
         host = self._questions.host()
         trees = [request.tree for request in requests]
         b = len(trees)
         write_questions(
-            trees,
-            host["candidates"][:b, :n],
-            host["parents"][:b, :n],
-            host["n_nodes"][:b],
-            host["draw"][:b, :n],
+            trees, host["candidates"], host["parents"], host["n_nodes"], host["draw"]
         )
         rows = (len(tree.submitted) for tree in trees)
         host["row_indptr"][: b + 1] = list(accumulate(rows, initial=0))

@@ -73,8 +73,8 @@ class RecordedSource(Source):
     def _guesses(self, laws: Sequence[Law]) -> Guesses:
         ids, estimates, max_prob, entropy = zip(*laws, strict=True)
         return Guesses(
-            np.array(ids, np.int32)[:, : self._ranks],
-            np.array(estimates, np.float32)[:, : self._ranks],
+            np.array([each[: self._ranks] for each in ids], np.int32),
+            np.array([each[: self._ranks] for each in estimates], np.float32),
             np.array(max_prob, np.float32),
             np.array(entropy, np.float32),
         )
