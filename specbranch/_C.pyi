@@ -401,8 +401,8 @@ class Tree:
         """Note what a draft step says of `nodes`, as `draft_topk` gives it for R rows.
 
         The i-th node takes slot first_slot + i and row first_row + i: ids and estimates [R, k],
-        where -1 ends the guesses, max_prob and entropy [R]; all contiguous, k up to 255. The
-        guesses wait for `attach`; those of an earlier step that still wait are dropped.
+        where -1 ends the guesses, max_prob and entropy [R]; all contiguous, k up to 255; NaN counts
+        as 0. The guesses wait for `attach`; those of an earlier step that still wait are dropped.
         """
 
     def attach(self, fans: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 #include "tree/tree.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <numeric>
@@ -98,8 +99,10 @@ void Tree::expand(std::span<const int> nodes, int first_slot, const DraftRows& r
   for (int i = 0; i < num_nodes; ++i) {
     const int node = nodes[i], row = first_row + i;
     columns_.slot[node] = first_slot + i;
-    columns_.max_prob[node] = columns_.first_chance[node] = rows.max_prob[row];
-    columns_.entropy[node] = rows.entropy[row];
+    // A row of logits that decides nothing has NaN here, and no guesses.
+    columns_.max_prob[node] = std::min(std::fmax(double{rows.max_prob[row]}, 0.0), 1.0);
+    columns_.first_chance[node] = columns_.max_prob[node];
+    columns_.entropy[node] = std::fmax(double{rows.entropy[row]}, 0.0);
     hold(node, rows, row, reliability);
   }
 }

@@ -74,6 +74,13 @@ def test_estimates_that_are_not_numbers_count_as_nothing():
     assert tree.likeliest(9) == [0, 2, 1, 3]
 
 
+def test_a_row_that_decides_nothing_leaves_no_nan_behind():
+    tree, nan = Tree(0), float("nan")
+    grow(tree, 0, [-1], [nan], max_prob=nan, entropy=nan)
+    assert (tree.max_prob[0], tree.first_chance[0], tree.entropy[0]) == (0, 0, 0)
+    assert len(tree) == 1
+
+
 def test_guesses_that_end_the_request_are_neither_expanded_nor_submitted():
     tree = Tree(0, ends={2, 9}, remaining=2)
     first, second = grow(tree, 0, [1, 2])
