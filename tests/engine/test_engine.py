@@ -18,7 +18,6 @@ from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
 from specbranch.ranking import Ranker
 from specbranch.sampling import SamplingParams
-from specbranch.tree import Node
 from tests.engine import tiny
 
 PROMPT = [7, 3, 9, 30, 12, 40]
@@ -79,23 +78,24 @@ def test_a_closed_engine_says_so(engine):
 class Unruly(BestFirst):
     """Asks to expand what `wish` makes of the frontier, once there are committed tokens."""
 
-    def __init__(self, wish: Callable[[list[Node]], list[Node]]) -> None:
+    def __init__(self, wish: Callable[[list[int]], object]) -> None:
         super().__init__()
         self.wish = wish
 
     def grow(self, tree, busy, step):
-        return self.wish(tree.frontier()) if tree.root.expanded else (tree.root,)
+        return (0,) if tree.expandable(0) else self.wish(tree.frontier(len(tree)))
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
         (lambda frontier: [frontier[0]] * 2, "grow: expected distinct nodes"),
-        (lambda frontier: [Node(5)], "grow: expected unexpanded nodes of the tree"),
-        (lambda frontier: [frontier[0].parent], "grow: expected unexpanded nodes"),
-        (lambda frontier: [Node(5, frontier[0])], "grow: expected unexpanded nodes"),
+        (lambda frontier: [10**6], "grow: expected ids of nodes, .*, got 1000000"),
+        (lambda frontier: [-1], "grow: expected ids of nodes, .*, got -1"),
+        (lambda frontier: [0], "grow: expected .* not expanded, got node 0"),
+        (lambda frontier: None, "grow: expected a sequence of integers, got None"),
     ],
-    ids=["twice", "stranger", "expanded", "orphan"],
+    ids=["twice", "stranger", "negative", "expanded", "nothing"],
 )
 def test_a_policy_that_grows_no_tree_is_told(pair, wish, message):
     engine = virtual_engine(pair, Unruly(wish))
@@ -135,8 +135,9 @@ def test_policies_forget_only_where_draws_depend_on_them(pair):
     class Forgetful(BestFirst):
         forgot = 0
 
-        def forget(self):
+        def fresh(self):
             self.forgot += 1
+            return super().fresh()
 
     engine = virtual_engine(pair, Forgetful())
     for temperature in (0.0, 1.0):

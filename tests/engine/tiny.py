@@ -14,11 +14,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from specbranch._C import Tree
 from specbranch.models.distilled import cut_draft
 from specbranch.models.pair import ModelPair
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outcome, Outlook, Policy
-from specbranch.tree import Node, SpeculationTree
 
 EOS = 0
 VOCAB = ["<eos>", " ", *string.ascii_letters, *string.digits[:10]]  # 64
@@ -130,35 +130,38 @@ class RandomPolicy(Policy):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.begin()
 
-    def begin(self) -> None:
-        self.random = random.Random(self.seed)
+    def begin(self) -> RandomPolicy:
+        policy = super().begin()
+        policy.random = random.Random(self.seed)
+        return policy
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        frontier = tree.frontier()
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        frontier = tree.frontier(len(tree))
         if not frontier or step > self.random.randint(-2, 4):
             return ()
+        frontier.sort()  # their order by estimate would tell of the draws
         return self.random.sample(frontier, min(len(frontier), self.random.randint(1, 4)))
 
-    def fan(self, node: Node) -> int:
-        return self.random.randint(1, self.max_fan)
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
+        return [self.random.randint(1, self.max_fan) for _ in nodes]
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        rows, edge = [tree.root], list(tree.root.children)
+    def submit(self, tree: Tree) -> Sequence[int]:
+        rows, edge, terminal = [0], tree.children(0), tree.terminal
         while edge and self.random.random() < 0.8:
             node = edge.pop(self.random.randrange(len(edge)))
             rows.append(node)
-            edge += node.children if not node.terminal else []
+            edge += tree.children(node) if not terminal[node] else []
         return rows
 
 
 class AnyOutlook(SpecBranch):
     """SpecBranch with an H-RAD that expects nothing, something and everything by turns."""
 
-    def begin(self) -> None:
-        super().begin()
-        self.outlooks = itertools.cycle([Outlook(1, 0, 0), Outlook(0, 1, 0), Outlook(0, 0, 1)])
+    def begin(self) -> AnyOutlook:
+        policy = super().begin()
+        policy.outlooks = itertools.cycle([Outlook(1, 0, 0), Outlook(0, 1, 0), Outlook(0, 0, 1)])
+        return policy
 
     def observe(self, outcome: Outcome) -> None:
         super().observe(replace(outcome, outlook=next(self.outlooks)))
