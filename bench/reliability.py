@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from bench.options import add_pair, positive
 from bench.prompts import EVALUATION
 from bench.recordings import FOLDER, SETS, Case, Recordings, cases
-from specbranch.calibration import Calibration
+from specbranch._C import Reliability, Tree
 from specbranch.files import write_whole
 from specbranch.pictures import save_picture
 from specbranch.replay import Place
-from specbranch.tree import Node
 
 FAN = 8  # guesses of a node
 EDGES = np.array([0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0])
@@ -56,28 +55,28 @@ def main() -> None:
 
 def collect(recordings: Recordings, wanted: Sequence[Case]) -> Guesses:
     """Every guess at every token of the texts."""
-    calibration = Calibration()
+    reliability = Reliability()
     rows: list[tuple[float, float, bool]] = []
     for case in wanted:
         laws, text = recordings.laws(case), recordings.recording(case).text
         for position, law in enumerate(laws.laws([Place(at) for at in range(len(text))])):
-            priors = calibration.prior(law.estimates[:FAN])
-            chances = calibration.chances(priors)
-            node, right = guessed(law.ids[:FAN], priors, text[position])
-            rows += [
-                (prior, chance, child is right)
-                for prior, chance, child in zip(priors, chances, node.children, strict=True)
-            ]
-            calibration.learn([node], right)
+            rows += judged(law.ids[:FAN], law.estimates[:FAN], text[position], reliability)
         recordings.save(case, laws)
     return np.array(rows)
 
 
-def guessed(ids: Sequence[int], priors: Sequence[float], token: int) -> tuple[Node, Node | None]:
-    """A node with the guesses as its children, and the child that is right, if any."""
-    node = Node(-1)
-    node.children = [Node(i, node, prior=prior) for i, prior in zip(ids, priors, strict=True)]
-    return node, next((child for child in node.children if child.token == token), None)
+def judged(
+    ids: Sequence[int], estimates: Sequence[float], token: int, reliability: Reliability
+) -> list[tuple[float, float, bool]]:
+    """A row for each guess at one place, whose right token is then learnt from."""
+    tree, certainty = Tree(0), np.zeros(1, np.float32)
+    guesses = np.array([ids], np.int32), np.array([estimates], np.float32)
+    tree.expand([0], 0, *guesses, certainty, certainty, 0, reliability)
+    tree.attach([len(ids)])
+    right = next((child for child in tree.children(0) if tree.token[child] == token), -1)
+    tree.teach([0], right, reliability)
+    columns = tree.prior, tree.estimate, tree.token == token
+    return list(zip(*(column[1:].tolist() for column in columns), strict=True))
 
 
 def errors(guesses: Guesses) -> dict[str, Any]:

@@ -10,7 +10,8 @@ pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/register.cpp
                     csrc/torch_ops/attention.cpp csrc/torch_ops/cuda_stream.cpp
                     csrc/torch_ops/kv_cache.cpp csrc/torch_ops/sampling.cpp
                     csrc/torch_ops/tensor_arg.cpp csrc/torch_ops/verify.cpp
-                    csrc/workspace_sizes.cpp ${kernel_objects})
+                    csrc/tree/reliability.cpp csrc/tree/rounds.cpp csrc/tree/tree.cpp
+                    csrc/tree_bindings.cpp csrc/workspace_sizes.cpp ${kernel_objects})
 target_include_directories(_C PRIVATE csrc ${generated_include_dir} ${SPECBRANCH_CONFIG_DIR})
 # libtorch_cpu exports some of the C++ runtime's symbols too: the runtime's own come first.
 target_link_libraries(_C PRIVATE stdc++ torch_cpu ${CMAKE_DL_LIBS})

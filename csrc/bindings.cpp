@@ -7,6 +7,7 @@
 #include "common/cpu_kernels.h"
 #include "common/philox.h"
 #include "register.h"
+#include "tree_bindings.h"
 #include "workspace_sizes.h"
 
 namespace py = pybind11;
@@ -61,6 +62,7 @@ PYBIND11_MODULE(_C, module) {
   module.def("philox", &specbranch::philox_words, py::arg("seed"), py::arg("c0"), py::arg("c1"),
              py::arg("c2"), py::arg("c3"), "The four words of Philox4x32-10.");
   specbranch::add_workspace_sizes(module);
+  specbranch::add_tree(module);
   specbranch::carry_ops(module);
   py::module_::import("specbranch.fakes");
 }

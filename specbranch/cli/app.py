@@ -24,7 +24,7 @@ DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
 ALL_METHODS = ",".join(POLICIES)
 
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
-Method = Annotated[str, typer.Option(help=f"One of {ALL_METHODS}.")]
+Method = Annotated[str, typer.Option(help=f"One of {ALL_METHODS}, or module:Class.")]
 
 
 class Commands(TyperGroup):
@@ -95,7 +95,9 @@ def compare(
     lanes: LaneOptions,
     sampling: SamplingOptions,
     policies: PolicyOptions,
-    methods: Annotated[str, typer.Option(help="Names separated by commas.")] = ALL_METHODS,
+    methods: Annotated[
+        str, typer.Option(help="Names separated by commas, module:Class among them.")
+    ] = ALL_METHODS,
     prompts: Annotated[
         Path | None, typer.Option(help="JSON lines with `prompt` or `turns`.")
     ] = None,

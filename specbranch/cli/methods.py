@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import os
+import sys
 from collections.abc import Mapping, Sequence
 
-from specbranch.policies import POLICIES, make_policy
+from specbranch.policies import find_policy, make_policy, option_names
 
-Options = Mapping[str, int | float]
+Options = Mapping[str, int | float | bool | str]
 
 
 def parse_methods(text: str) -> list[str]:
@@ -18,37 +19,45 @@ def parse_methods(text: str) -> list[str]:
     return methods
 
 
+def parse_option(text: str) -> tuple[str, int | float | bool | str]:
+    """Name and value of `key=value`: a number or true or false where it reads as one, else text.
+
+    Raises ValueError for anything else.
+    """
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"option: expected key=value, got {text!r}")
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            pass
+    return name, {"true": True, "false": False}.get(value.lower(), value)
+
+
 def options_by_method(methods: Sequence[str], options: Options) -> dict[str, Options]:
     """Give each method those of the options that it knows.
 
-    Raises ValueError for an unknown method, for an option that no method knows, and for a value
-    that a method refuses.
+    Modules of policies are looked for in the working folder, too. Raises ValueError for an unknown
+    method, for an option that no method knows, and for a value that a method refuses.
     """
-    known = {method: _parameters(method) for method in methods}
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    known = {method: option_names(find_policy(method)) for method in methods}
     for name in options:
-        if not any(name in parameters for parameters in known.values()):
+        if not any(name in names for names in known.values()):
             takes = "; ".join(
-                f"{method} takes {', '.join(map(_flag, parameters)) or 'none'}"
-                for method, parameters in known.items()
+                f"{method} takes {', '.join(map(_flag, names)) or 'none'}"
+                for method, names in known.items()
             )
             raise ValueError(f"{_flag(name)}: expected an option of the method, but {takes}")
     by_method: dict[str, Options] = {
-        method: {name: options[name] for name in parameters if name in options}
-        for method, parameters in known.items()
+        method: {name: options[name] for name in names if name in options}
+        for method, names in known.items()
     }
     for method, chosen in by_method.items():
         make_policy(method, **chosen)
     return by_method
-
-
-def _parameters(method: str) -> list[str]:
-    if method not in POLICIES:
-        raise ValueError(f"method: expected one of {', '.join(POLICIES)}, got {method!r}")
-    return [
-        name
-        for name, parameter in inspect.signature(POLICIES[method]).parameters.items()
-        if isinstance(parameter.default, int | float)
-    ]
 
 
 def _flag(name: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from specbranch.cli.methods import Options, parse_option
+
 if TYPE_CHECKING:
     from specbranch.sampling import SamplingParams
 
@@ -99,7 +101,11 @@ class PolicyOptions:
 
     gamma: Annotated[
         int | None,
-        _option("Drafting", "Tokens of a chain, at most (all but ar, bestfirst and auto)."),
+        _option(
+            "Drafting",
+            "Tokens of a chain, at most (all but ar, bestfirst and auto); pearl and specbranch "
+            "follow the measured costs without it.",
+        ),
     ] = None
     k_max: Annotated[int | None, _option("Drafting", "Branches, at most (specbranch).")] = None
     epsilon: Annotated[
@@ -127,12 +133,17 @@ class PolicyOptions:
     fan: Annotated[
         int | None, _option("Drafting", "Children of a node, at most (bestfirst, auto).")
     ] = None
+    option: Annotated[
+        list[str] | None,
+        _option("Drafting", "key=value: any option of a method, by name; may be repeated."),
+    ] = None
     hrad: Annotated[
         Path | None, _option("Drafting", "Classifier of `hrad train` for this pair (specbranch).")
     ] = None
 
-    def given(self) -> dict[str, int | float]:
-        """The numbers that were given."""
-        options = asdict(self)
-        del options["hrad"]
-        return {name: value for name, value in options.items() if value is not None}
+    def given(self) -> Options:
+        """The options of policies that were given. Raises ValueError for what is no key=value."""
+        fields = asdict(self)
+        named = dict(map(parse_option, fields.pop("option") or ()))
+        del fields["hrad"]
+        return {name: value for name, value in fields.items() if value is not None} | named

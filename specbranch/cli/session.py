@@ -14,7 +14,7 @@ from specbranch.engine import Engine, default_lanes
 from specbranch.hrad.model import HRad
 from specbranch.lanes import CostModel, Lanes, ThreadLanes, VirtualLanes
 from specbranch.models.pair import ModelPair, load_pair
-from specbranch.policies import POLICIES, Policy, make_policy
+from specbranch.policies import Policy, find_policy, make_policy
 
 WALL_CLOCK = "wall"
 
@@ -43,7 +43,7 @@ class Session:
     ) -> Session:
         """Check the options, then load the models. Raises ValueError for what does not hold."""
         policy_options = options_by_method(methods, policies.given())
-        if policies.hrad and not any(POLICIES[method].reads_outlook for method in methods):
+        if policies.hrad and not any(find_policy(method).reads_outlook for method in methods):
             raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
         wanted = "wall, virtual:c=X, virtual:FILE or virtual:NAME"
         known = lanes.clock == WALL_CLOCK or lanes.clock.startswith("virtual:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from typing import Any
 
 from specbranch.policies.adaedl import AdaEDL
@@ -31,18 +32,46 @@ POLICIES: dict[str, type[Policy]] = {
 
 
 def make_policy(name: str, **options: Any) -> Policy:
-    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, ssd, bestfirst, auto).
+    """The policy called `name` (ar, sps, adaedl, pearl, specbranch, ssd, bestfirst, auto), or one
+    from elsewhere, `module:Class`.
 
-    options: the constructor's. Raises ValueError for an unknown name or option, and for a value
-    that the policy refuses.
+    options: the constructor's. Raises ValueError for what is no policy, for an unknown option, and
+    for a value that the policy refuses.
     """
-    if name not in POLICIES:
-        raise ValueError(f"method: expected one of {', '.join(POLICIES)}, got {name!r}")
-    known = inspect.signature(POLICIES[name]).parameters
+    policy_class = find_policy(name)
+    known = option_names(policy_class)
     for option in options:
         if option not in known:
             raise ValueError(f"{option}: expected an option of {name} ({', '.join(known)})")
-    return POLICIES[name](**options)
+    try:
+        policy = policy_class(**options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    policy.name = name
+    return policy
+
+
+def find_policy(name: str) -> type[Policy]:
+    """The class behind a name that `make_policy` takes."""
+    if name in POLICIES:
+        return POLICIES[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        wanted = f"one of {', '.join(POLICIES)}, or module:Class"
+        raise ValueError(f"method: expected {wanted}, got {name!r}")
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:
+        raise ValueError(f"method: {name!r} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Policy)):
+        raise ValueError(f"method: expected a subclass of Policy, got {name!r}, which is {found!r}")
+    return found
+
+
+def option_names(policy_class: type[Policy]) -> list[str]:
+    """The options that a policy's constructor names."""
+    parameters = inspect.signature(policy_class).parameters.values()
+    return [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
 
 
 __all__ = [
@@ -57,5 +86,7 @@ __all__ = [
     "Policy",
     "SpecBranch",
     "SpeculativeSampling",
+    "find_policy",
     "make_policy",
+    "option_names",
 ]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from specbranch.checks import require_share
 from specbranch.policies.base import Outcome
 from specbranch.policies.sps import SpeculativeSampling
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
 class AdaEDL(SpeculativeSampling):
@@ -25,21 +28,17 @@ class AdaEDL(SpeculativeSampling):
     ) -> None:
         super().__init__(gamma)
         require_share(threshold=threshold, target_acceptance=target_acceptance)
-        self.initial_threshold = threshold
+        self.threshold = threshold
         self.target_acceptance = target_acceptance
-        self.begin()
+        self.acceptance = target_acceptance
 
-    def begin(self) -> None:
-        self.threshold = self.initial_threshold
-        self.acceptance = self.target_acceptance
-
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        parent = tree.main_line()[-1].parent
-        if parent and 1 - math.sqrt(0.2 * parent.entropy) < self.threshold:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        before = tree.main_line()[:-1]
+        if before and 1 - math.sqrt(0.2 * tree.entropy[before[-1]]) < self.threshold:
             return ()
         return super().grow(tree, busy, step)
 
-    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
+    def stretch(self, tree: Tree, busy: bool, step: int) -> int:
         return 1  # each guess decides whether there is a next one
 
     def observe(self, outcome: Outcome) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
 from specbranch.policies.costs import Costs
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from specbranch._C import Tree
 
 FIRST_ROWS = 8  # of a forward, as long as nothing is known
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
@@ -16,6 +22,30 @@ MEMORY = 0.9  # share of what is known about the pace that a round leaves
 FILLER = 0.01
 TRIAL = 4  # rounds for which another way of working is tried
 FIRST_STAY = 16  # rounds between two trials, to begin with
+
+
+class Pace:
+    """Expected tokens a second, of late.
+
+    Tokens that were expected, not those that came: far fewer rounds tell as much.
+    """
+
+    def __init__(self) -> None:
+        self._tokens = self._seconds = 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """0 before anything is known."""
+        return self._tokens / self._seconds if self._seconds else 0.0
+
+    def learn(self, tokens: float, seconds: float) -> None:
+        """Take in a round."""
+        self._tokens = MEMORY * self._tokens + tokens
+        self._seconds = MEMORY * self._seconds + seconds
+
+    def start_from(self, tokens_per_s: float) -> None:
+        """Forget what is known; the given pace, unless it is 0, counts as one token."""
+        self._tokens, self._seconds = (1.0, 1 / tokens_per_s) if tokens_per_s else (0.0, 0.0)
 
 
 class CostAware(BestFirst):
@@ -34,66 +64,48 @@ class CostAware(BestFirst):
     def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
         super().__init__(rows_draft, rows_target, fan)
         self.costs = costs
-        self._tokens = self._seconds = 0.0
-
-    def begin(self) -> None:
-        super().begin()
+        self.pace = Pace()
         self._expected = 1.0
-
-    def try_against(self, pace: float) -> None:
-        """Forget the pace of former times; `pace` is what others reach and counts as one token."""
-        self._tokens, self._seconds = (1.0, 1 / pace) if pace else (0.0, 0.0)
-
-    @property
-    def pace(self) -> float:
-        """Expected tokens a second, of late; 0 before anything is known.
-
-        Tokens that were expected, not those that came: far fewer rounds tell as much.
-        """
-        return self._tokens / self._seconds if self._seconds else 0.0
+        self._time_left = 0.0  # of the target's forward
 
     def promises(self, pace: float) -> bool:
         """Whether it could be faster than `pace`, as far as is known without trying."""
         return True
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        if not (self.pace and self.costs.draft(1)):
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        if not (self.pace.tokens_per_s and self.costs.draft(1)):
             return super().grow(tree, busy, step)[:FIRST_ROWS]
         if step == 0:
             self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
-        best = self._candidates(tree)
-        rows = self._rows_of_step(best, 1.0 if busy else self.early)
+        best = tree.frontier(self.rows_draft)
+        rows = self._rows_of_step(tree, best, 1.0 if busy else self.early)
         self._time_left -= self.costs.draft(rows)
         return best[:rows]
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        rows = super().submit(tree)[: None if self.pace else FIRST_ROWS]
-        tokens = list(accumulate(node.estimate for node in rows))
-        worth = [
-            expected - self.pace * self.costs.target(count)
-            for count, expected in enumerate(tokens, start=1)
-        ]
-        count = 1 + worth.index(max(worth))
-        self._expected = tokens[count - 1]
-        return rows[:count]
+    def submit(self, tree: Tree) -> Sequence[int]:
+        pace = self.pace.tokens_per_s
+        rows = super().submit(tree)[: None if pace else FIRST_ROWS]
+        tokens = tree.estimate[rows].cumsum()
+        best = int((tokens - pace * self.costs.target.up_to(len(rows))).argmax())
+        self._expected = float(tokens[best])
+        return rows[: 1 + best]
 
     def learn(self, outcome: Outcome) -> None:
         """Take in what a round cost, and its pace."""
         self.costs.learn(outcome.spans)
-        self._tokens = MEMORY * self._tokens + self._expected
-        self._seconds = MEMORY * self._seconds + outcome.seconds
+        self.pace.learn(self._expected, outcome.seconds)
 
-    def _rows_of_step(self, best: Sequence[Node], share: float) -> int:
+    def _rows_of_step(self, tree: Tree, best: Sequence[int], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
-        best_rate, best_rows = 0.0, 0
-        chances = [node.estimate for node in best if node.estimate >= FILLER * best[0].estimate]
-        for rows, tokens in enumerate(accumulate(chances), start=1):
-            seconds = self.costs.draft(rows)
-            waiting = max(0.0, seconds - max(0.0, self._time_left))
-            rate = (share * tokens - self.pace * waiting) / seconds
-            if rate > best_rate:
-                best_rate, best_rows = rate, rows
-        return best_rows
+        chances = tree.estimate[best]
+        chances = chances[chances >= FILLER * chances.max(initial=0)]
+        if not len(chances):
+            return 0
+        seconds = self.costs.draft.up_to(len(chances))
+        waiting = np.maximum(0, seconds - max(0.0, self._time_left))
+        rates = (share * chances.cumsum() - self.pace.tokens_per_s * waiting) / seconds
+        rows = int(rates.argmax())
+        return 1 + rows if rates[rows] > 0 else 0
 
 
 class InSeries(CostAware):
@@ -101,7 +113,7 @@ class InSeries(CostAware):
 
     early = 1.0
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return () if busy else super().grow(tree, busy, step)
 
 
@@ -113,8 +125,16 @@ class Alone(CostAware):
     def promises(self, pace: float) -> bool:
         return pace * self.costs.target(1) < 1
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()
+
+
+class Choice:
+    """Which way of working is in use, by number, and for how long."""
+
+    def __init__(self) -> None:
+        self.current = self.settled = self.trials = 0
+        self.stay = self.rounds_left = FIRST_STAY
 
 
 class Auto(Policy):
@@ -136,55 +156,71 @@ class Auto(Policy):
     def __init__(self, rows_draft: int = 16, rows_target: int = 64, fan: int = 16) -> None:
         self.max_fan = fan
         self._limits = rows_draft, rows_target, fan
-        self.forget()
-
-    def forget(self) -> None:
         costs = Costs()
         self.ways = [way(costs, *self._limits) for way in (CostAware, InSeries, Alone)]
-        self.current = self.settled = self.ways[0]
-        self._trials = 0
-        self._stay = self._rounds_left = FIRST_STAY
+        self._choice = Choice()
+        self._way, self._way_before = 0, -1  # in this round, and in this request's last one
 
-    def begin(self) -> None:
-        for way in self.ways:
-            way.begin()
-        self._fresh = True
+    @property
+    def current(self) -> CostAware:
+        """The way that it works in."""
+        return self.ways[self._choice.current]
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        return self.current.grow(tree, busy, step)
+    @property
+    def settled(self) -> CostAware:
+        """The fastest way, as far as is known."""
+        return self.ways[self._choice.settled]
 
-    def fan(self, node: Node) -> int:
-        return self.current.fan(node)
+    def begin(self) -> Self:
+        policy = super().begin()
+        policy.ways = [way.begin() for way in self.ways]
+        return policy
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        return self.current.submit(tree)
+    def fresh(self) -> Self:
+        return type(self)(*self._limits)
+
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        if step == 0 and not busy:
+            self._way = self._choice.current
+        return self.ways[self._way].grow(tree, busy, step)
+
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
+        return self.ways[self._way].fan(tree, nodes)
+
+    def submit(self, tree: Tree) -> Sequence[int]:
+        return self.ways[self._way].submit(tree)
 
     def observe(self, outcome: Outcome) -> None:
-        self.current.observe(outcome)
-        if not self._fresh:
-            self.current.learn(outcome)
-        self._fresh = False
-        self._rounds_left -= 1
-        if self._rounds_left > 0:
-            return
-        self._fresh = True
-        if self.current is self.settled:
-            self._try_another()
-        else:
-            self._settle()
+        way = self.ways[self._way]
+        way.observe(outcome)
+        if self._way == self._way_before:
+            way.learn(outcome)
+        self._way_before = self._way
+        self._choice.rounds_left -= 1
+        if self._choice.rounds_left <= 0:
+            if self.current is self.settled:
+                self._try_another()
+            else:
+                self._settle()
 
     def _try_another(self) -> None:
-        pace = self.settled.pace
-        others = [way for way in self.ways if way is not self.settled and way.promises(pace)]
-        self.current = others[self._trials % len(others)]
-        self.current.try_against(pace)
-        self._trials += 1
-        self._rounds_left = TRIAL
+        choice, pace = self._choice, self.settled.pace.tokens_per_s
+        others = [
+            number
+            for number, way in enumerate(self.ways)
+            if way is not self.settled and way.promises(pace)
+        ]
+        choice.current = others[choice.trials % len(others)]
+        choice.trials += 1
+        choice.rounds_left = TRIAL
+        self.current.pace.start_from(pace)
 
     def _settle(self) -> None:
         """Stay with the faster of what was tried and what was done before."""
-        if self.current.pace > self.settled.pace:
-            self.settled, self._stay = self.current, FIRST_STAY
+        choice = self._choice
+        if self.current.pace.tokens_per_s > self.settled.pace.tokens_per_s:
+            choice.settled, choice.stay = choice.current, FIRST_STAY
         else:
-            self.current, self._stay = self.settled, min(2 * self._stay, self.settled.longest_stay)
-        self._rounds_left = self._stay
+            choice.current = choice.settled
+            choice.stay = min(2 * choice.stay, self.settled.longest_stay)
+        choice.rounds_left = choice.stay

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from specbranch.trace import Span
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from specbranch._C import Tree
 
 
 class Outlook(NamedTuple):
@@ -34,49 +39,59 @@ class Outcome:
 class Policy:
     """Decides where the tree grows and what the target checks.
 
-    A policy sees a tree of plain numbers and knows no tensor, lane or model. Whatever it grows and
-    submits, verification alone decides what is committed: every child of a visited node is tested,
-    submitted or not, and every draw has noise of its own. One thing is forbidden, and only under
-    the rejection coupling: `fan` may look at what a node's law says (`confidence`, `entropy`) and
-    at the tree's shape, never at which tokens were drawn, for a draw that is dropped because of
-    what it is biases the rest.
+    A policy sees a tree of plain numbers and knows no tensor, lane or model. It names nodes by
+    their ids in the tree, which hold until the tree is re-rooted: an id kept from one round to the
+    next names some other node. Whatever it grows and submits, verification alone decides what is
+    committed: every child of a visited node is tested, submitted or not, and every draw has noise
+    of its own. One thing is forbidden, and only under the rejection coupling: `fan` may look at
+    what a node's law says (`max_prob`, `first_chance`, `entropy`) and at the tree's shape, never at
+    which tokens were drawn, for a draw that is dropped because of what it is biases the rest.
+
+    The policy that an engine is given serves as a pattern: every request works with a copy.
     """
 
-    name: str
+    name = "policy"
     overlaps = False  # the draft grows while the target is busy
-    max_fan = 1  # the most children `fan` asks for
-    gamma = 0  # guesses of a chain, at most; 0 for a policy that grows no chains
+    max_fan = 1  # the most children that `fan` asks for
+    gamma = 0  # guesses of a chain, at most; 0 where it follows the costs or there are no chains
     reads_outlook = False  # uses `Outcome.outlook` where an engine can give it
 
-    def begin(self) -> None:
-        """Start a request."""
+    def begin(self) -> Self:
+        """A policy for a new request, as this one was made.
 
-    def forget(self) -> None:
-        """Forget what earlier requests taught.
+        It shares what the requests of this policy taught about the machine and the pair. This is a
+        shallow copy: what is to be shared belongs into an object that stays the same.
+        """
+        return copy(self)
+
+    def fresh(self) -> Self:
+        """Like `begin`, but sharing nothing that was learnt.
 
         Under the rejection coupling the draws depend on what was grown, so that there every request
         starts so: its text must not depend on those before it.
         """
+        return self.begin()
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         """The nodes to expand in draft step `step` of this phase; none ends the phase.
 
         busy: the target is working on `tree.submitted`; the phase also ends when it answers.
         """
         return ()
 
-    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
-        """How many steps, that of a single node which `grow` just named and further ones over the
-        first choice of the node before, are to come whatever the draft says of them."""
+    def stretch(self, tree: Tree, busy: bool, step: int) -> int:
+        """How many steps of the chain that `grow` just named the tip of are certain, whatever the
+        draft says: this one, and further ones over the first choice of the node before."""
         return 1
 
-    def fan(self, node: Node) -> int:
-        """How many of the draft's ranked candidates become children of a just expanded node."""
-        return 1
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
+        """How many of the draft's ranked guesses become children, of each of the nodes that a step
+        has just expanded."""
+        return [1] * len(nodes)
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+    def submit(self, tree: Tree) -> Sequence[int]:
         """A subtree at the root, parents before children: the rows of the next target forward."""
-        return (tree.root,)
+        return (0,)
 
     def observe(self, outcome: Outcome) -> None:
         """Learn from the round that just ended."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from specbranch.checks import is_real, require, require_positive
 from specbranch.policies.base import Outcome, Policy
-from specbranch.policies.frontier import Frontier, likeliest
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
 class BestFirst(Policy):
@@ -50,34 +53,26 @@ class BestFirst(Policy):
         self.rows_target = rows_target
         self.max_fan = fan
         self.min_estimate = min_estimate
-        self.initial_cost_ratio = cost_ratio
-        self.begin()
+        self.cost_ratio = cost_ratio
 
-    def begin(self) -> None:
-        self.cost_ratio = self.initial_cost_ratio
-        self._frontier: Frontier | None = None
-
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        best = self._candidates(tree)
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        best = tree.frontier(self.rows_draft)
         return best if busy or self._pays(tree, best) else ()
 
-    def fan(self, node: Node) -> int:
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
         # A guess of rank r >= 1 has at most the r-th part of what the first guess leaves.
-        left = node.estimate * (1 - node.confidence)
-        return min(self.max_fan, 1 + int(left / self.min_estimate))
+        left = (tree.estimate * (1 - tree.first_chance))[list(nodes)]
+        others = np.minimum(left / self.min_estimate, self.max_fan - 1)
+        return (1 + others.astype(int)).tolist()
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        return list(islice(likeliest(tree.root), self.rows_target))
+    def submit(self, tree: Tree) -> Sequence[int]:
+        return tree.likeliest(self.rows_target)
 
     def observe(self, outcome: Outcome) -> None:
         if outcome.cost_ratio:
             self.cost_ratio += 0.2 * (outcome.cost_ratio - self.cost_ratio)
 
-    def _candidates(self, tree: SpeculationTree) -> list[Node]:
-        if self._frontier is None or self._frontier.root is not tree.root:
-            self._frontier = Frontier(tree)
-        return self._frontier.best(self.rows_draft)
-
-    def _pays(self, tree: SpeculationTree, best: Sequence[Node]) -> bool:
-        added = self.early * sum(node.estimate for node in best)
-        return added * self.cost_ratio > sum(node.estimate for node in self.submit(tree))
+    def _pays(self, tree: Tree, best: Sequence[int]) -> bool:
+        estimates = tree.estimate
+        added = self.early * estimates[best].sum()
+        return bool(added * self.cost_ratio > estimates[self.submit(tree)].sum())

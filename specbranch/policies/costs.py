@@ -1,13 +1,31 @@
-"""What forwards cost by their rows, learnt from those that ran."""
+"""What forwards cost, learnt from those that ran."""
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from specbranch.trace import Span
 
 ADAPTATION = 0.2  # weight of the newest observation
+
+
+class CostRatio:
+    """c: seconds of a target forward over those of a draft step, as last measured."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    @property
+    def steps(self) -> int:
+        """Draft steps that fit beside a target forward, at least 1."""
+        return max(1, round(self.value))
+
+    def learn(self, measured: float) -> None:
+        """Take in a measured ratio; 0 says that there is none."""
+        self.value = measured or self.value
 
 
 class RowTimes:
@@ -20,6 +38,7 @@ class RowTimes:
 
     def __init__(self) -> None:
         self._averages: dict[int, tuple[float, float]] = {}  # by bit length: rows, seconds
+        self._points = np.zeros((1, 2))  # rows and seconds, from no rows on
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a forward of `rows` rows that took `seconds`."""
@@ -29,15 +48,15 @@ class RowTimes:
             known_rows + ADAPTATION * (rows - known_rows),
             known_seconds + ADAPTATION * (seconds - known_seconds),
         )
+        self._points = np.array([(0.0, 0.0), *sorted(self._averages.values())])
 
     def __call__(self, rows: int) -> float:
         """Expected seconds; 0 before anything was learnt."""
-        points = [(0.0, 0.0), *(self._averages[size] for size in sorted(self._averages))]
-        place = bisect([point_rows for point_rows, _ in points], rows)
-        if place == len(points):
-            return points[-1][1]
-        (low, below), (high, above) = points[place - 1], points[place]
-        return below + (above - below) * (rows - low) / (high - low)
+        return float(np.interp(rows, *self._points.T))
+
+    def up_to(self, rows: int) -> NDArray[np.float64]:
+        """Expected seconds of 1, 2, ... rows."""
+        return np.interp(np.arange(1, rows + 1), *self._points.T)
 
 
 class Costs:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from specbranch.checks import require_positive
-from specbranch.policies.base import Policy
-from specbranch.tree import Node, SpeculationTree
+from specbranch.policies.chains import OverlappedChains
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
-class PEARL(Policy):
+class PEARL(OverlappedChains):
     """One chain, extended by up to gamma tokens during every target forward.
 
     After a rejection nothing is left to submit but the root, which is PEARL's pre-verify: the
@@ -17,15 +19,11 @@ class PEARL(Policy):
     """
 
     name = "pearl"
-    overlaps = True
+    first_cost_ratio = 4.0
 
-    def __init__(self, gamma: int = 4) -> None:
-        require_positive(gamma=gamma)
-        self.gamma = gamma
-
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         tip = tree.main_line()[-1]
-        return (tip,) if busy and step < self.gamma and tip.expandable else ()
+        return (tip,) if busy and step < self.length and tree.expandable(tip) else ()
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        return tree.main_line()[: self.gamma + 1]
+    def submit(self, tree: Tree) -> Sequence[int]:
+        return tree.main_line()[: self.length + 1]

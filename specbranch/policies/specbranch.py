@@ -3,89 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from specbranch.checks import require_positive, require_share
-from specbranch.policies.base import Outcome, Policy
-from specbranch.tree import Node, SpeculationTree
+from specbranch.policies.base import Outcome
+from specbranch.policies.chains import OverlappedChains
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
-class SpecBranch(Policy):
+class SpecBranch(OverlappedChains):
     """Draft stage and branch stage of the paper.
 
     Draft stage, with the target idle: the chain is drafted, or what survived of it continued, until
-    the *branch point*, the first node where the draft's confidence falls below epsilon, or until a
-    further token is not worth the target's wait. Branch stage, while the target checks the chain
-    and the branch point's first candidate: k = max(1, floor(k_max (1 - confidence))) candidates
+    the *branch point*, the first node where the draft's first chance falls below epsilon, or until
+    a further token is not worth the target's wait. Branch stage, while the target checks the chain
+    and the branch point's first candidate: k = max(1, floor(k_max (1 - first chance))) candidates
     fork at the branch point, and every branch grows by one token a step until it comes to a branch
     point of its own. If the walk ends in a branch, that branch lives on and is the next chain;
     otherwise all of them are dropped.
 
     Where a surviving chain has its branch point, H-RAD says after verification: at the new root
     where it expects nothing to hold, at the chain's end where it expects everything to, and by
-    confidence where it expects something between, or where there is no classifier.
+    first chance where it expects something between, or where there is no classifier.
 
-    k_max: branches at most. gamma: tokens of a chain, and of a branch, at most.
-    epsilon: confidence below which a node is a branch point.
+    k_max: branches at most. gamma: tokens of a chain, and of a branch, at most; None follows the
+    measured cost ratio. epsilon: first chance below which a node is a branch point.
     """
 
     name = "specbranch"
-    overlaps = True
     reads_outlook = True
+    first_cost_ratio = 8.0
 
-    def __init__(self, k_max: int = 6, gamma: int = 8, epsilon: float = 0.4) -> None:
-        require_positive(k_max=k_max, gamma=gamma)
+    def __init__(self, k_max: int = 6, gamma: int | None = None, epsilon: float = 0.4) -> None:
+        super().__init__(gamma)
+        require_positive(k_max=k_max)
         require_share(epsilon=epsilon)
         self.k_max = self.max_fan = k_max
-        self.gamma = gamma
-        self.epsilon = epsilon
-        self.begin()
-
-    def begin(self) -> None:
-        self._cost_ratio = float(self.gamma)
-        self._confident = self.epsilon
+        self.epsilon = self._least_chance = epsilon
         self._only_root = False
-        self._branch_point: Node | None = None
+        self._branch_point = -1
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return self._grow_branches(tree) if busy else self._grow_chain(tree)
 
-    def fan(self, node: Node) -> int:
-        if node is self._branch_point or self._unsure(node):
-            return max(1, int(self.k_max * (1 - node.confidence)))
-        return 1
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
+        forks = self._unsure(tree)
+        if self._branch_point >= 0:
+            forks[self._branch_point] = True
+        wanted = self.k_max * (1 - tree.first_chance)
+        return [max(1, int(wanted[node])) if forks[node] else 1 for node in nodes]
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
-        return tree.main_line()[: 1 if self._only_root else self.gamma + 1]
+    def submit(self, tree: Tree) -> Sequence[int]:
+        return tree.main_line()[: 1 if self._only_root else self.length + 1]
 
     def observe(self, outcome: Outcome) -> None:
+        super().observe(outcome)
         outlook = outcome.outlook if outcome.hit else None
         self._only_root = outlook is not None and outlook.nothing == max(outlook)
         expects_all = outlook is not None and outlook.everything == max(outlook)
-        self._confident = 0.0 if expects_all else self.epsilon
-        if outcome.cost_ratio:
-            self._cost_ratio = outcome.cost_ratio
+        self._least_chance = 0.0 if expects_all else self.epsilon
 
-    def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
-        self._branch_point = None
+    def _grow_chain(self, tree: Tree) -> Sequence[int]:
+        self._branch_point = -1
         if self._only_root:
             return ()
-        tip = self._tip(tree.root, self.gamma)
-        expected = sum(node.estimate for node in tree.main_line())
-        return (tip,) if tip and tip.estimate * self._cost_ratio > expected else ()
+        estimates = tree.estimate
+        expected = estimates[tree.main_line()].sum()
+        tips = self._tips(tree, [0])
+        return [tip for tip in tips if estimates[tip] * self._cost_ratio.value > expected]
 
-    def _grow_branches(self, tree: SpeculationTree) -> Sequence[Node]:
+    def _grow_branches(self, tree: Tree) -> Sequence[int]:
         chain = tree.submitted
-        branch_point = self._branch_point = next(filter(self._unsure, chain), chain[-1])
-        if branch_point.expandable:
-            return (branch_point,)
-        tips = (self._tip(branch, self.gamma) for branch in branch_point.children)
-        return [tip for tip in tips if tip]
+        unsure = self._unsure(tree)
+        self._branch_point = next((node for node in chain if unsure[node]), chain[-1])
+        if tree.expandable(self._branch_point):
+            return (self._branch_point,)
+        return self._tips(tree, tree.children(self._branch_point))
 
-    def _tip(self, top: Node, length: int) -> Node | None:
-        """Where the chain from `top` on grows; None if it came to a branch point or to `length`."""
-        chain = top.first_choices()
-        done = len(chain) > length or any(map(self._unsure, chain))
-        return None if done or not chain[-1].expandable else chain[-1]
+    def _tips(self, tree: Tree, tops: Sequence[int]) -> list[int]:
+        """Where the chains from `tops` on grow, those that came to a branch point or to their
+        length left out."""
+        unsure = self._unsure(tree)
+        chains = (tree.main_line(top) for top in tops)
+        return [
+            chain[-1]
+            for chain in chains
+            if len(chain) <= self.length
+            and tree.expandable(chain[-1])
+            and not any(unsure[node] for node in chain)
+        ]
 
-    def _unsure(self, node: Node) -> bool:
-        return node.expanded and node.confidence < self._confident
+    def _unsure(self, tree: Tree) -> list[bool]:
+        """Of each node, whether it is expanded and its first guess has too small a chance."""
+        return ((tree.slot >= 0) & (tree.first_chance < self._least_chance)).tolist()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from specbranch.checks import require_positive
 from specbranch.policies.base import Policy
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
 class SpeculativeSampling(Policy):
@@ -18,12 +21,13 @@ class SpeculativeSampling(Policy):
         require_positive(gamma=gamma)
         self.gamma = gamma
 
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
-        tip = tree.main_line()[-1]
-        return (tip,) if not busy and tip.depth < self.gamma and tip.expandable else ()
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        chain = tree.main_line()
+        wanted = not busy and len(chain) <= self.gamma
+        return chain[-1:] if wanted and tree.expandable(chain[-1]) else ()
 
-    def stretch(self, tree: SpeculationTree, busy: bool, step: int) -> int:
-        return self.gamma - tree.main_line()[-1].depth
+    def stretch(self, tree: Tree, busy: bool, step: int) -> int:
+        return self.gamma + 1 - len(tree.main_line())
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+    def submit(self, tree: Tree) -> Sequence[int]:
         return tree.main_line()[: self.gamma + 1]

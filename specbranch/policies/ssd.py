@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from specbranch.checks import is_integer, is_real, require, require_positive
 from specbranch.policies.base import Policy
-from specbranch.tree import Node, SpeculationTree
+
+if TYPE_CHECKING:
+    from specbranch._C import Tree
 
 
 class SSD(Policy):
@@ -54,43 +57,49 @@ class SSD(Policy):
         at_the_end = fan_out * decay**gamma * (1 - acceptance) ** (-1 / (1 + power))
         self.fan_outs.append(max(1, round(at_the_end)))
         self.max_fan = max(1 + max(self.fan_outs[:-1]), self.fan_outs[-1])
-        self.begin()
+        self._tip = -1  # of the submitted chain
 
-    def begin(self) -> None:
-        self._tip: Node | None = None
-
-    def grow(self, tree: SpeculationTree, busy: bool, step: int) -> Sequence[Node]:
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return self._grow_branches(tree) if busy else self._grow_chain(tree)
 
-    def fan(self, node: Node) -> int:
-        if node is self._tip:
-            return self.fan_outs[-1]
-        return 1 + self.fan_outs[min(self._position(node), self.gamma - 1)]
+    def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
+        last = self.gamma - 1
+        places = self._places(tree, nodes)
+        return [
+            self.fan_outs[-1] if node == self._tip else 1 + self.fan_outs[min(place, last)]
+            for node, place in zip(nodes, places, strict=True)
+        ]
 
-    def submit(self, tree: SpeculationTree) -> Sequence[Node]:
+    def submit(self, tree: Tree) -> Sequence[int]:
         return tree.main_line()[: self.gamma + 1]
 
-    def _grow_chain(self, tree: SpeculationTree) -> Sequence[Node]:
-        self._tip = None
-        tip = tree.main_line()[-1]
-        return (tip,) if tip.depth < min(self.backup, self.gamma) and tip.expandable else ()
+    def _grow_chain(self, tree: Tree) -> Sequence[int]:
+        self._tip = -1
+        chain = tree.main_line()
+        wanted = len(chain) <= min(self.backup, self.gamma)
+        return chain[-1:] if wanted and tree.expandable(chain[-1]) else ()
 
-    def _grow_branches(self, tree: SpeculationTree) -> Sequence[Node]:
+    def _grow_branches(self, tree: Tree) -> Sequence[int]:
         chain = tree.submitted
         self._tip = chain[-1]
         branches = (
             child
-            for node, submitted in zip(chain, [*chain[1:], None], strict=True)
-            for child in node.children
-            if child is not submitted
+            for node, submitted in zip(chain, [*chain[1:], -1], strict=True)
+            for child in tree.children(node)
+            if child != submitted
         )
-        tips = (branch.first_choices()[-1] for branch in branches)
-        unfinished = [tip for tip in tips if self._position(tip) < self.gamma]
-        return [tip for tip in (self._tip, *unfinished) if tip.expandable]
+        tips = [tree.main_line(branch)[-1] for branch in branches]
+        places = zip(tips, self._places(tree, tips), strict=True)
+        unfinished = [tip for tip, place in places if place < self.gamma]
+        return [tip for tip in (self._tip, *unfinished) if tree.expandable(tip)]
 
-    def _position(self, node: Node) -> int:
-        """Tokens of the node's chain before it; a branch begins one of its own."""
-        position = 0
-        while node.parent not in (None, self._tip) and node is node.parent.children[0]:
-            node, position = node.parent, position + 1
-        return position
+    def _places(self, tree: Tree, nodes: Sequence[int]) -> list[int]:
+        """Tokens of each node's chain before it; a branch begins one of its own."""
+        parents, first_children = tree.parent.tolist(), tree.first_child.tolist()
+        places = []
+        for node in nodes:
+            place, parent = 0, parents[node]
+            while parent not in (-1, self._tip) and first_children[parent] == node:
+                node, parent, place = parent, parents[parent], place + 1
+            places.append(place)
+        return places

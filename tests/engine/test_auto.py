@@ -59,6 +59,7 @@ def test_row_times_are_averages_linear_between_and_optimistic_beyond():
     fresh = RowTimes()
     fresh.learn(8, 4.0)
     assert [fresh(rows) for rows in (2, 8, 32)] == [1, 4, 4]
+    assert times.up_to(70).tolist() == [times(rows) for rows in range(1, 71)]
 
 
 def test_row_times_follow_a_machine_that_changes():
@@ -73,7 +74,6 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not():
     free = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16))
     dear = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16), draft=1.0, target=5.0)
     for machine in (free, dear):
-        machine.policy.begin()
         machine.run(40, SURE)
     assert free.rows[-1] == 32
     assert max(free.steps[-1]) == 8
@@ -82,36 +82,32 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not():
 
 
 def test_a_requests_first_round_has_the_prefill_in_it_and_teaches_nothing():
-    policy = Auto()
-    policy.begin()
-    machine = Machine(policy)
+    auto = Auto()
+    machine = Machine(auto.begin())
     machine.run(1, SURE)
-    assert policy.current.pace == 0
+    assert auto.current.pace.tokens_per_s == 0
     machine.run(1, SURE)
-    pace = policy.current.pace
+    pace = auto.current.pace.tokens_per_s
     assert pace > 0
-    policy.begin()
-    machine.run(1, SURE)
-    assert policy.current.pace == pace
+    Machine(auto.begin()).run(1, SURE)
+    assert auto.current.pace.tokens_per_s == pace
 
 
 def test_a_ways_first_round_has_anothers_tree_and_teaches_nothing():
-    policy = Auto()
-    policy.begin()
+    policy = Auto().begin()
     machine = Machine(policy)
     machine.run(FIRST_STAY, SURE)
-    tried, pace = policy.current, policy.current.pace
+    tried, pace = policy.current, policy.current.pace.tokens_per_s
     assert tried is not policy.settled
     machine.run(1, SURE)
-    assert tried.pace == pace
+    assert tried.pace.tokens_per_s == pace
     machine.run(1, SURE)
     assert policy.current is tried
-    assert tried.pace != pace
+    assert tried.pace.tokens_per_s != pace
 
 
 def test_auto_goes_on_at_once_while_that_is_fastest_and_tries_others_ever_less_often():
-    policy = Auto()
-    policy.begin()
+    policy = Auto().begin()
     ways = []
     for _ in range(8 * FIRST_STAY):
         Machine(policy).run(1, SURE)
@@ -124,8 +120,7 @@ def test_auto_goes_on_at_once_while_that_is_fastest_and_tries_others_ever_less_o
 
 
 def test_auto_stops_drafting_where_it_loses_and_comes_back():
-    policy = Auto()
-    policy.begin()
+    policy = Auto().begin()
     machine = Machine(policy, draft=1.0, target=3.0)
     machine.contention = 2.0
     machine.run(10 * FIRST_STAY, USELESS)
@@ -137,11 +132,10 @@ def test_auto_stops_drafting_where_it_loses_and_comes_back():
 
 
 def test_auto_works_by_turns_where_two_models_at_once_slow_each_other_down():
-    policy = Auto()
-    policy.begin()
+    policy = Auto().begin()
     machine = Machine(policy)
     machine.contention = 4.0
     machine.run(10 * FIRST_STAY, SURE)
     assert isinstance(policy.settled, InSeries)
-    policy.forget()
-    assert type(policy.current) is CostAware
+    assert isinstance(policy.begin().current, InSeries)
+    assert type(policy.fresh().current) is CostAware

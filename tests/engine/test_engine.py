@@ -92,12 +92,12 @@ class Unruly(BestFirst):
     ("wish", "message"),
     [
         (lambda tree: tree.frontier(1) * 2, "grow: expected distinct nodes"),
-        (lambda tree: [len(tree)], "grow: expected"),
-        (lambda tree: [-1], "grow: expected"),
-        (lambda tree: [0], "grow: expected unexpanded nodes"),
-        (lambda tree: None, "grow: expected integers, got None"),
-        (lambda tree: "likeliest", "grow: expected integers, got 'likeliest'"),
-        (lambda tree: [0.5], "grow: expected integers, got"),
+        (lambda tree: [10**6], "grow: expected ids of nodes, .*, got 1000000"),
+        (lambda tree: [-1], "grow: expected ids of nodes, .*, got -1"),
+        (lambda tree: [0], "grow: expected .* not expanded, got node 0"),
+        (lambda tree: None, "grow: expected a sequence of integers, got None"),
+        (lambda tree: "likeliest", "grow: expected a sequence of integers, got 'likeliest'"),
+        (lambda tree: [0.5], r"grow: expected a sequence of integers, got \[0.5\]"),
     ],
     ids=["twice", "stranger", "negative", "expanded", "nothing", "words", "fractions"],
 )

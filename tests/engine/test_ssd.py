@@ -24,7 +24,7 @@ def test_a_likely_chain_spends_most_of_its_fan_out_on_its_end():
 def test_after_a_miss_it_drafts_a_short_chain_before_the_target_starts():
     draft = Draft(SSD(**HALVING, gamma=4, backup=2))
     assert draft.grow(busy=False) == [1, 1]
-    assert [len(node.children) for node in draft.submit()] == [1 + 8, 1 + 4, 0]
+    assert draft.fans(draft.submit()) == [1 + 8, 1 + 4, 0]
     assert Draft(SSD(backup=0)).grow(busy=False) == []
 
 
@@ -33,9 +33,10 @@ def test_branches_leave_the_submitted_chain_at_every_position_and_grow_by_one_a_
     draft.grow(busy=False)
     chain = draft.submit()
     assert draft.grow(busy=True) == [8 + 4 + 1, 8 + 4 + 2, 2]
-    branches = [child for node in chain for child in node.children if child not in chain]
+    children = [child for node in chain for child in draft.tree.children(node)]
+    branches = [child for child in children if child not in chain]
     assert len(branches) == 8 + 4 + 2
-    assert all(len(branch.first_choices()) == 1 + 2 for branch in branches)
+    assert all(len(draft.tree.main_line(branch)) == 1 + 2 for branch in branches)
 
 
 def test_the_branch_that_was_right_is_submitted_at_once():
@@ -44,11 +45,10 @@ def test_the_branch_that_was_right_is_submitted_at_once():
     draft.grow(busy=False)
     draft.submit()
     draft.grow(busy=True)
-    winner = draft.tree.root.children[5]
-    draft.tree.reroot(winner, winner.token)
+    draft.win(draft.tree.children(0)[5])
     policy.observe(outcome(hit=True))
     assert draft.grow(busy=False) == []
-    assert [len(node.children) for node in draft.submit()] == [1 + 8, 1 + 4, 0]
+    assert draft.fans(draft.submit()) == [1 + 8, 1 + 4, 0]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from specbranch._C import Tree
 from specbranch.models.distilled import cut_draft
 from specbranch.models.pair import ModelPair
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outcome, Outlook, Policy
-from specbranch.tree import Tree
 
 EOS = 0
 VOCAB = ["<eos>", " ", *string.ascii_letters, *string.digits[:10]]  # 64
@@ -129,26 +129,29 @@ class RandomPolicy(Policy):
     max_fan = 4
 
     def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
+        self.seed = seed
 
     def begin(self) -> RandomPolicy:
-        return copy.deepcopy(self)
+        policy = super().begin()
+        policy.random = random.Random(self.seed)
+        return policy
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         frontier = tree.frontier(len(tree))
         if not frontier or step > self.random.randint(-2, 4):
             return ()
+        frontier.sort()  # their order by estimate would tell of the draws
         return self.random.sample(frontier, min(len(frontier), self.random.randint(1, 4)))
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
         return [self.random.randint(1, self.max_fan) for _ in nodes]
 
     def submit(self, tree: Tree) -> Sequence[int]:
-        rows, edge = [0], tree.children(0)
+        rows, edge, terminal = [0], tree.children(0), tree.terminal
         while edge and self.random.random() < 0.8:
             node = edge.pop(self.random.randrange(len(edge)))
             rows.append(node)
-            edge += tree.children(node) if not tree.terminal[node] else []
+            edge += tree.children(node) if not terminal[node] else []
         return rows
 
 
@@ -156,9 +159,9 @@ class AnyOutlook(SpecBranch):
     """SpecBranch with an H-RAD that expects nothing, something and everything by turns."""
 
     def begin(self) -> AnyOutlook:
-        own = super().begin()
-        own.outlooks = itertools.cycle([Outlook(1, 0, 0), Outlook(0, 1, 0), Outlook(0, 0, 1)])
-        return own
+        policy = super().begin()
+        policy.outlooks = itertools.cycle([Outlook(1, 0, 0), Outlook(0, 1, 0), Outlook(0, 0, 1)])
+        return policy
 
     def observe(self, outcome: Outcome) -> None:
         super().observe(replace(outcome, outlook=next(self.outlooks)))

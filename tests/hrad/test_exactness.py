@@ -58,11 +58,11 @@ def likeliest(outcome: Outcome) -> int:
 
 
 class Listening(SpecBranch):
-    """Notes what it is told."""
+    """Notes what its latest request is told."""
 
-    def begin(self) -> None:
-        super().begin()
+    def begin(self) -> Listening:
         self.outcomes: list[Outcome] = []
+        return super().begin()
 
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
