@@ -199,6 +199,7 @@ void add_looks(py::class_<Tree>& tree) {
 
 void add_growth(py::class_<Tree>& tree) {
   tree.def_property("remaining", &Tree::remaining, &Tree::set_remaining)
+      .def_property_readonly("num_expanded", &Tree::num_expanded)
       .def(
           "growable",
           [](const Tree& self, const py::object& nodes, int limit) {

@@ -304,6 +304,7 @@ class Tree:
         remaining: int = 2**31 - 1,
     ) -> None: ...
     remaining: int
+    num_expanded: int
 
     # Columns: a fresh copy at each access, with a value for each node.
     @property

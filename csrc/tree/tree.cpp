@@ -28,6 +28,10 @@ Tree::Tree(std::int32_t root_token, Coupling coupling, std::vector<std::int32_t>
   plant(root_token);
 }
 
+int Tree::num_expanded() const {
+  return static_cast<int>(std::ranges::count_if(columns_.slot, [](int slot) { return slot >= 0; }));
+}
+
 void Tree::set_remaining(int remaining) {
   require_count("remaining", remaining);
   remaining_ = remaining;

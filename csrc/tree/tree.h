@@ -82,6 +82,9 @@ class Tree {
   int remaining() const { return remaining_; }
   void set_remaining(int remaining);
 
+  /// The slot that the next expanded node gets.
+  int num_expanded() const;
+
   /// Rows that the target is working on, in their order; none while it is idle.
   const std::vector<int>& submitted() const { return submitted_; }
 
