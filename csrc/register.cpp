@@ -14,7 +14,7 @@
   "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, " \
   "Tensor n_nodes, Tensor ancestor_mask"
 #define SPECBRANCH_TREE \
-  "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor n_rows, Tensor target_logits"
+  "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor row_indptr, Tensor target_logits"
 
 namespace specbranch {
 namespace {

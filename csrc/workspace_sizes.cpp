@@ -52,7 +52,7 @@ void add_workspace_sizes(py::module_& module) {
   add_of_rows<draft_topk_workspace>(module, "draft_topk_workspace_size");
   module.def("verify_tree_workspace_size",
              &num_floats<verify_tree_workspace, std::int64_t, std::int64_t, std::int64_t>, kDoc,
-             py::arg("batch_size"), py::arg("rows"), py::arg("vocab_size"));
+             py::arg("batch_size"), py::arg("num_rows"), py::arg("vocab_size"));
 }
 
 }  // namespace specbranch

@@ -110,14 +110,14 @@ class Drafter:
         self._laws = {node: self._laws[node] for node in living if node in self._laws}
 
     def laws(self, nodes: Sequence[Node]) -> torch.Tensor | None:
-        """The laws [1, n, V] that the nodes' children were drawn from, zero where there are none;
+        """The laws [n, V] that the nodes' children were drawn from, zero where there are none;
         None under the gumbel coupling."""
         if self._coupling == "gumbel":
             return None
-        laws = torch.zeros(1, len(nodes), self._target_vocab_size, device=self._runner.device)
+        laws = torch.zeros(len(nodes), self._target_vocab_size, device=self._runner.device)
         for row, node in enumerate(nodes):
             if node in self._laws:
-                laws[0, row, self._law_columns] = self._laws[node]
+                laws[row, self._law_columns] = self._laws[node]
         return laws
 
     def _first_slot(self, node: Node) -> int:

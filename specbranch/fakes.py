@@ -92,7 +92,7 @@ def verify_tree(
     candidates: Tensor,
     parents: Tensor,
     n_nodes: Tensor,
-    n_rows: Tensor,
+    row_indptr: Tensor,
     target_logits: Tensor,
     temperature: Tensor,
     top_k: Tensor,

@@ -51,7 +51,7 @@ class Examiner:
         """Walk down from the root; waits for the verdict.
 
         position: of the token that the root's row decides. logits: [n_rows, V].
-        laws: float32 [1, n_rows, V] that drawn nodes were drawn from, None under gumbel.
+        laws: float32 [n_rows, V] that drawn nodes were drawn from, None under gumbel.
         """
         n = len(nodes.tokens)
         if n > self._max_nodes:
@@ -61,8 +61,8 @@ class Examiner:
             self._candidates[:, :n],
             self._parents[:, :n],
             self._n_nodes,
-            self._n_rows,
-            logits[None],
+            self._row_indptr,
+            logits,
             *self._filters,
             self._seed,
             self._position,
@@ -79,10 +79,10 @@ class Examiner:
     def _reserve(self, max_nodes: int) -> None:
         self._max_nodes = max_nodes
         draw_words = -(-max_nodes // 4)
-        self._arguments = upload(3 + 2 * max_nodes + draw_words, torch.int32, self._device)
+        self._arguments = upload(4 + 2 * max_nodes + draw_words, torch.int32, self._device)
         self._results = download(4 + max_nodes, torch.int32, self._device)
-        sizes = [1, 1, 1, max_nodes, max_nodes, draw_words]
-        self._n_nodes, self._n_rows, self._position, tokens, parents, draws = (
+        sizes = [1, 2, 1, max_nodes, max_nodes, draw_words]
+        self._n_nodes, self._row_indptr, self._position, tokens, parents, draws = (
             self._arguments.tensor.split(sizes)
         )
         self._candidates, self._parents = tokens[None], parents[None]
@@ -94,8 +94,8 @@ class Examiner:
     def _send(self, nodes: TreeNodes, position: int) -> None:
         n, most = len(nodes.tokens), self._max_nodes
         values = self._arguments.values()
-        values[:3] = n, nodes.n_rows, position
-        values[3 : 3 + n] = nodes.tokens
-        values[3 + most : 3 + most + n] = nodes.parents
-        values[3 + 2 * most :].view("u1")[:n] = nodes.draws
+        values[:4] = n, 0, nodes.n_rows, position
+        values[4 : 4 + n] = nodes.tokens
+        values[4 + most : 4 + most + n] = nodes.parents
+        values[4 + 2 * most :].view("u1")[:n] = nodes.draws
         self._arguments.send()

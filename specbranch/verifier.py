@@ -63,7 +63,7 @@ class Verifier:
     def verify(self, rows: Sequence[Node], logits: torch.Tensor, laws: torch.Tensor | None) -> Walk:
         """Walk down from the root as the target decides.
 
-        rows: the submitted nodes. logits: [n, V] of them. laws: [1, n, V] their children were drawn
+        rows: the submitted nodes. logits: [n, V] of them. laws: [n, V] their children were drawn
         from, None under the gumbel coupling. Raises LaneError if a visited row of logits is bad.
         """
         return self._lane.run("verify", lambda: self._walk(rows, logits, laws))

@@ -41,6 +41,7 @@ FIRST_OF_THEIR_SIZE = {
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
     *((name, argument) for name in CALLS for argument in ("q", "logits", "candidates")),
     *((name, "k_cache") for name in ("branch_attention", "branch_attention_out")),
+    *((name, "target_logits") for name in ("verify_tree", "verify_tree_out")),
     ("compact_kv_", "block_table"),
 }
 """Arguments whose leading size is not settled by an earlier one."""
@@ -205,12 +206,16 @@ VALUES = {
         *TREE_VALUES,
         ("parents", entry(0, 0, value=0)),
         ("parents", entry(0, 1, value=-1)),
-        ("n_rows", entry(0, value=0)),
-        ("n_rows", entry(0, value=4)),
-        ("n_rows", entry(1, value=-1)),
+        ("row_indptr", entry(0, value=1)),
+        ("row_indptr", entry(1, value=-1)),
+        ("row_indptr", entry(1, value=6)),
+        ("row_indptr", entry(2, value=2)),
+        ("row_indptr", entry(2, value=7)),
+        ("row_indptr", entry(1, value=0)),  # more rows than the other request has nodes
         ("candidates", entry(0, 2, value=9)),
         ("candidates", entry(0, 2, value=-1)),
-        ("draft_probs", lambda t: t[:, :, :8]),
+        ("draft_probs", lambda t: t[:, :8]),
+        ("draft_probs", lambda t: t[:5]),
         ("draw", the_value(None)),
     ],
 }

@@ -88,7 +88,7 @@ SIZES = {
     "sampling_probs": (2, 50),
     "sample": (2, 50),
     "draft_topk": (2, 50),
-    "verify_tree": (2, 3, 9),
+    "verify_tree": (2, 6, 9),
 }
 
 
