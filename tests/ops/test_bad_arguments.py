@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -106,6 +107,23 @@ def test_outputs_may_not_overlap_themselves(name, argument):
         return
     arguments[argument] = [overlap(t) for t in arguments[argument]]
     assert_refused(name, arguments, argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
+@pytest.mark.parametrize(
+    "value", [3, 0.5, None, [1, 2], np.zeros(2)], ids=lambda v: type(v).__name__
+)
+def test_no_tensor(name, argument, value):
+    arguments = {**CALLS[name](), argument: value}
+    if value is None and argument in {"draft_probs", "draw", "token_ids"}:
+        return
+    message = (
+        rf"^{name.removesuffix('_out')}: {argument}: expected a .*, got {type(value).__name__}$"
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(_C, name)(**arguments)
+    with pytest.raises(ValueError, match=message):
+        getattr(_C, name)(*arguments.values())
 
 
 def half(t: Tensor) -> Tensor:
