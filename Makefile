@@ -10,7 +10,7 @@ TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
 export TORCH_CUDA_ARCH_LIST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test accept bench smoke lint format smollm2 prompts ctest clean
+.PHONY: help venv build demo test accept bench smoke lint format stub smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -67,6 +67,11 @@ format: venv  ## reformat everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	git ls-files '*.h' '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
+
+stub: build  ## write specbranch/_C.pyi, the types and docstrings of the extension
+	$(BIN)/python scripts/stub.py > build/_C.pyi
+	$(BIN)/ruff format -q build/_C.pyi
+	mv build/_C.pyi specbranch/_C.pyi
 
 clean:  ## remove what was built (not the virtual environment)
 	rm -rf build dist *.egg-info specbranch/_C*.so

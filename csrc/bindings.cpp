@@ -1,5 +1,6 @@
 // The module specbranch._C: the registered ops under their own names, and host-side functions.
 #include <pybind11/pybind11.h>
+#include <pybind11/typing.h>
 
 #include <string>
 
@@ -15,6 +16,27 @@ namespace py = pybind11;
 namespace specbranch {
 namespace {
 
+/// Counts the changes of the ops' arguments and results that their callers must follow.
+constexpr int kContract = 2;
+
+constexpr const char* kDoc =
+    R"(The binary module: ops registered with torch as `specbranch::NAME`, and host-side functions.
+
+B requests, N nodes, Q query rows, R rows of logits, Hq/Hkv heads, D head_dim, V vocabulary,
+P pages of S slots, M table entries, W = ceil(N / 32) words. Indices, lengths and positions are
+int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 or bfloat16 with
+any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes, devices or
+strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
+
+Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
+tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
+first use; every call leaves it ready for the next one, so it serves any number of calls of one op
+that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
+of these sizes and of smaller ones (0 in a build for the CPU alone).
+
+Logical position i of a request lies in page block_table[b, i // S], slot i % S. Node i of its
+draft block is stored at position context_lens[b] + i.)";
+
 std::string compiled_cpu_capabilities() {
   std::string names;
   for (const CpuVariant& variant : compiled_cpu_variants()) {
@@ -24,8 +46,8 @@ std::string compiled_cpu_capabilities() {
   return names;
 }
 
-py::dict build_info() {
-  py::dict info;
+py::typing::Dict<py::str, py::str> build_info() {
+  py::typing::Dict<py::str, py::str> info;
   info["version"] = SPECBRANCH_VERSION;
   info["git_hash"] = SPECBRANCH_GIT_HASH;
   info["compiler"] = SPECBRANCH_COMPILER;
@@ -37,18 +59,20 @@ py::dict build_info() {
   return info;
 }
 
-py::tuple philox_words(std::int64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
+using FourWords = py::typing::Tuple<py::int_, py::int_, py::int_, py::int_>;
+
+FourWords philox_words(std::int64_t seed, std::uint32_t c0, std::uint32_t c1, std::uint32_t c2,
                        std::uint32_t c3) {
   const auto words = philox4x32_10(seed, c0, c1, c2, c3);
   return py::make_tuple(words[0], words[1], words[2], words[3]);
 }
 
 void carry_ops(py::module_& module) {
-  const py::object ops = py::module_::import("torch").attr("ops").attr("specbranch");
-  for (const char* schema : op_schemas()) {
-    const std::string text(schema);
-    const std::string name = text.substr(0, text.find('('));
-    module.attr(name.c_str()) = ops.attr(name.c_str());
+  const py::object bind = py::module_::import("specbranch.binding").attr("bind");
+  for (const Op& op : all_ops()) {
+    const std::string schema(op.schema);
+    const std::string name = schema.substr(0, schema.find('('));
+    module.attr(name.c_str()) = bind(name, op.doc);
   }
 }
 
@@ -56,13 +80,15 @@ void carry_ops(py::module_& module) {
 }  // namespace specbranch
 
 PYBIND11_MODULE(_C, module) {
-  module.doc() = "Kernels of SpecBranch: the ops of torch.ops.specbranch and host-side functions.";
+  module.doc() = specbranch::kDoc;
+  module.attr("contract") = specbranch::kContract;
   module.def("build_info", &specbranch::build_info, "What this binary was built from and for.");
-  module.def("mix", &specbranch::mix, py::arg("seed"), py::arg("n"), "A seed derived from a seed.");
+  module.def("mix", &specbranch::mix, py::arg("seed"), py::arg("n"),
+             "A seed derived from a seed: the first two words of Philox at (n, 0, mix stream, 0).");
   module.def("philox", &specbranch::philox_words, py::arg("seed"), py::arg("c0"), py::arg("c1"),
-             py::arg("c2"), py::arg("c3"), "The four words of Philox4x32-10.");
+             py::arg("c2"), py::arg("c3"),
+             "The four words of Philox4x32-10 for key = seed and this counter.");
   specbranch::add_workspace_sizes(module);
   specbranch::add_tree(module);
   specbranch::carry_ops(module);
-  py::module_::import("specbranch.fakes");
 }

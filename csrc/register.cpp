@@ -1,4 +1,5 @@
-// The ops as torch sees them: schemas here, implementations in torch_ops/.
+// The ops as torch and Python see them: schemas and docstrings here, implementations in torch_ops/.
+// specbranch/_C.pyi is made of these, by `make stub`.
 #include "register.h"
 
 #include <torch/csrc/stable/library.h>
@@ -14,52 +15,128 @@
   "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, " \
   "Tensor n_nodes, Tensor ancestor_mask"
 #define SPECBRANCH_TREE \
-  "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor n_rows, Tensor target_logits"
+  "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor row_indptr, Tensor target_logits"
 
 namespace specbranch {
 namespace {
 
-constexpr const char* kSchemas[] = {
-    "tree_mask(Tensor parents, Tensor n_nodes) -> (Tensor ancestor_mask, Tensor depth)",
-    "tree_mask_out(Tensor parents, Tensor n_nodes, Tensor(a!) ancestor_mask, Tensor(b!) depth) "
-    "-> ()",
+constexpr Op kOps[] = {
+    {"tree_mask(Tensor parents, Tensor n_nodes) -> (Tensor ancestor_mask, Tensor depth)",
+     R"(Who sees whom in a draft block.
 
-    "append_kv_(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
-    "Tensor start, Tensor n_tokens) -> ()",
+parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B].
+Returns ancestor_mask int32 [B, N, W], bit j of row i set where j is i or an ancestor of it,
+and depth int32 [B, N]. Rows from n_nodes[b] on are 0.)"},
 
-    "branch_attention(" SPECBRANCH_ATTENTION
-    ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",
-    "branch_attention_out(" SPECBRANCH_ATTENTION
-    ", float scale, float softcap, int window, Tensor(a!) out, Tensor(b!) lse, "
-    "Tensor(c!)? workspace=None) -> ()",
+    {"tree_mask_out(Tensor parents, Tensor n_nodes, Tensor(a!) ancestor_mask, Tensor(b!) depth) "
+     "-> ()",
+     R"(tree_mask into given tensors.
 
-    "compact_kv_(Tensor(a!)[] k_caches, Tensor(b!)[] v_caches, Tensor block_table, "
-    "Tensor context_lens, Tensor keep, Tensor keep_lens) -> ()",
+Mutates ancestor_mask and depth.)"},
 
-    "sampling_probs(Tensor logits, " SPECBRANCH_FILTER ") -> Tensor",
-    "sampling_probs_out(Tensor logits, " SPECBRANCH_FILTER
-    ", Tensor(a!) probs, "
-    "Tensor(b!)? workspace=None) -> ()",
+    {"append_kv_(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
+     "Tensor start, Tensor n_tokens) -> ()",
+     R"(Writes k, v [B, T, Hkv, D] to positions start[b] .. start[b] + n_tokens[b] - 1.
 
-    "sample(Tensor logits, " SPECBRANCH_DRAWS ") -> Tensor",
-    "sample_out(Tensor logits, " SPECBRANCH_DRAWS
-    ", Tensor(a!) ids, "
-    "Tensor(b!)? workspace=None) -> ()",
+Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start and n_tokens
+int32 [B].)"},
 
-    "draft_topk(Tensor logits, int k, " SPECBRANCH_DRAWS
-    ", str coupling, Tensor? token_ids=None) "
-    "-> (Tensor ids, Tensor estimates, Tensor max_prob, Tensor entropy)",
-    "draft_topk_out(Tensor logits, int k, " SPECBRANCH_DRAWS
-    ", str coupling, Tensor? token_ids, Tensor(a!) ids, Tensor(b!) estimates, "
-    "Tensor(c!) max_prob, Tensor(d!) entropy, Tensor(e!)? workspace=None) -> ()",
+    {"branch_attention(" SPECBRANCH_ATTENTION
+     ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",
+     R"(Attention of all branches of a draft block over one shared context.
 
-    "verify_tree(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
-    ", Tensor? draft_probs=None, Tensor? draw=None) "
-    "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
-    "verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
-    ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
-    "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> "
-    "()",
+q [B, Q, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
+int32 [B], ancestor_mask int32 [B, Q, W]. A row sees the whole context and the nodes of its
+mask; with window > 0 only keys less than `window` positions before it. softcap > 0 turns
+a score s into softcap * tanh(s / softcap). Returns out [B, Q, Hq, D] of q's dtype and the
+natural log-sum-exp float32 [B, Q, Hq]; a row that sees nothing gives 0 and -inf.)"},
+
+    {"branch_attention_out(" SPECBRANCH_ATTENTION
+     ", float scale, float softcap, int window, Tensor(a!) out, Tensor(b!) lse, "
+     "Tensor(c!)? workspace=None) -> ()",
+     R"(branch_attention into given tensors.
+
+Mutates out, lse and the workspace.
+
+On a CPU, too, it works in a workspace, whose size depends on all shapes; a given one that is
+too small is refused with the size wanted.)"},
+
+    {"compact_kv_(Tensor(a!)[] k_caches, Tensor(b!)[] v_caches, Tensor block_table, "
+     "Tensor context_lens, Tensor keep, Tensor keep_lens) -> ()",
+     R"(Moves position context_lens[b] + keep[b, i] to context_lens[b] + i, in every layer.
+
+Mutates the caches, one [P, S, Hkv, D] a layer, all alike. keep int32 [B, J] is strictly
+increasing over its first keep_lens[b] entries.)"},
+
+    {"sampling_probs(Tensor logits, " SPECBRANCH_FILTER ") -> Tensor",
+     R"(The law of the next token after temperature, top-k, top-p and min-p: float32 [R, V].
+
+logits [R, V]; temperature, top_p, min_p float32 [R]; top_k int32 [R]. top_k 0, top_p 1 and
+min_p 0 are off; temperature 0 is one-hot at the argmax, ties going to the lowest id.)"},
+
+    {"sampling_probs_out(Tensor logits, " SPECBRANCH_FILTER ", Tensor(a!) probs, "
+     "Tensor(b!)? workspace=None) -> ()",
+     R"(sampling_probs into given tensors.
+
+Mutates probs and the workspace.)"},
+
+    {"sample(Tensor logits, " SPECBRANCH_DRAWS ") -> Tensor",
+     R"(One token a row, int32 [R]: argmax of logits / T + Gumbel noise over the allowed tokens.
+
+The noise is a function of seed int64 [R], position int32 [R] and the token alone.)"},
+
+    {"sample_out(Tensor logits, " SPECBRANCH_DRAWS ", Tensor(a!) ids, "
+     "Tensor(b!)? workspace=None) -> ()",
+     R"(sample into given tensors.
+
+Mutates ids and the workspace.)"},
+
+    {"draft_topk(Tensor logits, int k, " SPECBRANCH_DRAWS ", str coupling, Tensor? token_ids=None) "
+     "-> (Tensor ids, Tensor estimates, Tensor max_prob, Tensor entropy)",
+     R"(The draft's k guesses a row: ids int32 [R, k], estimates [R, k], max_prob [R], entropy [R].
+
+coupling "gumbel": the k largest of z = logits / T + noise, where tokens outside the filter
+lose 2, with estimates softmax(z). "rejection": k draws without replacement in their order,
+with estimates their probability. token_ids int32 [V] maps a column to the target's id. -1
+pads ids where fewer tokens have mass. max_prob and entropy (nats) are those of the law before
+filtering.)"},
+
+    {"draft_topk_out(Tensor logits, int k, " SPECBRANCH_DRAWS
+     ", str coupling, Tensor? token_ids, Tensor(a!) ids, Tensor(b!) estimates, "
+     "Tensor(c!) max_prob, Tensor(d!) entropy, Tensor(e!)? workspace=None) -> ()",
+     R"(draft_topk into given tensors.
+
+Mutates ids, estimates, max_prob, entropy and the workspace.)"},
+
+    {"verify_tree(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
+     ", Tensor? draft_probs=None, Tensor? draw=None) "
+     "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
+     R"(Walks each tree from its root as far as the target agrees, and names the next token.
+
+candidates and parents int32 [B, N], with parents[b, 0] = -1 and parents[b, i] < i. The
+submitted nodes come first: request b has row_indptr[b + 1] - row_indptr[b] of them, at most
+n_nodes[b], and node i of them has row row_indptr[b] + i of target_logits [T, V]; row_indptr
+int32 [B + 1] begins with 0 and does not fall. Rows from row_indptr[B] on are padding and
+never read. A request is idle where n_nodes int32 [B] is 0 or no row is its own. temperature,
+top_p, min_p float32 [B]; top_k int32 [B]; seed int64 [B]; position int32 [B] is that of the
+token after the root.
+
+Without draft_probs the coupling is "gumbel"; with draft_probs float32 [T, V] and draw uint8
+[B, N] (0 a deterministic guess, 1, 2, ... the order of the draws) it is "rejection": the row
+of a node is the law from which its children were drawn.
+
+Returns path int32 [B, N] (accepted nodes, root first, then -1), path_len, next_token, winner
+(the node that is next_token, or -1) and status int32 [B]: 0, or 1 where a visited row holds
+NaN or no finite mass. An idle request and one of status 1 have path_len 0, next_token -1 and
+winner -1.)"},
+
+    {"verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
+     ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
+     "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> "
+     "()",
+     R"(verify_tree into given tensors.
+
+Mutates path, path_len, next_token, winner, status and the workspace.)"},
 };
 
 void install_torch_threads() {
@@ -74,11 +151,11 @@ void install_torch_threads() {
 
 }  // namespace
 
-std::span<const char* const> op_schemas() { return kSchemas; }
+std::span<const Op> all_ops() { return kOps; }
 
 }  // namespace specbranch
 
 STABLE_TORCH_LIBRARY(specbranch, library) {
-  for (const char* schema : specbranch::op_schemas()) library.def(schema);
+  for (const specbranch::Op& op : specbranch::all_ops()) library.def(op.schema);
   specbranch::install_torch_threads();
 }

@@ -4,7 +4,12 @@
 
 namespace specbranch {
 
-/// The schema of every op of the library, "name(arguments) -> results".
-std::span<const char* const> op_schemas();
+struct Op {
+  const char* schema;  // "name(arguments) -> results"
+  const char* doc;     // what Python's help() says of it
+};
+
+/// Every op of the library.
+std::span<const Op> all_ops();
 
 }  // namespace specbranch

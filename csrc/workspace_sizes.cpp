@@ -42,17 +42,18 @@ void add_of_rows(py::module_& module, const char* name) {
 }  // namespace
 
 void add_workspace_sizes(py::module_& module) {
-  module.def("branch_attention_workspace_size",
-             &num_floats<largest_attention_workspace, std::int64_t, std::int64_t>,
-             "Floats of workspace that suffice for all calls with this head_dim or a smaller one, "
-             "on a GPU of so many multiprocessors.",
-             py::arg("head_dim"), py::arg("num_multiprocessors"));
+  module.def(
+      "branch_attention_workspace_size",
+      &num_floats<largest_attention_workspace, std::int64_t, std::int64_t>,
+      "Floats of workspace that suffice on a GPU of so many multiprocessors, for this head_dim\n"
+      "and smaller ones, whatever the other sizes are.",
+      py::arg("head_dim"), py::arg("num_multiprocessors"));
   add_of_rows<sampling_probs_workspace>(module, "sampling_probs_workspace_size");
   add_of_rows<sample_workspace>(module, "sample_workspace_size");
   add_of_rows<draft_topk_workspace>(module, "draft_topk_workspace_size");
   module.def("verify_tree_workspace_size",
              &num_floats<verify_tree_workspace, std::int64_t, std::int64_t, std::int64_t>, kDoc,
-             py::arg("batch_size"), py::arg("rows"), py::arg("vocab_size"));
+             py::arg("batch_size"), py::arg("num_rows"), py::arg("vocab_size"));
 }
 
 }  // namespace specbranch

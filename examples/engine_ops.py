@@ -41,11 +41,12 @@ for layer in range(layers):
         head_dim**-0.5,
     )
 
-logits = torch.randn(1, 4, vocab)
-logits[0, 0, 77] = logits[0, 2, 123] = 50.0  # a target that agrees with the second guess
+row_indptr = ints(0, 4)  # where the rows of each request begin
+logits = torch.randn(4, vocab)
+logits[0, 77] = logits[2, 123] = 50.0  # a target that agrees with the second guess
 greedy = torch.zeros(1), ints(0), torch.ones(1), torch.zeros(1)
 path, path_len, next_token, winner, status = sb.verify_tree(
-    tokens, parents, n_nodes, n_nodes, logits, *greedy, torch.tensor([7]), context_lens + 1
+    tokens, parents, n_nodes, row_indptr, logits, *greedy, torch.tensor([7]), context_lens + 1
 )
 sb.compact_kv_(k_caches, v_caches, block_table, context_lens, path, path_len)
 context_lens += path_len

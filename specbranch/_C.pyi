@@ -16,11 +16,35 @@ Logical position i of a request lies in page block_table[b, i // S], slot i % S.
 draft block is stored at position context_lens[b] + i.
 """
 
-from collections.abc import Collection, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
+
+contract: int
+
+def build_info() -> dict[str, str]:
+    """What this binary was built from and for."""
+
+def mix(seed: int, n: int) -> int:
+    """A seed derived from a seed: the first two words of Philox at (n, 0, mix stream, 0)."""
+
+def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int, int, int]:
+    """The four words of Philox4x32-10 for key = seed and this counter."""
+
+def branch_attention_workspace_size(head_dim: int, num_multiprocessors: int) -> int:
+    """Floats of workspace that suffice on a GPU of so many multiprocessors, for this head_dim
+    and smaller ones, whatever the other sizes are.
+    """
+
+def sampling_probs_workspace_size(rows: int, vocab_size: int) -> int:
+    """Floats of workspace that suffice for as many as these; the CPU needs none."""
+
+def sample_workspace_size(rows: int, vocab_size: int) -> int:
+    """Floats of workspace that suffice for as many as these; the CPU needs none."""
+
+def draft_topk_workspace_size(rows: int, vocab_size: int) -> int:
+    """Floats of workspace that suffice for as many as these; the CPU needs none."""
+
+def verify_tree_workspace_size(batch_size: int, num_rows: int, vocab_size: int) -> int:
+    """Floats of workspace that suffice for as many as these; the CPU needs none."""
 
 def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
     """Who sees whom in a draft block.
@@ -28,11 +52,20 @@ def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
     parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B].
     Returns ancestor_mask int32 [B, N, W], bit j of row i set where j is i or an ancestor of it,
     and depth int32 [B, N]. Rows from n_nodes[b] on are 0.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def tree_mask_out(
-    parents: Tensor, n_nodes: Tensor, ancestor_mask: Tensor, depth: Tensor
-) -> None: ...
+def tree_mask_out(parents: Tensor, n_nodes: Tensor, ancestor_mask: Tensor, depth: Tensor) -> None:
+    """tree_mask into given tensors.
+
+    Mutates ancestor_mask and depth.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def append_kv_(
     k: Tensor,
     v: Tensor,
@@ -46,6 +79,9 @@ def append_kv_(
 
     Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start and n_tokens
     int32 [B].
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def branch_attention(
@@ -67,6 +103,9 @@ def branch_attention(
     mask; with window > 0 only keys less than `window` positions before it. softcap > 0 turns
     a score s into softcap * tanh(s / softcap). Returns out [B, Q, Hq, D] of q's dtype and the
     natural log-sum-exp float32 [B, Q, Hq]; a row that sees nothing gives 0 and -inf.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def branch_attention_out(
@@ -86,12 +125,14 @@ def branch_attention_out(
 ) -> None:
     """branch_attention into given tensors.
 
+    Mutates out, lse and the workspace.
+
     On a CPU, too, it works in a workspace, whose size depends on all shapes; a given one that is
     too small is refused with the size wanted.
-    """
 
-def branch_attention_workspace_size(head_dim: int, num_multiprocessors: int) -> int:
-    """Suffices on a GPU of so many multiprocessors whatever the other sizes are."""
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
 
 def compact_kv_(
     k_caches: list[Tensor],
@@ -105,6 +146,9 @@ def compact_kv_(
 
     Mutates the caches, one [P, S, Hkv, D] a layer, all alike. keep int32 [B, J] is strictly
     increasing over its first keep_lens[b] entries.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def sampling_probs(
@@ -114,6 +158,9 @@ def sampling_probs(
 
     logits [R, V]; temperature, top_p, min_p float32 [R]; top_k int32 [R]. top_k 0, top_p 1 and
     min_p 0 are off; temperature 0 is one-hot at the argmax, ties going to the lowest id.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def sampling_probs_out(
@@ -124,8 +171,15 @@ def sampling_probs_out(
     min_p: Tensor,
     probs: Tensor,
     workspace: Tensor | None = None,
-) -> None: ...
-def sampling_probs_workspace_size(rows: int, vocab_size: int) -> int: ...
+) -> None:
+    """sampling_probs into given tensors.
+
+    Mutates probs and the workspace.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def sample(
     logits: Tensor,
     temperature: Tensor,
@@ -138,6 +192,9 @@ def sample(
     """One token a row, int32 [R]: argmax of logits / T + Gumbel noise over the allowed tokens.
 
     The noise is a function of seed int64 [R], position int32 [R] and the token alone.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def sample_out(
@@ -150,8 +207,15 @@ def sample_out(
     position: Tensor,
     ids: Tensor,
     workspace: Tensor | None = None,
-) -> None: ...
-def sample_workspace_size(rows: int, vocab_size: int) -> int: ...
+) -> None:
+    """sample into given tensors.
+
+    Mutates ids and the workspace.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def draft_topk(
     logits: Tensor,
     k: int,
@@ -171,6 +235,9 @@ def draft_topk(
     with estimates their probability. token_ids int32 [V] maps a column to the target's id. -1
     pads ids where fewer tokens have mass. max_prob and entropy (nats) are those of the law before
     filtering.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def draft_topk_out(
@@ -189,13 +256,20 @@ def draft_topk_out(
     max_prob: Tensor,
     entropy: Tensor,
     workspace: Tensor | None = None,
-) -> None: ...
-def draft_topk_workspace_size(rows: int, vocab_size: int) -> int: ...
+) -> None:
+    """draft_topk into given tensors.
+
+    Mutates ids, estimates, max_prob, entropy and the workspace.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def verify_tree(
     candidates: Tensor,
     parents: Tensor,
     n_nodes: Tensor,
-    n_rows: Tensor,
+    row_indptr: Tensor,
     target_logits: Tensor,
     temperature: Tensor,
     top_k: Tensor,
@@ -208,20 +282,32 @@ def verify_tree(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Walks each tree from its root as far as the target agrees, and names the next token.
 
-    candidates and parents int32 [B, N], submitted nodes first: node i < n_rows[b] has row i of
-    target_logits [B, rows, V]. position[b] is that of the token after the root. Without
-    draft_probs the coupling is "gumbel"; with draft_probs float32 [B, rows, V] and draw
-    uint8 [B, N] (0 a deterministic guess, 1, 2, ... the order of the draws) it is "rejection".
-    Returns path int32 [B, N] (accepted nodes, root first), path_len [B], next_token [B],
-    winner [B] (the node that is next_token, or -1) and status [B]: 0, or 1 where a visited row
-    holds NaN or no finite mass.
+    candidates and parents int32 [B, N], with parents[b, 0] = -1 and parents[b, i] < i. The
+    submitted nodes come first: request b has row_indptr[b + 1] - row_indptr[b] of them, at most
+    n_nodes[b], and node i of them has row row_indptr[b] + i of target_logits [T, V]; row_indptr
+    int32 [B + 1] begins with 0 and does not fall. Rows from row_indptr[B] on are padding and
+    never read. A request is idle where n_nodes int32 [B] is 0 or no row is its own. temperature,
+    top_p, min_p float32 [B]; top_k int32 [B]; seed int64 [B]; position int32 [B] is that of the
+    token after the root.
+
+    Without draft_probs the coupling is "gumbel"; with draft_probs float32 [T, V] and draw uint8
+    [B, N] (0 a deterministic guess, 1, 2, ... the order of the draws) it is "rejection": the row
+    of a node is the law from which its children were drawn.
+
+    Returns path int32 [B, N] (accepted nodes, root first, then -1), path_len, next_token, winner
+    (the node that is next_token, or -1) and status int32 [B]: 0, or 1 where a visited row holds
+    NaN or no finite mass. An idle request and one of status 1 have path_len 0, next_token -1 and
+    winner -1.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
 def verify_tree_out(
     candidates: Tensor,
     parents: Tensor,
     n_nodes: Tensor,
-    n_rows: Tensor,
+    row_indptr: Tensor,
     target_logits: Tensor,
     temperature: Tensor,
     top_k: Tensor,
@@ -237,16 +323,14 @@ def verify_tree_out(
     winner: Tensor,
     status: Tensor,
     workspace: Tensor | None = None,
-) -> None: ...
-def verify_tree_workspace_size(batch_size: int, rows: int, vocab_size: int) -> int: ...
-def mix(seed: int, n: int) -> int:
-    """A seed derived from a seed: the first two words of Philox at (n, 0, mix stream, 0)."""
+) -> None:
+    """verify_tree into given tensors.
 
-def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int, int, int]:
-    """The four words of Philox4x32-10 for key = seed and this counter."""
+    Mutates path, path_len, next_token, winner, status and the workspace.
 
-def build_info() -> dict[str, str]:
-    """What this binary was built from and for."""
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
 
 # The speculation tree of a request: arrays of plain numbers behind node ids, and what verification
 # taught about guesses. Bad arguments raise ValueError and leave the tree as it was.

@@ -150,11 +150,13 @@ def _ours(x: Trees) -> Call:
     device = x.logits.device
     parents = ints(device, x.parents).repeat(batch, 1)
     sizes = ints(device, [nodes] * batch)
+    row_indptr = ints(device, range(0, batch * nodes + 1, nodes))
     path = torch.empty_like(x.candidates)
     path_len, next_token, winner, status = (torch.empty_like(sizes) for _ in range(4))
     results = path, path_len, next_token, winner, status
-    draft = (None, None) if x.laws is None else (x.laws, x.draw)
-    inputs = (x.candidates, parents, sizes, sizes, x.logits, *x.per_request(), *draft)
+    draft = (None, None) if x.laws is None else (x.laws.flatten(0, 1), x.draw)
+    logits = x.logits.flatten(0, 1)
+    inputs = (x.candidates, parents, sizes, row_indptr, logits, *x.per_request(), *draft)
     scratch = workspace(device)
 
     def call() -> tuple[Tensor, Tensor]:

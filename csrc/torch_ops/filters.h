@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "sampling/params.h"
@@ -26,14 +25,6 @@ inline Filters check_filters(OpCheck& op, const FilterTensors& in, std::string_v
       .top_p = op.tensor("top_p", in.top_p, {kFloat32}, {size}).data<float>(),
       .min_p = op.tensor("min_p", in.min_p, {kFloat32}, {size}).data<float>(),
   };
-}
-
-/// Fails unless `valid`, naming the entry. For values of CPU tensors.
-template <class Number>
-void require_entry(const OpCheck& op, bool valid, std::string_view argument,
-                   std::string_view expected, Number got, std::int64_t index) {
-  if (valid) return;
-  op.fail(argument, expected, std::to_string(got) + " at [" + std::to_string(index) + "]");
 }
 
 inline void check_filter_values(const OpCheck& op, const Filters& filters, std::int64_t count) {

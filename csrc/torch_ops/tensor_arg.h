@@ -110,6 +110,14 @@ class OpCheck {
   std::optional<torch::stable::Device> device_;
 };
 
+/// Fails unless `valid`, naming the entry. For values of CPU tensors.
+template <class Number>
+void require_entry(const OpCheck& op, bool valid, std::string_view argument,
+                   std::string_view expected, Number got, std::int64_t index) {
+  if (valid) return;
+  op.fail(argument, expected, std::to_string(got) + " at [" + std::to_string(index) + "]");
+}
+
 /// An uninitialised contiguous tensor on the device of `like`.
 Tensor new_empty(const Tensor& like, std::initializer_list<std::int64_t> sizes, ScalarType dtype);
 

@@ -1,6 +1,5 @@
 #include <torch/csrc/stable/library.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
 #include "torch_ops/launch_workspace.h"
+#include "torch_ops/row_indptr.h"
 #include "torch_ops/tensor_arg.h"
 #include "verify/launch.h"
 #include "verify/params.h"
@@ -22,7 +22,7 @@ struct VerifyInputs {
   const Tensor& candidates;
   const Tensor& parents;
   const Tensor& n_nodes;
-  const Tensor& n_rows;
+  const Tensor& row_indptr;
   const Tensor& target_logits;
   FilterTensors filters;
   const Tensor& seed;
@@ -48,33 +48,30 @@ VerifyTreeParams check_inputs(OpCheck& op, const VerifyInputs& in) {
   params.parents = parents.data<std::int32_t>();
   params.parents_stride = parents.stride(0);
   params.n_nodes = op.tensor("n_nodes", in.n_nodes, {kInt32}, {"B"}).data<std::int32_t>();
-  params.n_rows = op.tensor("n_rows", in.n_rows, {kInt32}, {"B"}).data<std::int32_t>();
-  const TensorArg logits =
-      op.tensor("target_logits", in.target_logits, kFloating, {"B", "rows", "V"});
+  params.row_indptr = check_row_indptr(op, in.row_indptr);
+  const TensorArg logits = op.tensor("target_logits", in.target_logits, kFloating, {"T", "V"});
   op.require(op.size("V") > 0, "target_logits", "a vocabulary of at least one token", op.size("V"));
   params.target_logits = logits.data();
   params.logits_dtype = logits.dtype();
-  params.logits_batch_stride = logits.stride(0);
-  params.logits_row_stride = logits.stride(1);
+  params.logits_stride = logits.stride(0);
   params.filters = check_filters(op, in.filters, "B");
   params.seed = op.tensor("seed", in.seed, {kInt64}, {"B"}).data<std::int64_t>();
   params.position = op.tensor("position", in.position, {kInt32}, {"B"}).data<std::int32_t>();
   params.batch_size = op.size("B");
   params.max_nodes = op.size("N");
-  params.max_rows = op.size("rows");
+  params.num_rows = op.size("T");
   params.vocab_size = op.size("V");
   return params;
 }
 
 void check_draft(OpCheck& op, const VerifyInputs& in, VerifyTreeParams& params) {
-  const auto probs = op.optional("draft_probs", in.draft_probs, {kFloat32}, {"B", "rows", "V"});
+  const auto probs = op.optional("draft_probs", in.draft_probs, {kFloat32}, {"T", "V"});
   const auto draw = op.optional("draw", in.draw, {kUInt8}, {"B", "N"});
   if (probs && !draw) op.fail("draw", "the order of the draws from draft_probs", "None");
   if (draw && !probs) op.fail("draw", "None without draft_probs", "a tensor");
   if (!probs) return;
   params.draft_probs = probs->data<float>();
-  params.probs_batch_stride = probs->stride(0);
-  params.probs_row_stride = probs->stride(1);
+  params.probs_stride = probs->stride(0);
   params.draw = draw->data<std::uint8_t>();
   params.draw_stride = draw->stride(0);
 }
@@ -111,15 +108,14 @@ void check_nodes(const OpCheck& op, const VerifyTreeParams& p, std::int64_t b) {
 }
 
 void check_trees(const OpCheck& op, const VerifyTreeParams& p) {
-  const std::int64_t rows = op.size("rows");
+  check_row_indptr_values(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
-    const std::int64_t n_nodes = p.n_nodes[b], n_rows = p.n_rows[b];
+    const std::int64_t n_nodes = p.n_nodes[b], n_rows = p.row_indptr[b + 1] - p.row_indptr[b];
     require_entry(op, 0 <= n_nodes && n_nodes <= p.max_nodes, "n_nodes",
                   "values in [0, N=" + std::to_string(p.max_nodes) + "]", n_nodes, b);
-    if (n_nodes == 0) continue;  // idle: nothing of it is read
-    const std::int64_t most = std::min(n_nodes, rows);
-    require_entry(op, 1 <= n_rows && n_rows <= most, "n_rows",
-                  "values in [1, min(n_nodes, rows)=" + std::to_string(most) + "]", n_rows, b);
+    if (n_nodes == 0 || n_rows == 0) continue;  // idle: nothing of it is read
+    require_entry(op, n_rows <= n_nodes, "row_indptr",
+                  "at most n_nodes=" + std::to_string(n_nodes) + " rows of a request", n_rows, b);
     check_nodes(op, p, b);
   }
 }
@@ -138,19 +134,18 @@ void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out,
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
-  require_grid(op, "target_logits", "rows", params.max_rows);
   const CudaLaunch launch(in.candidates);
   const WorkspaceSize size =
-      verify_tree_workspace(params.batch_size, params.max_rows, params.vocab_size);
+      verify_tree_workspace(params.batch_size, params.num_rows, params.vocab_size);
   const LaunchWorkspace workspace(op, in.candidates, workspace_, size);
   launch_verify_tree(params, workspace.get(), static_cast<CudaStream>(launch.stream()));
 #endif
 }
 
 void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tensor& n_nodes,
-                     const Tensor& n_rows, const Tensor& target_logits, const Tensor& temperature,
-                     const Tensor& top_k, const Tensor& top_p, const Tensor& min_p,
-                     const Tensor& seed, const Tensor& position,
+                     const Tensor& row_indptr, const Tensor& target_logits,
+                     const Tensor& temperature, const Tensor& top_k, const Tensor& top_p,
+                     const Tensor& min_p, const Tensor& seed, const Tensor& position,
                      const std::optional<Tensor>& draft_probs, const std::optional<Tensor>& draw,
                      const Tensor& path, const Tensor& path_len, const Tensor& next_token,
                      const Tensor& winner, const Tensor& status,
@@ -158,7 +153,7 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
   verify_tree_into({candidates,
                     parents,
                     n_nodes,
-                    n_rows,
+                    row_indptr,
                     target_logits,
                     {temperature, top_k, top_p, min_p},
                     seed,
@@ -169,10 +164,11 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
-    const Tensor& candidates, const Tensor& parents, const Tensor& n_nodes, const Tensor& n_rows,
-    const Tensor& target_logits, const Tensor& temperature, const Tensor& top_k,
-    const Tensor& top_p, const Tensor& min_p, const Tensor& seed, const Tensor& position,
-    const std::optional<Tensor>& draft_probs, const std::optional<Tensor>& draw) {
+    const Tensor& candidates, const Tensor& parents, const Tensor& n_nodes,
+    const Tensor& row_indptr, const Tensor& target_logits, const Tensor& temperature,
+    const Tensor& top_k, const Tensor& top_p, const Tensor& min_p, const Tensor& seed,
+    const Tensor& position, const std::optional<Tensor>& draft_probs,
+    const std::optional<Tensor>& draw) {
   OpCheck op("verify_tree");
   op.tensor("candidates", candidates, {kInt32}, {"B", "N"});
   const std::int64_t batch_size = op.size("B");
@@ -181,9 +177,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
   const Tensor next_token = new_empty(candidates, {batch_size}, kInt32);
   const Tensor winner = new_empty(candidates, {batch_size}, kInt32);
   const Tensor status = new_empty(candidates, {batch_size}, kInt32);
-  verify_tree_out(candidates, parents, n_nodes, n_rows, target_logits, temperature, top_k, top_p,
-                  min_p, seed, position, draft_probs, draw, path, path_len, next_token, winner,
-                  status, std::nullopt);
+  verify_tree_out(candidates, parents, n_nodes, row_indptr, target_logits, temperature, top_k,
+                  top_p, min_p, seed, position, draft_probs, draw, path, path_len, next_token,
+                  winner, status, std::nullopt);
   return {path, path_len, next_token, winner, status};
 }
 

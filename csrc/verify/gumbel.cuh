@@ -10,22 +10,23 @@ namespace specbranch {
 
 /// The gumbel coupling: each submitted row has its token, whatever the walk; the last block of a
 /// row finds it and the child that carries it, and the last of a request walks along these.
-/// Grid [B, blocks_of_row(V), rows], one block a multiprocessor.
+/// Grid [max(T, B), blocks_of_row(V)], one block a multiprocessor.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_gumbel_kernel(const __grid_constant__ VerifyTreeParams p,
-                         TileStats* all_tiles,         // [B, rows, num_tiles(V)]
-                         Decision* all_decisions,      // [B, rows]
-                         unsigned* row_tickets,        // [B, rows]
+                         TileStats* all_tiles,         // [T, num_tiles(V)]
+                         Decision* all_decisions,      // [T]
+                         unsigned* row_tickets,        // [T]
                          unsigned* request_tickets) {  // [B]
-  const std::int64_t b = blockIdx.x;
-  const auto node = static_cast<std::int32_t>(blockIdx.z);
+  write_if_idle(p);
+  const std::int64_t row_index = blockIdx.x;
+  const std::int64_t b = request_of_row(p, row_index);
+  if (b == p.batch_size) return;
   const Request request(p, b);
-  if (request.n_nodes == 0) return write_idle(request, node);
-  if (!request.is_submitted(node)) return;
+  if (request.is_idle()) return;
 
-  const std::int64_t row_index = b * gridDim.z + node;
-  const Row<T> row = row_of<T>(p, b, node);
+  const auto node = static_cast<std::int32_t>(row_index - request.first_row);
+  const Row<T> row = row_of<T>(p, row_index);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
   const ColumnWords words{.source = request.noise(NoiseStream::kGumbel, request.depth(node))};
@@ -38,7 +39,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   if (threadIdx.x == 0) all_decisions[row_index] = decision;
   if (!is_last_block(request_tickets + b, request.n_rows)) return;
 
-  const Decision* decisions = all_decisions + b * gridDim.z;
+  const Decision* decisions = all_decisions + request.first_row;
   walk(request, [&](std::int32_t at, std::int32_t) { return decisions[at]; });
 }
 

@@ -8,8 +8,8 @@
 
 namespace specbranch {
 
-/// Of target_logits [B, rows, V], under either coupling.
-WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t max_rows,
+/// Of B requests with target_logits [T, V], under either coupling.
+WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t num_rows,
                                     std::int64_t vocab_size);
 
 /// Enqueues one kernel. Throws std::runtime_error if CUDA refuses the launch.

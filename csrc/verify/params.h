@@ -8,18 +8,19 @@ namespace specbranch {
 
 enum class VerifyStatus : std::int32_t { kOk = 0, kBadLogits = 1 };
 
-/// verify_tree: the way of the target through the submitted tree of each request.
+/// verify_tree: the way of the target through the submitted tree of each request. The submitted
+/// nodes come first, and each has a row. A request without nodes or rows is idle.
 struct VerifyTreeParams {
   const std::int32_t* candidates;  // [B, N] token of each node
   const std::int32_t* parents;     // [B, N]
-  const std::int32_t* n_nodes;     // [B] 0: an idle request
-  const std::int32_t* n_rows;      // [B] submitted nodes, which come first
-  const void* target_logits;       // [B, rows, V]
+  const std::int32_t* n_nodes;     // [B]
+  const std::int32_t* row_indptr;  // [B + 1] row_indptr[b] + i is the row of node i of request b
+  const void* target_logits;       // [T, V]
   DType logits_dtype;
   Filters filters;               // [B]
   const std::int64_t* seed;      // [B]
   const std::int32_t* position;  // [B] of the token after the root
-  const float* draft_probs;      // [B, rows, V] or null: gumbel coupling
+  const float* draft_probs;      // [T, V] or null: gumbel coupling
   const std::uint8_t* draw;      // [B, N] order in which a child was drawn, 0: matched
 
   std::int32_t* path;        // [B, N] accepted nodes, root first, then -1
@@ -30,15 +31,13 @@ struct VerifyTreeParams {
 
   std::int64_t candidates_stride;
   std::int64_t parents_stride;
-  std::int64_t logits_batch_stride;
-  std::int64_t logits_row_stride;
-  std::int64_t probs_batch_stride;
-  std::int64_t probs_row_stride;
+  std::int64_t logits_stride;
+  std::int64_t probs_stride;
   std::int64_t draw_stride;
   std::int64_t path_stride;
   std::int64_t batch_size;
   std::int64_t max_nodes;
-  std::int64_t max_rows;
+  std::int64_t num_rows;
   std::int64_t vocab_size;
 };
 

@@ -31,8 +31,9 @@ class Trial {
       : request_(request),
         draw_(p.draw + b * p.draw_stride),
         node_(node),
-        row_(row_of<T>(p, b, node)),
-        draft_(p.draft_probs + b * p.probs_batch_stride + node * p.probs_row_stride, p.vocab_size),
+        row_(row_of<T>(p, std::int64_t{request.first_row} + node)),
+        draft_(p.draft_probs + (std::int64_t{request.first_row} + node) * p.probs_stride,
+               p.vocab_size),
         tiles_(tiles),
         law_(law),
         accept_(request.noise(NoiseStream::kAccept, depth)),
@@ -94,47 +95,47 @@ class Trial {
 
 /// The rejection coupling. The last block of a row finds its law and tests the child that was drawn
 /// first, whatever the walk; the last of a request walks, and reads again the rows of the nodes
-/// that it finds undecided. Grid [B, blocks_of_row(V), rows], one block a multiprocessor.
+/// that it finds undecided. Grid [max(T, B), blocks_of_row(V)], one block a multiprocessor.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     verify_rejection_kernel(const __grid_constant__ VerifyTreeParams p,
-                            TileStats* all_tiles,         // [B, rows, num_tiles(V)]
-                            RowLaw* all_laws,             // [B, rows]
-                            Decision* all_decisions,      // [B, rows]
-                            unsigned* row_tickets,        // [B, rows]
+                            TileStats* all_tiles,         // [T, num_tiles(V)]
+                            RowLaw* all_laws,             // [T]
+                            Decision* all_decisions,      // [T]
+                            unsigned* row_tickets,        // [T]
                             unsigned* request_tickets) {  // [B]
-  const std::int64_t b = blockIdx.x;
-  const auto node = static_cast<std::int32_t>(blockIdx.z);
+  write_if_idle(p);
+  const std::int64_t row_index = blockIdx.x;
+  const std::int64_t b = request_of_row(p, row_index);
+  if (b == p.batch_size) return;
   const Request request(p, b);
-  if (request.n_nodes == 0) return write_idle(request, node);
-  if (!request.is_submitted(node)) return;
+  if (request.is_idle()) return;
 
-  const std::int64_t first_row = b * gridDim.z;
-  const auto tiles_of = [&](std::int32_t at) {
-    return all_tiles + (first_row + at) * num_tiles(p.vocab_size);
-  };
-  const Row<T> row = row_of<T>(p, b, node);
+  const auto tiles_of = [&](std::int64_t row) { return all_tiles + row * num_tiles(p.vocab_size); };
+  const auto node = static_cast<std::int32_t>(row_index - request.first_row);
+  const Row<T> row = row_of<T>(p, row_index);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
   const std::int32_t depth = request.depth(node);
   // The scores by which the residual law is drawn from, before anything is taken off them.
   const ColumnWords words{.source = request.noise(NoiseStream::kResidual, depth)};
-  write_stats(row, tile, filter.temperature, words, true, tiles_of(node));
-  if (!is_last_block(row_tickets + first_row + node, gridDim.y)) return;
+  write_stats(row, tile, filter.temperature, words, true, tiles_of(row_index));
+  if (!is_last_block(row_tickets + row_index, gridDim.y)) return;
 
-  const RowLaw law = find_law(row, tiles_of(node), filter);
-  const Decision decision = Trial<T>(p, request, b, node, depth, tiles_of(node), law).begin();
+  const RowLaw law = find_law(row, tiles_of(row_index), filter);
+  const Decision decision = Trial<T>(p, request, b, node, depth, tiles_of(row_index), law).begin();
   if (threadIdx.x == 0) {
-    all_laws[first_row + node] = law;
-    all_decisions[first_row + node] = decision;
+    all_laws[row_index] = law;
+    all_decisions[row_index] = decision;
   }
   if (!is_last_block(request_tickets + b, request.n_rows)) return;
 
   walk(request, [&](std::int32_t at, std::int32_t depth) -> Decision {
-    const Decision decision = all_decisions[first_row + at];
+    const std::int64_t row_index = std::int64_t{request.first_row} + at;
+    const Decision decision = all_decisions[row_index];
     if (decision.token != kUndecided) return decision;
-    const RowLaw law = all_laws[first_row + at];
-    return Trial<T>(p, request, b, at, depth, tiles_of(at), law).finish(decision.child);
+    const RowLaw law = all_laws[row_index];
+    return Trial<T>(p, request, b, at, depth, tiles_of(row_index), law).finish(decision.child);
   });
 }
 

@@ -13,13 +13,15 @@ class Request {
  public:
   __device__ Request(const VerifyTreeParams& p, std::int64_t b)
       : n_nodes(p.n_nodes[b]),
-        n_rows(p.n_rows[b]),
+        first_row(p.row_indptr[b]),
+        n_rows(p.row_indptr[b + 1] - first_row),
         candidates(p.candidates + b * p.candidates_stride),
         parents(p.parents + b * p.parents_stride),
         p_(p),
         b_(b),
         path_(p.path + b * p.path_stride) {}
 
+  __device__ bool is_idle() const { return n_nodes == 0 || n_rows == 0; }
   __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows; }
 
   __device__ std::int32_t depth(std::int32_t node) const {
@@ -34,8 +36,8 @@ class Request {
     return {philox_key(p_.seed[b_]), root_position + static_cast<std::uint32_t>(depth), stream};
   }
 
-  /// The child of `node` that carries `token`, of those with may_match(child); -1 if there is none,
-  /// as of kNoLaw.
+  /// The child of `node` that carries `token`, of those with may_match(child). -1 if there is none,
+  /// and for the token kNoLaw, which no child carries.
   template <class MayMatch>
   __device__ std::int32_t find_child(std::int32_t node, std::int32_t token,
                                      const MayMatch& may_match) const {
@@ -73,6 +75,7 @@ class Request {
   }
 
   const std::int32_t n_nodes;
+  const std::int32_t first_row;
   const std::int32_t n_rows;
   const std::int32_t* const candidates;  // [N]
   const std::int32_t* const parents;     // [N]
@@ -83,15 +86,34 @@ class Request {
   std::int32_t* const path_;
 };
 
-/// The block of the first row and tile writes the results of an idle request.
-__device__ inline void write_idle(const Request& request, std::int32_t node) {
-  if (node == 0 && blockIdx.y == 0) request.write_empty(VerifyStatus::kOk);
+/// The results of an idle request, which has no row whose block could write them: block x writes
+/// those of request x.
+__device__ inline void write_if_idle(const VerifyTreeParams& p) {
+  const std::int64_t b = blockIdx.x;
+  if (b >= p.batch_size || blockIdx.y > 0) return;
+  const Request request(p, b);
+  if (request.is_idle()) request.write_empty(VerifyStatus::kOk);
+}
+
+/// The request that a row belongs to, or batch_size for padding. The threads of the block divide
+/// what is left of the requests among them until one is left, which takes one step up to 512.
+__device__ inline std::int64_t request_of_row(const VerifyTreeParams& p, std::int64_t row) {
+  std::int64_t first = 0;
+  for (std::int64_t count = p.batch_size; count > 0;) {
+    const std::int64_t share = (count + kRowThreads - 1) / kRowThreads;
+    const std::int64_t last_of_share = (threadIdx.x + 1) * share - 1;
+    const bool ends_before =
+        last_of_share < count && p.row_indptr[first + last_of_share + 1] <= row;
+    const std::int64_t passed = __syncthreads_count(ends_before) * share;
+    first += passed;
+    count = min(count - passed, share - 1);
+  }
+  return first;
 }
 
 template <class T>
-__device__ Row<T> row_of(const VerifyTreeParams& p, std::int64_t b, std::int32_t node) {
-  return row_at<T>(p.target_logits, b * p.logits_batch_stride + node * p.logits_row_stride,
-                   p.vocab_size);
+__device__ Row<T> row_of(const VerifyTreeParams& p, std::int64_t row) {
+  return row_at<T>(p.target_logits, row * p.logits_stride, p.vocab_size);
 }
 
 /// What the target decides at a node: its next token, and the child that carries it or -1.
@@ -100,14 +122,15 @@ struct Decision {
   std::int32_t child;
 };
 
-/// Of children that any token may meet.
+/// For find_child(): a drawn child may match, too.
 struct AnyChild {
   __device__ bool operator()(std::int32_t) const { return true; }
 };
 
-// Instead of a decision's token:
+// What a decision says instead of a token:
+/// The row holds NaN or has no finite maximum.
 inline constexpr std::int32_t kNoLaw = -1;
-// Trial::finish() decides; the child has failed, or is -1.
+/// The walk has to decide, by Trial::finish(). The child is the one that has failed, or -1.
 inline constexpr std::int32_t kUndecided = -2;
 
 /// From the root along the target's tokens: decide(node, depth) gives the next one.

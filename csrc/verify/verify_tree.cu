@@ -7,34 +7,24 @@
 #include "verify/rejection.cuh"
 
 namespace specbranch {
-namespace {
 
-/// Also a request without rows needs a block: it is idle, which that block writes.
-std::int64_t blocks_along_rows(std::int64_t max_rows) {
-  return std::max<std::int64_t>(max_rows, 1);
-}
-
-}  // namespace
-
-WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t max_rows,
+WorkspaceSize verify_tree_workspace(std::int64_t batch_size, std::int64_t num_rows,
                                     std::int64_t vocab_size) {
-  const std::int64_t rows = batch_size * blocks_along_rows(max_rows);
   const auto tile_bytes = num_tiles(vocab_size) * static_cast<std::int64_t>(sizeof(TileStats));
   const auto row_bytes = static_cast<std::int64_t>(sizeof(RowLaw) + sizeof(Decision)) + tile_bytes;
-  return {rows * row_bytes, rows + batch_size};
+  return {num_rows * row_bytes, num_rows + batch_size};
 }
 
 void launch_verify_tree(const VerifyTreeParams& p, const Workspace& workspace, CudaStream stream) {
   if (p.batch_size == 0) return;
-  const dim3 grid(p.batch_size, blocks_of_row(p.vocab_size), blocks_along_rows(p.max_rows));
-  const std::int64_t rows = p.batch_size * blocks_along_rows(p.max_rows);
+  const dim3 grid(std::max(p.num_rows, p.batch_size), blocks_of_row(p.vocab_size));
   const LaunchShape shape{grid, dim3(kRowThreads)};
   // What has the largest alignment comes first.
   auto* laws = reinterpret_cast<RowLaw*>(workspace.scratch);
-  auto* decisions = reinterpret_cast<Decision*>(laws + rows);
-  auto* tiles = reinterpret_cast<TileStats*>(decisions + rows);
+  auto* decisions = reinterpret_cast<Decision*>(laws + p.num_rows);
+  auto* tiles = reinterpret_cast<TileStats*>(decisions + p.num_rows);
   unsigned* row_tickets = workspace.tickets;
-  unsigned* request_tickets = row_tickets + rows;
+  unsigned* request_tickets = row_tickets + p.num_rows;
   dispatch_element(p.logits_dtype, [&](auto element) {
     using T = decltype(element);
     if (p.draft_probs == nullptr) {

@@ -23,18 +23,18 @@ class Walk {
 
   void run() {
     write_empty(VerifyStatus::kOk);
-    if (p_.n_nodes[b_] == 0) return;
+    if (p_.n_nodes[b_] == 0 || n_rows() == 0) return;
     std::int32_t* path = p_.path + b_ * p_.path_stride;
     std::int32_t length = 0;
     for (std::int32_t node = 0;;) {
-      const float max =
-          load_row(p_.target_logits, p_.logits_dtype, logits_offset(node), p_.vocab_size, row_);
+      const float max = load_row(p_.target_logits, p_.logits_dtype, row_of(node) * p_.logits_stride,
+                                 p_.vocab_size, row_);
       if (!has_law(max)) return write_empty(VerifyStatus::kBadLogits);
       path[length] = node;
       const Law law = filter_row(row_, max, filter_, weights_);
       const Decision decision = decide(node, law, length);
       ++length;
-      if (decision.child < 0 || decision.child >= p_.n_rows[b_]) {
+      if (decision.child < 0 || decision.child >= n_rows()) {
         p_.path_len[b_] = length;
         p_.next_token[b_] = decision.token;
         p_.winner[b_] = decision.child;
@@ -103,11 +103,10 @@ class Walk {
 
   const std::int32_t* parents() const { return p_.parents + b_ * p_.parents_stride; }
   const std::int32_t* candidates() const { return p_.candidates + b_ * p_.candidates_stride; }
-  std::int64_t logits_offset(std::int32_t node) const {
-    return b_ * p_.logits_batch_stride + node * p_.logits_row_stride;
-  }
+  std::int32_t n_rows() const { return p_.row_indptr[b_ + 1] - p_.row_indptr[b_]; }
+  std::int64_t row_of(std::int32_t node) const { return std::int64_t{p_.row_indptr[b_]} + node; }
   const float* draft_law(std::int32_t node) const {
-    return p_.draft_probs + b_ * p_.probs_batch_stride + node * p_.probs_row_stride;
+    return p_.draft_probs + row_of(node) * p_.probs_stride;
   }
   NoiseSource noise(NoiseStream stream, std::int32_t depth) const {
     const auto root_position = static_cast<std::uint32_t>(p_.position[b_]);

@@ -77,7 +77,7 @@ def verify_tree(
     candidates: Tensor,
     parents: Tensor,
     n_nodes: Tensor,
-    n_rows: Tensor,
+    row_indptr: Tensor,
     target_logits: Tensor,
     temperature: Tensor,
     top_k: Tensor,
@@ -90,27 +90,30 @@ def verify_tree(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Walk each tree from its root along the target's tokens; verify guesses and resolve branches.
 
-    candidates, parents [B, N], n_nodes, n_rows [B], target_logits [B, rows, V], temperature, top_k,
-    top_p, min_p, seed, position [B]; under rejection also draft_probs [B, rows, V], draw [B, N]
+    candidates, parents [B, N], n_nodes [B], row_indptr [B + 1], target_logits [T, V], temperature,
+    top_k, top_p, min_p, seed, position [B]; under rejection also draft_probs [T, V], draw [B, N]
     -> path [B, N] (accepted nodes, root first), path_len, next_token, winner, status [B].
 
-    Nodes i < n_rows are submitted and have row i; position is where the root's row draws. The walk
-    ends with next_token at the first token that has no submitted child; winner is the unsubmitted
-    child with that token, -1 on a miss. An idle request (n_nodes 0) and one that visits a row
-    without a law (status 1) have path_len 0 and next_token -1.
+    Request b has row_indptr[b + 1] - row_indptr[b] submitted nodes, which come first: node i has
+    row row_indptr[b] + i. position is where the root's row draws. The walk ends with next_token at
+    the first token that has no submitted child; winner is the unsubmitted child with that token,
+    -1 on a miss. An idle request (without nodes or without rows) and one that visits a row without
+    a law (status 1) have path_len 0 and next_token -1.
 
     Without draft_probs (gumbel coupling) a node's token is that of `sample`. With them, children
-    with draw = 1, 2, ... were drawn from row draft_probs[b, node] in that order; draw 0 is a
-    matched child. Temperature 0 treats all children as matched.
+    with draw = 1, 2, ... were drawn from their parent's row of draft_probs in that order; draw 0
+    is a matched child. Temperature 0 treats all children as matched.
     """
     B, N = candidates.shape
     path = torch.full((B, N), -1, dtype=torch.int32)
     path_len, status = torch.zeros(2, B, dtype=torch.int32)
     next_token, winner = torch.full((2, B), -1, dtype=torch.int32)
     for b, params in enumerate(rows_of(temperature, top_k, top_p, min_p)):
+        first_row, end_of_rows = row_indptr[b : b + 2].tolist()
         node, accepted = 0, [0]
-        while n_nodes[b] > 0:
-            logits, where = target_logits[b, node], int(position[b]) + len(accepted) - 1
+        while n_nodes[b] > 0 and first_row < end_of_rows:
+            row, where = first_row + node, int(position[b]) + len(accepted) - 1
+            logits = target_logits[row]
             if not has_law(logits):
                 status[b] = STATUS_BAD_LOGITS
                 break
@@ -122,9 +125,9 @@ def verify_tree(
             if draft_probs is None or params.temperature == 0:
                 token, child = step_gumbel(logits, params, children, int(seed[b]), where)
             else:
-                Q = draft_probs[b, node].double()
+                Q = draft_probs[row].double()
                 token, child = step_rejection(logits, params, Q, children, int(seed[b]), where)
-            if child is None or child.node >= n_rows[b]:
+            if child is None or first_row + child.node >= end_of_rows:
                 path[b, : len(accepted)] = torch.tensor(accepted)
                 path_len[b], next_token[b] = len(accepted), token
                 winner[b] = -1 if child is None else child.node

@@ -33,7 +33,7 @@ OTHER_LENGTHS: dict[str, Arguments] = {
     "draft_topk_out": {"seed": torch.tensor([-9, 12]), "position": int32([100, 3])},
     "verify_tree_out": {
         "n_nodes": int32([2, 4]),
-        "n_rows": int32([1, 3]),
+        "row_indptr": int32([0, 1, 4]),
         "position": int32([1, 90]),
     },
 }

@@ -94,12 +94,12 @@ def draft_topk() -> Arguments:
 
 
 def verify_tree() -> Arguments:
-    logits = torch.randn(2, 3, 9, generator=_generator())
+    logits = torch.randn(6, 9, generator=_generator())  # the last row is padding
     return {
         "candidates": int32([[0, 1, 2, 3], [4, 5, 6, 7]]),
         "parents": int32([[-1, 0, 0, 1], [-1, 0, 1, 2]]),
         "n_nodes": int32([4, 3]),
-        "n_rows": int32([3, 2]),
+        "row_indptr": int32([0, 3, 5]),
         "target_logits": logits,
         **_draws(),
         "draft_probs": logits.roll(1, -1).softmax(-1),

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ FIRST_OF_THEIR_SIZE = {
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
     *((name, argument) for name in CALLS for argument in ("q", "logits", "candidates")),
     *((name, "k_cache") for name in ("branch_attention", "branch_attention_out")),
+    *((name, "target_logits") for name in ("verify_tree", "verify_tree_out")),
     ("compact_kv_", "block_table"),
 }
 """Arguments whose leading size is not settled by an earlier one."""
@@ -105,6 +107,23 @@ def test_outputs_may_not_overlap_themselves(name, argument):
         return
     arguments[argument] = [overlap(t) for t in arguments[argument]]
     assert_refused(name, arguments, argument)
+
+
+@pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
+@pytest.mark.parametrize(
+    "value", [3, 0.5, None, [1, 2], np.zeros(2)], ids=lambda v: type(v).__name__
+)
+def test_no_tensor(name, argument, value):
+    arguments = {**CALLS[name](), argument: value}
+    if value is None and argument in {"draft_probs", "draw", "token_ids"}:
+        return
+    message = (
+        rf"^{name.removesuffix('_out')}: {argument}: expected a .*, got {type(value).__name__}$"
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(_C, name)(**arguments)
+    with pytest.raises(ValueError, match=message):
+        getattr(_C, name)(*arguments.values())
 
 
 def half(t: Tensor) -> Tensor:
@@ -205,12 +224,16 @@ VALUES = {
         *TREE_VALUES,
         ("parents", entry(0, 0, value=0)),
         ("parents", entry(0, 1, value=-1)),
-        ("n_rows", entry(0, value=0)),
-        ("n_rows", entry(0, value=4)),
-        ("n_rows", entry(1, value=-1)),
+        ("row_indptr", entry(0, value=1)),
+        ("row_indptr", entry(1, value=-1)),
+        ("row_indptr", entry(1, value=6)),
+        ("row_indptr", entry(2, value=2)),
+        ("row_indptr", entry(2, value=7)),
+        ("row_indptr", entry(1, value=0)),  # more rows than the other request has nodes
         ("candidates", entry(0, 2, value=9)),
         ("candidates", entry(0, 2, value=-1)),
-        ("draft_probs", lambda t: t[:, :, :8]),
+        ("draft_probs", lambda t: t[:, :8]),
+        ("draft_probs", lambda t: t[:5]),
         ("draw", the_value(None)),
     ],
 }

@@ -98,7 +98,10 @@ def undrawn(drawn: Tensor) -> Tensor:
 
 @dataclass
 class Trees:
-    """One tree a run. Nodes: the root, its children, a child below each of the first `chains`."""
+    """One tree a run. Nodes: the root, its children, a child below each of the first `chains`.
+
+    The root and its children are submitted; every fourth run, the root alone.
+    """
 
     models: Models
     children: Tensor  # [RUNS, C] tokens
@@ -120,20 +123,22 @@ class Trees:
         parents = int32([-1] + [0] * width + list(range(1, 1 + self.chains))).expand(RUNS, size)
         orders = torch.cat([torch.zeros(RUNS, 1), self.orders, torch.ones(RUNS, self.chains)], 1)
         n_nodes = int32([size]).repeat(RUNS) if self.n_nodes is None else self.n_nodes
+        n_rows = torch.where(torch.arange(RUNS) % 4 == 0, 1, n_nodes.clamp(max=1 + width))
+        submitted = rows[torch.arange(1 + width) < n_rows[:, None]]
         path, path_len, next_token, winner, status = ops.verify_tree(
             candidates,
             parents,
             n_nodes,
-            n_nodes.clamp(max=1 + width),
-            self.models.target[rows],
+            torch.cat([int32([0]), n_rows.cumsum(0, dtype=torch.int32)]),
+            self.models.target[submitted],
             *self.models.filters.rows(RUNS),
             SEEDS,
             POSITION,
-            self.models.q()[rows],
+            self.models.q()[submitted],
             orders.to(torch.uint8),
         )
         assert (status == 0).all()
-        assert (winner[path_len == 1] == -1).all()
+        assert (winner[(path_len == 1) & (n_rows > 1)] == -1).all()
         accepted = candidates.gather(1, path[:, 1:2].clamp(min=0).long()).flatten()
         first = torch.where(path_len == 1, next_token, accepted).long()
         resumed = ops.sample(

@@ -7,6 +7,7 @@ decision, is the last part of the file.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from fractions import Fraction
 
 import pytest
@@ -29,7 +30,7 @@ from tests.ops.rejection_rule import (
     rule_without_residual_between_siblings,
     total_variation,
 )
-from tests.ops.tree_cases import TreeCase
+from tests.ops.tree_cases import TreeCase, together
 
 
 @st.composite
@@ -188,15 +189,49 @@ def decide(P: Law, Q: Law, drawn: list[int], seed: int, position: int) -> tuple[
     return int(best.indices[0]), False, min(margin, gap)
 
 
-@settings(max_examples=500)
-@given(generator=generators(), vocab=st.integers(1, 6), k=st.integers(0, 6))
-def test_the_op_follows_the_rule_walk_by_walk(generator, vocab, k):
-    """A comb: the root has k drawn children, and so has each of them; all others are matched."""
+@dataclass
+class Comb:
+    """A root with a submitted child for each token, and each of them with one again.
+
+    Node 1 + x is the root's child with token x. weights [2, 1 + V, V]: P and Q by node, up to their
+    sums; drawn: of each node, its children that are draws, in order. All others are matched.
+    """
+
+    weights: torch.Tensor
+    drawn: list[list[int]]
+    case: TreeCase
+
+    def decision(self, node: int) -> tuple[int, float]:
+        """The token that a child of `node` carries by the rule, or -1, and the margin."""
+
+        def exact(weights: torch.Tensor) -> Law:
+            return [Fraction(int(w), int(weights.sum())) for w in weights]
+
+        P, Q = (exact(weights[node]) for weights in self.weights)
+        position = int(self.case.position) + (node > 0)
+        drawn = self.drawn[node]
+        token, accepted, margin = decide(P, Q, drawn, int(self.case.seed), position)
+        event("accepted draw" if accepted else "residual")
+        return (token if accepted or token not in drawn else -1), margin
+
+    def assert_followed(self, path: list[int], next_token: int, winner: int) -> None:
+        first, margin = self.decision(0)
+        if margin < 1e-5:
+            return event("within rounding")
+        assert path == [0, 1 + first], "the first step is not the rule's"
+        second, margin = self.decision(1 + first)
+        if margin < 1e-5:
+            return event("within rounding")
+        vocab = len(self.drawn) - 1
+        assert (next_token, winner) == (second, 1 + vocab + first * vocab + second)
+
+
+def random_comb(generator: torch.Generator, vocab: int, k: int) -> Comb:
+    """With up to k draws at each node."""
     rows = 1 + vocab
     weights = torch.randint(0, 5, (2, rows, vocab), generator=generator).float()
     weights[:, :, 0] += weights.sum(-1) == 0
     p, q = weights / weights.sum(-1, keepdim=True)
-    # Node 1 + x is the root's child with token x; below it hang the unsubmitted children.
     candidates = [0, *range(vocab)] + [x for _ in range(vocab) for x in range(vocab)]
     parents = [-1] + [0] * vocab + [1 + node for node in range(vocab) for _ in range(vocab)]
     orders = torch.zeros(1 + vocab + vocab**2, dtype=torch.uint8)
@@ -206,47 +241,40 @@ def test_the_op_follows_the_rule_walk_by_walk(generator, vocab, k):
         drawn.append([x for x in order if q[row, x] > 0][:k])
         for rank, token in enumerate(drawn[row]):
             orders[1 + row * vocab + token] = rank + 1
-    seed = int(torch.randint(-(2**63), 2**63 - 1, (), generator=generator))
-    position = int(torch.randint(0, 2**31 - 1, (), generator=generator))
     case = TreeCase(
         candidates=int32([candidates]),
         parents=int32([parents]),
         n_nodes=int32([len(parents)]),
-        n_rows=int32([rows]),
-        target_logits=p.log()[None],
+        row_indptr=int32([0, rows]),
+        target_logits=p.log(),
         temperature=torch.ones(1),
         top_k=int32([0]),
         top_p=torch.ones(1),
         min_p=torch.zeros(1),
-        seed=torch.tensor([seed]),
-        position=int32([position]),
-        draft_probs=q[None],
+        seed=torch.randint(-(2**63), 2**63 - 1, (1,), generator=generator),
+        position=torch.randint(0, 2**31 - 1, (1,), generator=generator).int(),
+        draft_probs=q,
         draw=orders[None],
     )
-    path, path_len, next_token, winner, status = (
-        r[0].tolist() for r in ops.verify_tree(*case.arguments())
-    )
+    return Comb(weights, drawn, case)
 
-    def exact(weights: torch.Tensor) -> Law:
-        return [Fraction(int(w), int(weights.sum())) for w in weights]
 
-    def decision(row: int) -> tuple[int, float]:
-        token, accepted, margin = decide(
-            exact(weights[0, row]), exact(weights[1, row]), drawn[row], seed, position + (row > 0)
-        )
-        found = accepted or token not in drawn[row]
-        event("accepted draw" if accepted else "residual")
-        return (token if found else -1), margin
-
-    first, margin = decision(0)
-    if margin < 1e-5:
-        event("within rounding")
-        return
-    assert status == 0
-    assert path[:path_len] == [0, 1 + first], "the first step is not the rule's"
-    second, margin = decision(1 + first)
-    if margin < 1e-5:
-        event("within rounding")
-        return
-    assert next_token == second
-    assert winner == 1 + vocab + first * vocab + second
+@settings(max_examples=300)
+@given(
+    generator=generators(),
+    vocab=st.integers(1, 6),
+    draws=st.lists(st.integers(0, 6), min_size=1, max_size=5),
+)
+def test_the_op_follows_the_rule_walk_by_walk(generator, vocab, draws):
+    """Combs side by side, each behind a request without rows; the last rows are padding."""
+    combs = [random_comb(generator, vocab, k) for k in draws]
+    batch = together(*(case for comb in combs for case in (comb.case.without_rows(), comb.case)))
+    padding = torch.full((2, vocab), torch.nan)
+    batch.target_logits = torch.cat([batch.target_logits, padding])
+    batch.draft_probs = torch.cat([batch.draft_probs, padding])
+    results = [r.tolist() for r in ops.verify_tree(*batch.arguments())]
+    assert not any(results[-1]), "a status that is not 0"
+    walks = [(path[:n], y, w) for path, n, y, w, _ in zip(*results, strict=True)]
+    assert walks[::2] == [([], -1, -1)] * len(combs)
+    for comb, walk in zip(combs, walks[1::2], strict=True):
+        comb.assert_followed(*walk)

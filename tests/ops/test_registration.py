@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import pydoc
+import re
+
 import pytest
 import torch
 from hypothesis import given
@@ -33,8 +37,24 @@ def test_opcheck(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_one_implementation_has_two_names(name):
-    assert getattr(_C, name) is op(name)
-    assert getattr(ops, name) is op(name)
+    assert getattr(ops, name) is getattr(_C, name)
+    ours, theirs = CALLS[name](), CALLS[name]()
+    returned = (getattr(ops, name)(**ours), ours), (op(name)(**theirs), theirs)
+    for tensor, expected in zip(*map(torch.utils._pytree.tree_leaves, returned), strict=True):
+        if isinstance(tensor, torch.Tensor):
+            assert_same_bits(tensor, expected)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_help_tells_arguments_and_errors(name):
+    text = pydoc.plain(pydoc.render_doc(getattr(_C, name)))
+    assert re.search(rf"\b{name}\({next(iter(CALLS[name]()))}: ", text)
+    assert "ValueError" in text
+    arguments = op(name).default._schema.arguments
+    assert list(inspect.signature(getattr(_C, name)).parameters) == [a.name for a in arguments]
+    for a in arguments:
+        if a.alias_info is not None and a.alias_info.is_write:
+            assert re.search(rf"Mutates[^.]*\b({a.name}|the caches)\b", text, re.DOTALL), a.name
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -88,7 +108,7 @@ SIZES = {
     "sampling_probs": (2, 50),
     "sample": (2, 50),
     "draft_topk": (2, 50),
-    "verify_tree": (2, 3, 9),
+    "verify_tree": (2, 6, 9),
 }
 
 
@@ -112,10 +132,11 @@ def test_a_workspace_suffices_for_smaller_calls(name):
         assert size_of(*smaller) <= largest
 
 
+@pytest.mark.parametrize("module", [torch.ops.specbranch, _C], ids=["torch.ops", "_C"])
 @pytest.mark.parametrize("name", ["branch_attention", "draft_topk", "verify_tree"])
-def test_ops_work_under_torch_compile(name):
+def test_ops_work_under_torch_compile(name, module):
     arguments = FUNCTIONAL[name]()
-    compiled = torch.compile(op(name), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(getattr(module, name), fullgraph=True, backend="aot_eager")
     for actual, expected in zip(compiled(**arguments), op(name)(**arguments), strict=True):
         assert_same_bits(actual, expected)
 

@@ -9,7 +9,7 @@ from hypothesis import event, given, settings
 from specbranch import ops, reference
 from specbranch.reference.noise import accept_uniform
 from tests.ops.cases import int32
-from tests.ops.tree_cases import TreeCase, greedy_tree, tree_cases
+from tests.ops.tree_cases import TreeCase, greedy_tree, together, tree_cases
 
 RESULTS = ["path", "path_len", "next_token", "winner", "status"]
 
@@ -63,13 +63,15 @@ def test_rejection_equals_reference(case):
     event(f"deepest walk {max(found['path_len'])}")
 
 
-@settings(max_examples=100)
-@given(case=tree_cases())
+@settings(max_examples=150)
+@given(case=tree_cases(max_requests=64))
 def test_requests_do_not_know_each_other(case):
-    together = ops.verify_tree(*case.arguments())
-    for b in range(len(case.n_nodes)):
-        alone = ops.verify_tree(*case.request(b).arguments())
-        assert outcome(alone) == outcome(tuple(r[b : b + 1] for r in together))
+    for coupled in (case, case.gumbel()):
+        results = ops.verify_tree(*coupled.arguments())
+        event(f"{(case.row_indptr.diff() == 0).sum()} requests without rows")
+        for b in range(len(case.n_nodes)):
+            alone = ops.verify_tree(*coupled.request(b).arguments())
+            assert outcome(alone) == outcome(tuple(r[b : b + 1] for r in results))
 
 
 def test_a_hit_ends_at_the_unsubmitted_child():
@@ -94,14 +96,16 @@ def test_a_miss_commits_its_token_all_the_same():
 
 
 def test_a_lone_root_is_plain_decoding():
-    case = greedy_tree(n_nodes=int32([1]), n_rows=int32([1]))
+    case = greedy_tree(n_nodes=int32([1]), row_indptr=int32([0, 1]))
     found = outcome(ops.verify_tree(*case.arguments()))
     assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [5], [-1])
 
 
-def test_an_idle_request_has_no_token():
-    found = outcome(ops.verify_tree(*greedy_tree(n_nodes=int32([0])).arguments()))
-    assert found == {
+@pytest.mark.parametrize(
+    "idle", [{"n_nodes": int32([0])}, {"row_indptr": int32([0, 0])}], ids=["no nodes", "no rows"]
+)
+def test_an_idle_request_has_no_token(idle):
+    assert outcome(ops.verify_tree(*greedy_tree(**idle).arguments())) == {
         "path": [[-1] * 4],
         "path_len": [0],
         "next_token": [-1],
@@ -113,7 +117,7 @@ def test_an_idle_request_has_no_token():
 def test_temperature_zero_treats_drawn_children_as_matched():
     # At temperature 0 the draw counts for nothing: node 2 is drawn first, yet the argmax decides.
     case = greedy_tree(
-        draft_probs=torch.full((1, 3, 8), 0.125),
+        draft_probs=torch.full((3, 8), 0.125),
         draw=torch.tensor([[0, 2, 1, 1]], dtype=torch.uint8),
     )
     found = outcome(ops.verify_tree(*case.arguments()))
@@ -125,7 +129,7 @@ def test_temperature_zero_treats_drawn_children_as_matched():
 @pytest.mark.parametrize("temperature", [0.0, 1e-3])
 def test_bad_logits_are_a_status_where_the_walk_meets_them(bad, rejection, temperature):
     extra = (
-        {"draft_probs": torch.full((1, 3, 8), 0.125), "draw": torch.zeros(1, 4, dtype=torch.uint8)}
+        {"draft_probs": torch.full((3, 8), 0.125), "draw": torch.zeros(1, 4, dtype=torch.uint8)}
         if rejection
         else {}
     )
@@ -133,9 +137,9 @@ def test_bad_logits_are_a_status_where_the_walk_meets_them(bad, rejection, tempe
     clean = outcome(ops.verify_tree(*case.arguments()))
     assert clean["status"] == [0]
 
-    case.target_logits[0, 2, 3] = bad  # not on the path
+    case.target_logits[2, 3] = bad  # not on the path
     assert outcome(ops.verify_tree(*case.arguments())) == clean
-    case.target_logits[0, 1, 3] = bad  # on the path
+    case.target_logits[1, 3] = bad  # on the path
     assert outcome(ops.verify_tree(*case.arguments())) == {
         "path": [[-1] * 4],
         "path_len": [0],
@@ -143,16 +147,13 @@ def test_bad_logits_are_a_status_where_the_walk_meets_them(bad, rejection, tempe
         "winner": [-1],
         "status": [reference.verify.STATUS_BAD_LOGITS],
     }
-    case.target_logits[0, 1] = -math.inf
+    case.target_logits[1] = -math.inf
     assert outcome(ops.verify_tree(*case.arguments()))["status"] == [1]
 
 
 def test_a_failed_request_leaves_the_others_alone():
-    good, bad = greedy_tree(), greedy_tree(target_logits=torch.full((1, 3, 8), math.nan))
-    both = [
-        torch.cat(pair) for pair in zip(good.arguments()[:11], bad.arguments()[:11], strict=True)
-    ]
-    found = outcome(ops.verify_tree(*both))
+    good, bad = greedy_tree(), greedy_tree(target_logits=torch.full((3, 8), math.nan))
+    found = outcome(ops.verify_tree(*together(good, bad).arguments()))
     assert found["status"] == [0, 1]
     assert found["path"][0] == [0, 1, -1, -1]
     assert found["next_token"] == [7, -1]
@@ -161,15 +162,15 @@ def test_a_failed_request_leaves_the_others_alone():
 @pytest.mark.parametrize("depth", [1, 40, 100])
 def test_long_chains_are_accepted_whole(depth):
     tokens = torch.arange(depth, dtype=torch.int32) % 7
-    logits = torch.full((1, depth, 8), -9.0)
+    logits = torch.full((depth, 8), -9.0)
     for node in range(depth - 1):
-        logits[0, node, tokens[node + 1]] = 9
-    logits[0, depth - 1, 7] = 9
+        logits[node, tokens[node + 1]] = 9
+    logits[depth - 1, 7] = 9
     case = greedy_tree(
         candidates=tokens[None],
         parents=torch.arange(-1, depth - 1, dtype=torch.int32)[None],
         n_nodes=int32([depth]),
-        n_rows=int32([depth]),
+        row_indptr=int32([0, depth]),
         target_logits=logits,
     )
     found = outcome(ops.verify_tree(*case.arguments()))
@@ -184,15 +185,15 @@ def drawn_tree(logits: list[float], q: list[float], drawn: list[int], seed: int)
         candidates=int32([[0, *drawn]]),
         parents=int32([[-1] + [0] * len(drawn)]),
         n_nodes=int32([size]),
-        n_rows=int32([1]),
-        target_logits=torch.tensor([[logits]]),
+        row_indptr=int32([0, 1]),
+        target_logits=torch.tensor([logits]),
         temperature=torch.ones(1),
         top_k=int32([0]),
         top_p=torch.ones(1),
         min_p=torch.zeros(1),
         seed=torch.tensor([seed]),
         position=int32([1]),
-        draft_probs=torch.tensor([[q]]),
+        draft_probs=torch.tensor([q]),
         draw=torch.arange(size, dtype=torch.uint8)[None],
     )
 

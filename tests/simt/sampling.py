@@ -64,15 +64,14 @@ class DraftTopkParams(Structure):
 
 class VerifyTreeParams(Structure):
     _fields_ = [
-        *pointers("candidates", "parents", "n_nodes", "n_rows", "target_logits"),
+        *pointers("candidates", "parents", "n_nodes", "row_indptr", "target_logits"),
         ("logits_dtype", c_uint8),
         ("filters", Filters),
         *pointers("seed", "position", "draft_probs", "draw"),
         *pointers("path", "path_len", "next_token", "winner", "status"),
         *integers("candidates_stride", "parents_stride"),
-        *integers("logits_batch_stride", "logits_row_stride"),
-        *integers("probs_batch_stride", "probs_row_stride", "draw_stride", "path_stride"),
-        *integers("batch_size", "max_nodes", "max_rows", "vocab_size"),
+        *integers("logits_stride", "probs_stride", "draw_stride", "path_stride"),
+        *integers("batch_size", "max_nodes", "num_rows", "vocab_size"),
     ]
 
 
@@ -134,7 +133,7 @@ class SimulatedOps:
         candidates: Tensor,
         parents: Tensor,
         n_nodes: Tensor,
-        n_rows: Tensor,
+        row_indptr: Tensor,
         target_logits: Tensor,
         *arguments: Tensor | None,
     ) -> tuple[Tensor, ...]:
@@ -146,7 +145,7 @@ class SimulatedOps:
             self._read(candidates, "candidates"),
             self._read(parents, "parents"),
             self._read(n_nodes, "n_nodes"),
-            self._read(n_rows, "n_rows"),
+            self._read(row_indptr, "row_indptr"),
             self._read(target_logits, "target_logits"),
             DTYPES[target_logits.dtype],
             self._filters(filters),
@@ -157,14 +156,14 @@ class SimulatedOps:
             *(t.data_ptr() for t in (path, *results)),
             candidates.stride(0),
             parents.stride(0),
-            *target_logits.stride()[:2],
-            *((0, 0) if draft_probs is None else draft_probs.stride()[:2]),
+            target_logits.stride(0),
+            0 if draft_probs is None else draft_probs.stride(0),
             0 if draw is None else draw.stride(0),
             path.stride(0),
             *candidates.shape,
-            *target_logits.shape[1:],
+            *target_logits.shape,
         )
-        self._launch("verify_tree", params, *target_logits.shape)
+        self._launch("verify_tree", params, len(n_nodes), *target_logits.shape)
         return (path, *results)
 
     def _read(self, values: Tensor | None, name: str) -> int | None:

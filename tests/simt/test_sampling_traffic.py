@@ -90,15 +90,15 @@ def test_sampling_probs_reads_twice_and_writes_once(count):
 def chain(vocab: int, seed: int, **changes: Tensor):
     """Three nodes and a leaf, drawn from laws that are close to the target's."""
     generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(1, 4, vocab, generator=generator)
+    logits = 2 * torch.randn(4, vocab, generator=generator)
     draft_logits = logits + 0.5 * torch.randn(logits.shape, generator=generator)
     probs = draft_logits.softmax(-1)
-    drawn = torch.multinomial(probs[0], 1, generator=generator).flatten()
+    drawn = torch.multinomial(probs, 1, generator=generator).flatten()
     arguments = {
         "candidates": int32([[0, *drawn[:3].tolist()]]),
         "parents": int32([[-1, 0, 1, 2]]),
         "n_nodes": int32([4]),
-        "n_rows": int32([4]),
+        "row_indptr": int32([0, 4]),
         "target_logits": logits.bfloat16(),
         "temperature": torch.ones(1),
         "seed": torch.tensor([seed]),

@@ -15,6 +15,7 @@ from tests.ops.test_verify_tree import outcome, outcomes_within_rounding
 from tests.ops.tree_cases import (
     TreeCase,
     greedy_tree,
+    together,
     tree_cases,
     two_failures_along_a_path,
 )
@@ -74,7 +75,7 @@ def test_a_bad_row_is_an_error_only_where_the_walk_visits_it():
     for bad, status in ((1, 1), (2, 0)):
         for value in (math.nan, math.inf, -math.inf):
             case = greedy_tree()
-            case.target_logits[0, bad] = value
+            case.target_logits[bad] = value
             found = verify(case, SCHEDULES[2])
             assert found["status"] == [status]
             assert found["path_len"] == [0 if status else 2]
@@ -83,8 +84,11 @@ def test_a_bad_row_is_an_error_only_where_the_walk_visits_it():
             assert found["path"] == [[-1] * 4 if status else [0, 1, -1, -1]]
 
 
-def test_idle_requests_read_nothing():
-    case = greedy_tree(n_nodes=int32([0]), n_rows=int32([99]), target_logits=torch.empty(1, 0, 8))
+@pytest.mark.parametrize(
+    "idle", [{"n_nodes": int32([0])}, {"row_indptr": int32([0, 0])}], ids=["no nodes", "no rows"]
+)
+def test_idle_requests_read_no_row(idle):
+    case = greedy_tree(**idle, target_logits=torch.empty(0, 8))
     assert verify(case, SCHEDULES[1]) == {
         "path": [[-1] * 4],
         "path_len": [0],
@@ -94,18 +98,30 @@ def test_idle_requests_read_nothing():
     }
 
 
+@pytest.mark.parametrize("batch", [64, 513, 1300])
+def test_every_row_finds_its_request(batch):
+    """One in nine has rows, so that there are fewer rows than requests; a block has 512 threads."""
+    tree, idle = greedy_tree(), greedy_tree().without_rows()
+    case = together(*(tree if b % 9 == 5 else idle for b in range(batch)))
+    case.target_logits = torch.cat([case.target_logits, torch.full((2, 8), math.nan)])
+    case.temperature, case.seed = torch.ones(batch), torch.arange(batch)
+    found = verify(case, SCHEDULES[2])
+    assert found == outcome(ops.verify_tree(*case.arguments()))
+    assert len(set(found["next_token"])) > 2
+
+
 def test_many_failed_draws():
     """Every draw fails but the last, which the residual law must meet."""
     vocab, drawn = 40, 30
-    draft = torch.zeros(1, 1, vocab)
+    draft = torch.zeros(1, vocab)
     draft[..., :drawn] = 1 / drawn
-    logits = torch.full((1, 1, vocab), -math.inf)
+    logits = torch.full((1, vocab), -math.inf)
     logits[..., drawn - 1 :] = torch.arange(vocab - drawn + 1.0)
     case = greedy_tree(
         candidates=int32([[0, *range(drawn)]]),
         parents=int32([[-1, *[0] * drawn]]),
         n_nodes=int32([drawn + 1]),
-        n_rows=int32([1]),
+        row_indptr=int32([0, 1]),
         target_logits=logits,
         temperature=torch.ones(1),
         draft_probs=draft,
@@ -132,13 +148,13 @@ def children_of_a_larger_law(children: int, seed: int) -> TreeCase:
     """Drawn, at most two, from twice the target's law: the first failure leaves nothing of it."""
     vocab = 1300
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(1, 1, vocab, generator=generator)
-    drawn = logits[0, 0].topk(2).indices.tolist()
+    logits = torch.randn(1, vocab, generator=generator)
+    drawn = logits[0].topk(2).indices.tolist()
     return greedy_tree(
         candidates=int32([[0, *drawn]]),
         parents=int32([[-1, 0, 0]]),
         n_nodes=int32([1 + children]),
-        n_rows=int32([1]),
+        row_indptr=int32([0, 1]),
         target_logits=logits,
         temperature=torch.ones(1),
         seed=torch.tensor([seed]),
@@ -160,15 +176,15 @@ def test_failures_that_leave_no_mass_keep_the_last_law():
 
 def likely_child(seed: int) -> TreeCase:
     """The target gives a drawn token all but a few percent, and the draft gives it all."""
-    logits = torch.zeros(1, 1, 1300)
+    logits = torch.zeros(1, 1300)
     logits[..., 7] = 10.5
-    draft = torch.zeros(1, 1, 1300)
+    draft = torch.zeros(1, 1300)
     draft[..., 7] = 1
     return greedy_tree(
         candidates=int32([[0, 7]]),
         parents=int32([[-1, 0]]),
         n_nodes=int32([2]),
-        n_rows=int32([1]),
+        row_indptr=int32([0, 1]),
         target_logits=logits,
         temperature=torch.ones(1),
         seed=torch.tensor([seed]),
