@@ -14,8 +14,8 @@ from specbranch.models.attention import ATTENTION_NAME, PrefillPass
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import CommitBuffers, ForwardBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
-from specbranch.models.recorded import recorded
 from specbranch.models.support import cache_argument, kv_shape
+from specbranch.models.traced import traced
 
 PREFILL_CHUNK = 512
 
@@ -199,12 +199,13 @@ class ModelRunner:
         return positions
 
     def _prepared(self, inputs: BlockInputs) -> Callable[..., tuple[Tensor, ...]]:
-        """The forward, captured or recorded where that can be done."""
+        """The forward, captured or traced where that can be done."""
         if self.device.type == "cuda":
             return CapturedForward(
                 self._block_forward, self._forward_buffers.inputs, CudaCapture(self.device)
             )
-        return recorded(self._block_forward, tuple(inputs)) or self._block_forward
+        pool = (*self.cache.k, *self.cache.v, self.cache.block_table)
+        return traced(self._block_forward, tuple(inputs), pool) or self._block_forward
 
     def _check_forward(
         self,
