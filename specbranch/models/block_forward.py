@@ -60,7 +60,7 @@ class BlockForward(nn.Module):
     def __init__(self, model: PreTrainedModel, pool: KVPool, feature_layers: int = 0) -> None:
         super().__init__()
         self.model = model
-        self._pool = pool
+        self.pool = pool
         self._cache_argument = cache_argument(model)
         self._feature_layers = last_layers(model, feature_layers)
 
@@ -73,7 +73,7 @@ class BlockForward(nn.Module):
             block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
         )
         attention_pass = BlockPass(
-            self._pool,
+            self.pool,
             block_table=block.block_table,
             context_lens=block.context_lens,
             start=block.start,

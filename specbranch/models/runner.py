@@ -15,8 +15,8 @@ from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import ForwardBuffers, KeepBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
-from specbranch.models.recorded import recorded
 from specbranch.models.support import cache_argument, kv_shape
+from specbranch.models.traced import traced
 
 PREFILL_CHUNK = 512
 
@@ -210,4 +210,5 @@ def prepared(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -
     """
     if buffers.tokens.device.type == "cuda":
         return CapturedForward(forward, buffers, CudaCapture(buffers.tokens.device))
-    return recorded(forward, tuple(inputs)) or forward
+    pool = (*forward.pool.k, *forward.pool.v)
+    return traced(forward, tuple(inputs), pool) or forward
