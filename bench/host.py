@@ -17,8 +17,9 @@ import torch
 
 from bench.contenders import MAX_NODES
 from bench.options import add_pair
+from specbranch.costs import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, Lanes, Pending, VirtualLanes
+from specbranch.lanes import Lanes, Pending, VirtualLanes
 from specbranch.models import load_pair
 from specbranch.policies import BestFirst
 from specbranch.prompts import EXAMPLE_PROMPTS

@@ -22,9 +22,9 @@ from rich.progress import track
 from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.hrad_sweep import RATIOS, Texts
+from specbranch.costs import CostModel
 from specbranch.files import write_whole
 from specbranch.hrad.train import NOTHING
-from specbranch.lanes import CostModel
 from specbranch.policies import BestFirst
 from specbranch.policies.base import Outcome, Outlook
 from specbranch.replay import Replayer

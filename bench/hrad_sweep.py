@@ -26,6 +26,7 @@ from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.prompts import EVALUATION
 from bench.recordings import MAX_LEN, Recordings, cases
+from specbranch.costs import CostModel
 from specbranch.files import write_whole
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
@@ -38,7 +39,6 @@ from specbranch.hrad.train import (
     pooled,
     split_by_prompt,
 )
-from specbranch.lanes import CostModel
 from specbranch.models.runner import ModelRunner
 from specbranch.pictures import save_picture
 from specbranch.policies import SpecBranch

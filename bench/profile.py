@@ -18,8 +18,9 @@ from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 from bench.options import add_pair
+from specbranch.costs import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models import load_pair
 from specbranch.policies import POLICIES, make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS

@@ -23,11 +23,12 @@ from bench.contenders import MAX_NODES
 from bench.options import add_pair
 from bench.prompts import EVALUATION
 from bench.prompts import FOLDER as PROMPTS
+from specbranch.costs import CostModel
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
 from specbranch.hrad.model import HRad, load_classifier
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpeculativeSampling

@@ -25,9 +25,8 @@ from bench.contenders import MAX_NODES, Sweep
 from bench.pairs import TUNING
 from bench.recordings import Case, Recordings, cases
 from bench.schedule_figures import draw_heatmaps, draw_lines
+from specbranch.costs import PRESETS, CostModel
 from specbranch.files import write_whole
-from specbranch.lanes import CostModel
-from specbranch.lanes.costs import PRESETS
 from specbranch.replay import LawSource, Recording, Replayer, SyntheticLaws, rank_rates
 from specbranch.replay import synthetic_recording as synthetic
 from specbranch.stats import Stats

@@ -31,9 +31,9 @@ def calibrate(
     """Measure what draft steps and target forwards cost on this machine, by rows."""
     import torch
 
+    from specbranch.costs.pair_timer import PairTimer
     from specbranch.engine import default_lanes
     from specbranch.info import cpu_model
-    from specbranch.lanes.measured import PairTimer
     from specbranch.models.pair import load_pair
     from specbranch.policies import PEARL
 
@@ -65,7 +65,7 @@ def calibrate(
 
 def costs_json(measurements: Sequence[Any], latencies: tuple[float, float]) -> dict[str, Any]:
     """What the file says, as CostModel.parse reads it, and the contended seconds beside."""
-    from specbranch.lanes.measured import contention
+    from specbranch.costs.pair_timer import contention
 
     def by_rows(lane: str, contended: bool) -> dict[str, float]:
         return {

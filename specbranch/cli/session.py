@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from specbranch.checks import require
 from specbranch.cli.methods import Options, options_by_method
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
+from specbranch.costs import CostModel
 from specbranch.engine import Engine, default_lanes
 from specbranch.hrad.model import HRad
-from specbranch.lanes import CostModel, Lanes, ThreadLanes, VirtualLanes
+from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
 from specbranch.models.pair import ModelPair, load_pair
 from specbranch.policies import POLICIES, Policy, make_policy
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
+from specbranch.costs import Costs
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
-from specbranch.policies.costs import Costs
 from specbranch.tree import Node, SpeculationTree
 
 FIRST_ROWS = 8  # of a forward, as long as nothing is known

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.costs import CostModel
+from specbranch.lanes import VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.policies.base import Outlook, Policy
 from specbranch.replay.drafter import ReplayDrafter

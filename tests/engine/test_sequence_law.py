@@ -13,9 +13,10 @@ import torch
 from scipy import stats
 
 from specbranch import reference
+from specbranch.costs import CostModel
 from specbranch.drafter import Drafter
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.policies import BestFirst
 from specbranch.sampling import SamplingParams
 from specbranch.tree import Node, SpeculationTree

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from specbranch.costs import CostModel
 from specbranch.engine import Engine
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
 from specbranch.hrad.model import HRad, HRadConfig, OutcomeClassifier
-from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive, SpecBranch
 from specbranch.policies.base import Outcome, Outlook
