@@ -24,6 +24,7 @@ from specbranch.models import load_pair
 from specbranch.policies import BestFirst
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
+from specbranch.trace import Label
 
 
 class Stopwatch:
@@ -58,7 +59,11 @@ def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, floa
         engine.generate(prompt, params).stats.target_forwards for prompt in EXAMPLE_PROMPTS
     )
     host = time.thread_time() - start - watch.seconds.total()
-    kinds = {"host": host, "target": watch.seconds["target"], "draft": watch.seconds["draft"]}
+    kinds = {
+        "host": host,
+        "target": watch.seconds[Label.TARGET],
+        "draft": watch.seconds[Label.DRAFT],
+    }
     return {"rounds": rounds} | {kind: 1e3 * sec / rounds for kind, sec in kinds.items()}
 
 
