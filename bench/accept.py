@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 
 from bench import markdown
+from bench.options import add_models, open_session
 from bench.prompts import fetch
-from specbranch.cli.compare import run_with_progress
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.report import comparison_rows, comparison_table, machine_line, margin_text
-from specbranch.cli.runs import Run
-from specbranch.cli.session import Session
-from specbranch.cli.summary import summarise
+from specbranch.comparison.baseline import compare
+from specbranch.comparison.report import comparison_rows, machine_line, margin_text, terminal_table
+from specbranch.comparison.runs import Run
+from specbranch.comparison.session import Session
+from specbranch.comparison.summary import summarise
 from specbranch.files import write_whole
 from specbranch.policies import POLICIES
 from specbranch.prompts import PromptRecord, read_prompts
@@ -51,12 +51,13 @@ RUN_KEYS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_models(parser)
     parser.add_argument("--limit", type=int, default=20, help="prompts")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     tasks = read_prompts(fetch("humaneval"), options.limit)
-    session = open_session(list(POLICIES), ModelOptions(), LaneOptions(), PolicyOptions())
+    session = open_session(options, list(POLICIES))
     sections = []
     for name, sampling in SETTINGS.items():
         params = SamplingParams(max_new_tokens=options.max_new_tokens, **sampling)
@@ -70,11 +71,13 @@ def accept(
 ) -> dict[str, Any]:
     """Run all methods under one setting: what the results file says about it."""
     prompts = [task.prompt for task in tasks]
-    runs = run_with_progress(session, list(POLICIES), prompts, params)
+    found = compare(session, list(POLICIES), prompts, params)
+    total, stderr = len(POLICIES) * len(prompts), Console(stderr=True)
+    runs = list(track(found, name, total, console=stderr, auto_refresh=False))
     summary = summarise(runs)
     console = Console()
     console.print(f"\n{name}", style="bold")
-    console.print(comparison_table(summary))
+    console.print(terminal_table(comparison_rows(summary)))
     return {
         "setting": name,
         "params": asdict(params),

@@ -17,7 +17,7 @@ import torch
 
 from bench.contenders import MAX_NODES
 from bench.options import add_pair
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Lanes, Pending, VirtualLanes
 from specbranch.models import load_pair

@@ -22,7 +22,7 @@ from rich.progress import track
 from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.hrad_sweep import RATIOS, Texts
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.files import write_whole
 from specbranch.hrad.train import NOTHING
 from specbranch.policies import BestFirst

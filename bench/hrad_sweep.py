@@ -26,7 +26,7 @@ from bench.contenders import MAX_NODES
 from bench.hrad_prompts import SWEEPS
 from bench.prompts import EVALUATION
 from bench.recordings import MAX_LEN, Recordings, cases
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.files import write_whole
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS, text_features

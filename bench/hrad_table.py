@@ -26,7 +26,7 @@ from bench import markdown
 from bench.hrad_prompts import TASKS
 from specbranch.files import write_whole
 from specbranch.hrad.collection import Collection, PromptExamples
-from specbranch.hrad.model import CLASSES, OutcomeClassifier
+from specbranch.hrad.model import CLASSES, OutlookClassifier
 from specbranch.hrad.scores import Scores, score_all, scores
 from specbranch.hrad.train import (
     EVERYTHING,
@@ -42,7 +42,7 @@ from specbranch.hrad.train import (
 
 SPLITS = 3
 
-Train = Callable[[Sequence[PromptExamples], Sequence[PromptExamples]], OutcomeClassifier]
+Train = Callable[[Sequence[PromptExamples], Sequence[PromptExamples]], OutlookClassifier]
 
 
 def measure(folder: Path, gamma: int, splits: int) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def measure(folder: Path, gamma: int, splits: int) -> dict[str, Any]:
 
     def train(
         training: Sequence[PromptExamples], validation: Sequence[PromptExamples]
-    ) -> OutcomeClassifier:
+    ) -> OutlookClassifier:
         return fit(pooled(training, gamma), pooled(validation, gamma), config, TrainingOptions())
 
     by_name: list[dict[str, Scores]] = []
@@ -86,7 +86,7 @@ def mean_of(parts: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str,
     }
 
 
-def roc_areas(classifier: OutcomeClassifier, held_out: Examples) -> dict[str, dict[str, float]]:
+def roc_areas(classifier: OutlookClassifier, held_out: Examples) -> dict[str, dict[str, float]]:
     """For confidence alone and H-RAD: the chance that a block of the class ranks before another."""
     chances = classifier.chances(held_out.inputs)
     scores_by_name = {
@@ -111,7 +111,7 @@ def roc_area(scores: Tensor, positive: Tensor) -> float:
 
 
 def transfer(
-    split: Split, gamma: int, everywhere: OutcomeClassifier, train: Train
+    split: Split, gamma: int, everywhere: OutlookClassifier, train: Train
 ) -> dict[str, dict[str, float]]:
     """Accuracy on each task's held-out prompts, with and without that task in training."""
     found = {}

@@ -26,7 +26,7 @@ from bench.options import add_pair
 from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION
 from bench.recordings import TEMPERATURES, Case, Recordings, cases
-from specbranch.costs import CostModel, LaneCosts, RowCosts
+from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.files import write_whole
 from specbranch.replay import Replayer
 

@@ -18,7 +18,7 @@ from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 from bench.options import add_pair
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes
 from specbranch.models import load_pair

@@ -23,7 +23,7 @@ from bench.contenders import MAX_NODES
 from bench.options import add_pair
 from bench.prompts import EVALUATION
 from bench.prompts import FOLDER as PROMPTS
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.hrad.features import FEATURE_LAYERS, text_features

@@ -25,7 +25,7 @@ from bench.contenders import MAX_NODES, Sweep
 from bench.pairs import TUNING
 from bench.recordings import Case, Recordings, cases
 from bench.schedule_figures import draw_heatmaps, draw_lines
-from specbranch.costs import PRESETS, CostModel
+from specbranch.costs.model import PRESETS, CostModel
 from specbranch.files import write_whole
 from specbranch.replay import LawSource, Recording, Replayer, SyntheticLaws, rank_rates
 from specbranch.replay import synthetic_recording as synthetic

@@ -31,11 +31,8 @@ from rich.progress import Progress
 from bench.decoding.answer import Answer, of_engine
 from bench.decoding.cases import EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
-from bench.options import add_models, models_of, positive
-from specbranch.cli.comparison import warm_up
-from specbranch.cli.environment import environment
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, PolicyOptions
+from bench.options import add_models, open_session, positive
+from specbranch.comparison.baseline import warm_up
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.pictures import save_picture
@@ -84,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     mix = SMOKE if options.smoke else Mix(options.requests)
     questions = by_turns(EXAMPLES if options.smoke else read_questions(QUESTIONS))
-    session = open_session([options.method], models_of(options), LaneOptions(), PolicyOptions())
+    session = open_session(options, [options.method])
     texts = [session.pair.encode(question.turns[0]) for question in questions]
     requests = draw_requests(mix, texts, random.Random(options.seed))
     params = SamplingParams(temperature=options.temperature, ignore_eos=True)
@@ -93,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         began = time.perf_counter()
         served = serve(engine, requests, params)
         seconds = time.perf_counter() - began
-        env = environment(session, engine.lanes)
+        env = session.environment(engine.lanes)
     options.out.mkdir(parents=True, exist_ok=True)
     result = {
         "env": env,

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bench import twin
-from specbranch.cli.runs import ar_margin, first_difference
+from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.files import write_whole
 from specbranch.models.pair import ModelPair

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from bench import markdown as md
 from bench.decoding.figures import OVERALL, Figures, Table
 from bench.decoding.goals import PAIR, goals
 from bench.decoding.records import Record
-from specbranch.cli.report import PERCENTAGES, margin_text
+from specbranch.comparison.report import PERCENTAGES, margin_text, terminal_table
 
 POSITIONS = 8
 
@@ -37,14 +35,8 @@ class Report:
 
 def print_report(report: Report, console: Console) -> None:
     """Speeds, shares and goals, 110 columns wide."""
-    for header, *rows in (speed_rows(report), drafting_rows(report, OVERALL)):
-        table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
-        for column in header:
-            table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
-        table.columns[0].justify = "left"
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    for rows in (speed_rows(report), drafting_rows(report, OVERALL)):
+        console.print(terminal_table(rows))
         console.print()
     for line in (*goal_lines(report), *peer_lines(report), *conditions(report)):
         console.print(line, style="dim", highlight=False)

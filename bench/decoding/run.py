@@ -10,8 +10,8 @@ from bench.decoding.answer import Answer, Contender
 from bench.decoding.cases import Question
 from bench.decoding.memory import forget_peak, peak_bytes
 from bench.decoding.records import Key, Record, RunFile
-from specbranch.cli.comparison import BASELINE
-from specbranch.cli.runs import ar_margin, first_difference
+from specbranch.comparison.baseline import BASELINE
+from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Generation
 from specbranch.models.pair import ModelPair
 from specbranch.sampling import SamplingParams

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from specbranch.costs import CostModel, LaneCosts
+from specbranch.costs.model import CostModel, LaneCosts
 from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from specbranch.costs import Costs
+from specbranch.costs.learnt import Costs
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
 from specbranch.tree import Node, SpeculationTree

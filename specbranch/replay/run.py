@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.lanes import VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.policies.base import Outlook, Policy

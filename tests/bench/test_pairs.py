@@ -11,7 +11,7 @@ from bench.contenders import Contender
 from bench.pairs import Comparison, Setting, settings, speedup, with_ratio
 from bench.pairs_report import goals, summarised, write_report
 from bench.recordings import Case, Recordings
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.sampling import SamplingParams
 
 FREE = Setting("c=4, rows free", 4, CostModel.rows_free("c=4", 4.0), 0.0)

@@ -7,7 +7,7 @@ import torch
 
 from bench.hrad_table import roc_area
 from bench.schedule import Results, alignment_of, figures, pearl_speedup
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.policies import PEARL
 from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
 

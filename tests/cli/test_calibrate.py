@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from specbranch.cli import app
 from specbranch.cli.calibrate import costs_json, summary
-from specbranch.costs import CostModel, LaneCosts, RowCosts
+from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.costs.pair_timer import ROWS, Measurement, PairTimer, contention
 from specbranch.lanes import ThreadLanes
 from tests.engine import tiny

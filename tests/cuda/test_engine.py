@@ -11,7 +11,7 @@ import torch
 
 from bench import twin
 from bench.synthetic_decoding import pair_of
-from specbranch.cli.runs import ar_margin, first_difference
+from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.lanes import StreamLanes
 from specbranch.models.cuda_graphs import CapturedForward

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specbranch.costs import Costs, RowTimes
+from specbranch.costs.learnt import Costs, RowTimes
 from specbranch.policies import Auto, Outcome
 from specbranch.policies.auto import FIRST_STAY, TRIAL, Alone, CostAware, InSeries
 from specbranch.policies.base import Policy

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane

@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.lanes import LaneError, ThreadLanes, VirtualLanes
 from specbranch.trace import Span, Trace
 

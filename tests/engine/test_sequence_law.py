@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 
 from specbranch import reference
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.drafter import Drafter
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes

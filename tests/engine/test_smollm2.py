@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
 from specbranch.models.builtin import builtin_folder

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from specbranch.costs import PRESETS, CostModel, LaneCosts, RowCosts
+from specbranch.costs.model import PRESETS, CostModel, LaneCosts, RowCosts
 from specbranch.lanes import VirtualLanes
 from specbranch.trace import Span
 

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from specbranch.costs import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.hrad.collect import Collector
 from specbranch.hrad.collection import Collection
