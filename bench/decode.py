@@ -24,9 +24,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.decoding.answer import of_engine
+from bench.decoding.answer import of_engine, open_engines
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
-from bench.decoding.engines import open_engines
 from bench.decoding.figures import tabulate
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from bench.contenders import MAX_NODES
+from bench.methods import MAX_NODES
 from bench.options import add_pair
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine

@@ -38,7 +38,7 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def open_session(options: argparse.Namespace, methods: Sequence[str]) -> Session:
-    """The models that the options name. Raises ValueError for an unknown method, before it loads."""
+    """The models that the options name. Raises ValueError for an unknown method, first."""
     by_method = options_by_method(methods, {})
     draft = options.draft or DRAFTS[torch.device(options.device).type]
     disable_progress_bar()

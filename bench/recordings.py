@@ -1,28 +1,21 @@
-"""Recorded texts and draft laws to replay: `python -m bench.recordings`.
+"""Texts and draft laws to replay, recorded when they are first asked for.
 
-Writes, for each prompt and temperature, what the target alone writes (once for all drafts) and the
-draft's laws along that text. Replays add the laws around it. What is there already is kept, so an
-interrupted run goes on where it was.
+For each prompt and temperature, what the target alone writes (once for all drafts) and the draft's
+laws around that text. What is there already is kept, so an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.progress import track
-
-from bench.contenders import MAX_NODES
-from bench.options import add_pair
-from bench.prompts import EVALUATION
+from bench.methods import MAX_NODES
 from bench.prompts import FOLDER as PROMPTS
+from bench.prompts import TEXT_SETS as SETS
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.files import write_whole
@@ -38,7 +31,6 @@ from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, record
 from specbranch.sampling import SamplingParams
 
 FOLDER = Path("build/replay")
-SETS = ("humaneval", "gsm8k", "mtbench")
 TEMPERATURES = (0.0, 1.0)
 NEW_TOKENS = 128
 MAX_LEN = 1024
@@ -171,35 +163,5 @@ class Recordings:
         return DraftModel(runner, target)
 
 
-def record_all(recordings: Recordings, wanted: Sequence[Case]) -> Iterator[Case]:
-    """Record every case that is not recorded yet, with the laws on its text."""
-    for case in wanted:
-        laws = recordings.laws(case)
-        laws.compute_text()
-        recordings.save(case, laws)
-        yield case
-
-
 def _slug(name: str) -> str:
     return "".join(character if character.isalnum() else "-" for character in name).strip("-")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_pair(parser)
-    parser.add_argument(
-        "--first", type=int, default=0, help="index of the first prompt of each set"
-    )
-    parser.add_argument("--count", type=int, default=EVALUATION, help="prompts of each set")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    recordings = Recordings(options.target, options.draft, options.folder)
-    wanted = cases(options.first, options.count)
-    console = Console(stderr=True)
-    for _ in track(record_all(recordings, wanted), "recording", len(wanted), console=console):
-        pass
-
-
-if __name__ == "__main__":
-    main()

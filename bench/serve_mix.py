@@ -17,7 +17,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     write_whole(options.out / "serve-mix.json", json.dumps(result, indent=1) + "\n")
     save_picture(draw(served), options.out / "serve-mix.png")
-    _print(result)
+    del result["runs"]
+    print(json.dumps(result, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -231,32 +232,6 @@ def draw(served: Sequence[Served]) -> Figure:
     for axes in (memory, pace):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    memory = result["memory"]
-    lines = [
-        f"{result['method']}: {result['requests']} requests in {result['seconds']:.1f} s, "
-        f"{result['tokens']} tokens, {result['tokens_per_s']:.1f} tok/s",
-        *(
-            f"{name}: p50 {result[key]['p50'] * 1e3:.1f} ms, p95 {result[key]['p95'] * 1e3:.1f} ms"
-            for name, key in (
-                ("time to first token", "first_token_s"),
-                ("time between bursts", "between_bursts_s"),
-                ("time per token", "per_token_s"),
-            )
-        ),
-        f"memory: {memory['start_bytes'] / 2**20:.0f} MiB after the first request, "
-        f"{memory['end_bytes'] / 2**20:.0f} after the last, {memory['bytes_per_request']:.0f} "
-        f"bytes a request once settled ({memory['growth']:.2%}): "
-        f"{'flat' if memory['flat'] else 'NOT flat'}",
-        "target {target} ({dtype}), draft {draft}, on {device}: {cpu}, {cores} cores".format(
-            **result["env"]
-        ),
-    ]
-    console = Console()
-    for line in lines:
-        console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

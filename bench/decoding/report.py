@@ -10,11 +10,12 @@ from rich.console import Console
 
 from bench import markdown as md
 from bench.decoding.figures import OVERALL, Figures, Table
-from bench.decoding.goals import PAIR, goals
 from bench.decoding.records import Record
+from bench.goals import Verdict, decoding_goals
 from specbranch.comparison.report import PERCENTAGES, margin_text, terminal_table
 
 POSITIONS = 8
+PAIR = ("builtin:smollm2", "self:int4")  # that the goals are set for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,9 @@ class Report:
         """In the order of the runs, all of them last."""
         names = {scope: None for scopes in self.table.values() for scope in scopes}
         return [*(name for name in names if name != OVERALL), OVERALL]
+
+    def verdicts(self) -> list[Verdict]:
+        return decoding_goals({name: of[OVERALL].speedup for name, of in self.table.items()})
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -104,7 +108,7 @@ def position_rows(report: Report) -> list[list[str]]:
 
 
 def goal_lines(report: Report) -> list[str]:
-    lines = list(map(str, goals(report.table)))
+    lines = list(map(str, report.verdicts()))
     made = report.made_under
     if (made["target"], made["draft"]) != PAIR or made["temperature"] > 0:
         lines.append(f"(the goals are set for {' and '.join(PAIR)}, greedy)")
@@ -177,7 +181,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "made_under": dict(report.made_under),
         "peers": dict(report.about),
-        "goals": [asdict(goal) for goal in goals(report.table)],
+        "goals": [asdict(verdict) for verdict in report.verdicts()],
         "figures": {
             name: {scope: _figures_json(figures) for scope, figures in scopes.items()}
             for name, scopes in report.table.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,7 +15,7 @@ WITH_HRAD = "specbranch + h-rad"
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Variant:
     """A method with its parameters.
 
     label: its row in the tables. hrad: with the classifier's outlook, where the method reads it.
@@ -25,10 +25,6 @@ class Contender:
     method: str
     options: tuple[tuple[str, Any], ...] = ()
     hrad: bool = False
-
-    @classmethod
-    def of(cls, label: str, method: str, options: Mapping[str, Any], *, hrad: bool) -> Contender:
-        return cls(label, method, tuple(sorted(options.items())), hrad)
 
     @property
     def key(self) -> str:
@@ -50,12 +46,13 @@ class Sweep:
     grid: Mapping[str, tuple[Any, ...]]
     hrad: bool = False
 
-    def contenders(self) -> list[Contender]:
+    def variants(self) -> list[Variant]:
+        points = (
+            dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())
+        )
         return [
-            Contender.of(
-                self.label, self.method, dict(zip(self.grid, values, strict=True)), hrad=self.hrad
-            )
-            for values in product(*self.grid.values())
+            Variant(self.label, self.method, tuple(sorted(point.items())), self.hrad)
+            for point in points
         ]
 
 
@@ -76,9 +73,27 @@ def sweeps(c: int, hrad_gamma: int | None) -> list[Sweep]:
         Sweep("pearl", "pearl", {"gamma": (c // 2, c)}),
         Sweep("specbranch", "specbranch", branching),
         Sweep(WITH_HRAD, "specbranch", branching | {"gamma": (hrad_gamma,)}, hrad=True),
-        Sweep("ssd", "ssd", {"fan_out": (2, 4), "acceptance": (0.8,), "gamma": (c // 2, c, 2 * c)}),
+        Sweep("ssd", "ssd", {"fan_out": (2, 4), "gamma": (c // 2, c, 2 * c)}),
         Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
         Sweep("bestfirst", "bestfirst", {"rows_draft": (2, 4), "rows_target": (8, 16)}),
         Sweep("auto", "auto", {}),
     ]
     return [sweep for sweep in all_sweeps if hrad_gamma or not sweep.hrad]
+
+
+def coarse_sweeps(c: int) -> list[Sweep]:
+    """The drafting methods at fewer values, for many settings. PEARL's gamma is c, as in its closed
+    form."""
+    grids: dict[str, dict[str, tuple[Any, ...]]] = {
+        "sps": {"gamma": (1, 2, 4, 8, 16)},
+        "adaedl": {"gamma": (2 * c,), "threshold": (0.3, 0.6)},
+        "pearl": {"gamma": (c,)},
+        "specbranch": {"k_max": (8,), "gamma": (c,), "epsilon": (0.3, 0.6, 0.9)},
+        "ssd": {"fan_out": (4,), "gamma": (max(2, c // 2), c)},
+        "bestfirst 8/32": {},
+        "auto": {},
+    }
+    swept = {sweep.label: sweep for sweep in sweeps(c, None)}
+    return [
+        replace(swept[label], grid={**swept[label].grid, **grid}) for label, grid in grids.items()
+    ]
