@@ -23,7 +23,12 @@ from bench import markdown
 from bench.options import add_models, open_session
 from bench.prompts import fetch
 from specbranch.comparison.baseline import compare
-from specbranch.comparison.report import comparison_rows, machine_line, margin_text, terminal_table
+from specbranch.comparison.report import (
+    comparison_rows,
+    divergence_lines,
+    machine_line,
+    terminal_table,
+)
 from specbranch.comparison.runs import Run
 from specbranch.comparison.session import Session
 from specbranch.comparison.summary import summarise
@@ -37,16 +42,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "sampled": {"temperature": 0.7, "top_p": 0.95},
 }
-RUN_KEYS = (
-    "method",
-    "tokens_per_s",
-    "speedup",
-    "mean_accepted_length",
-    "target_forwards",
-    "draft_forwards",
-    "identical_to_ar",
-    "first_divergence",
-)
+RUN_KEYS = ("method", "tokens_per_s", "speedup", "mean_accepted_length", "target_forwards")
+RUN_KEYS += ("draft_forwards", "identical_to_ar", "first_divergence")
 
 
 def main() -> None:
@@ -83,7 +80,7 @@ def accept(
         "params": asdict(params),
         "env": runs[0].env,
         "accepted": all(map(_passes, runs)),
-        "divergences": _divergences(runs, tasks),
+        "divergences": divergence_lines(summary),
         "summary": summary,
         "runs": [
             {"task": task.id, **{key: run.as_json()[key] for key in RUN_KEYS}}
@@ -97,15 +94,6 @@ def _passes(run: Run) -> bool:
         return True
     margin = run.divergence.margin
     return margin is not None and abs(margin) < NEAR_TIE
-
-
-def _divergences(runs: Sequence[Run], tasks: Sequence[PromptRecord]) -> list[dict[str, Any]]:
-    return [
-        {"method": run.method, "task": tasks[index % len(tasks)].id}
-        | {"position": run.divergence.position, "ar_margin": run.divergence.margin}
-        for index, run in enumerate(runs)
-        if run.divergence
-    ]
 
 
 def _write(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
@@ -127,17 +115,9 @@ def _markdown(section: dict[str, Any]) -> str:
         *markdown.table(header, *rows),
         "",
         f"Texts that part from plain decoding's (a margin below {NEAR_TIE:g} passes):",
-        *[f"- {_line(divergence)}" for divergence in section["divergences"]],
+        *[f"- {line}" for line in section["divergences"] or ["none"]],
     ]
-    if not section["divergences"]:
-        lines.append("- none")
     return "\n".join(lines) + "\n"
-
-
-def _line(divergence: dict[str, Any]) -> str:
-    margin = margin_text(divergence["ar_margin"])
-    where = f"{divergence['method']}, {divergence['task']}, token {divergence['position']}"
-    return f"{where}: margin {margin}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.methods import MAX_NODES, WITH_HRAD, Variant, sweeps
+from bench.methods import MAX_NODES, Variant, sweeps
 from bench.options import add_pair
 from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION, TUNING
@@ -91,8 +91,7 @@ class Comparison:
     def _replayed(self, replayer: Replayer, variant: Variant, case: Case) -> dict[str, Any]:
         laws = self.recordings.laws(case)
         recording = self.recordings.recording(case)
-        outlooks = self.recordings.outlooks(case) if variant.hrad else None
-        replay = replayer.replay(recording, laws, outlooks)
+        replay = replayer.replay(recording, laws)
         self.recordings.save(case, laws)
         if replay.token_ids != list(recording.text):
             raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
@@ -101,8 +100,6 @@ class Comparison:
     def _path(self, setting: Setting, variant: Variant, wanted: Sequence[Case]) -> Path:
         costs = setting.costs
         shapes_it = [costs.draft, costs.target, costs.launch, costs.sync, variant, MAX_NODES]
-        if variant.hrad:
-            shapes_it.append(self.recordings.classifier_id)
         digest = hashlib.sha256(repr(shapes_it).encode()).hexdigest()[:12]
         folder = f"T{setting.temperature:g}-prompts-{wanted[0].index}-{wanted[-1].index}"
         name = f"c{setting.c}-{variant.label.replace('/', '-')}-{digest}.json"
@@ -124,7 +121,7 @@ def compare(
     bar: Progress,
 ) -> dict[str, Any]:
     """The methods of these labels, or all, each at its best under one setting."""
-    ar, *methods = sweeps(setting.c, comparison.recordings.hrad_gamma)
+    ar, *methods = sweeps(setting.c)
     if labels is not None:
         methods = [sweep for sweep in methods if sweep.label in labels]
     plain = Variant(ar.label, ar.method)
@@ -170,18 +167,15 @@ def main() -> None:
     add_pair(parser)
     parser.add_argument("--name", required=True, help="of the pair's results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
-    parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
-    labels = [sweep.label for sweep in sweeps(RATIOS[0], hrad_gamma=1)]
+    labels = [sweep.label for sweep in sweeps(RATIOS[0])]
     parser.add_argument("--methods", nargs="+", choices=labels, help="all by default")
     parser.add_argument("--ratios", type=_ratio, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
-    if options.hrad is None and WITH_HRAD in (options.methods or ()):
-        parser.error(f"--hrad: expected the pair's classifier for {WITH_HRAD}, got none")
     torch.set_num_threads(1)
-    recordings = Recordings(options.target, options.draft, hrad=options.hrad)
+    recordings = Recordings(options.target, options.draft)
     comparison = Comparison(recordings)
     wanted = settings(options.costs, options.ratios, options.temperatures)
     pair = {"name": options.name, "target": options.target, "draft": options.draft}

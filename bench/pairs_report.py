@@ -25,16 +25,9 @@ SHARES = {
     "all waste": "waste_of_all",
     "overlap": "overlap",
 }
-HEADER = (
-    "method",
-    "parameters",
-    "speedup",
-    *SETS,
-    "M",
-    "accepted",
-    *SHARES,
-    "rolled back per token",
-)
+HEADER = ("method", "parameters", "speedup", *SETS, "M", "accepted", *SHARES)
+HEADER += ("rolled back per token",)
+
 Row = dict[str, Any]
 Result = Mapping[str, Any]
 

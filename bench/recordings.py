@@ -6,8 +6,6 @@ laws around that text. What is there already is kept, so an interrupted run goes
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,14 +16,10 @@ from bench.prompts import FOLDER as PROMPTS
 from bench.prompts import TEXT_SETS as SETS
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.files import write_whole
-from specbranch.hrad.features import FEATURE_LAYERS, text_features
-from specbranch.hrad.model import HRad, load_classifier
 from specbranch.lanes import VirtualLanes
 from specbranch.models import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpeculativeSampling
-from specbranch.policies.base import Outlook
 from specbranch.prompts import read_prompts
 from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, record
 from specbranch.sampling import SamplingParams
@@ -72,14 +66,10 @@ class Recordings:
 
     The models are loaded where something is missing, and not before. What is kept goes by the
     models' names: a draft trained anew under its old name needs a new folder.
-
-    hrad: the file of the pair's classifier.
     """
 
-    def __init__(
-        self, target: str, draft: str, folder: Path = FOLDER, *, hrad: Path | None = None
-    ) -> None:
-        self.target, self.draft, self.hrad = target, draft, hrad
+    def __init__(self, target: str, draft: str, folder: Path = FOLDER) -> None:
+        self.target, self.draft = target, draft
         self._texts = folder / _slug(target)
         self.folder = folder / f"{_slug(target)}+{_slug(draft)}"
 
@@ -107,48 +97,11 @@ class Recordings:
             laws.store.save(self._laws_path(case))
             laws.computed = 0
 
-    def outlooks(self, case: Case) -> list[Outlook]:
-        """What the classifier expects below each token of the text, computed now if need be."""
-        path = self.folder / f"{case.name}-{self.classifier_id}.json"
-        if not path.is_file():
-            recording = self.recording(case)
-            features = text_features(self._reader, recording.prompt, recording.text)
-            outlooks = self._classifier.outlooks(features, list(recording.text))
-            write_whole(path, json.dumps(outlooks))
-        return [Outlook(*chances) for chances in json.loads(path.read_text())]
-
     def _text_path(self, case: Case) -> Path:
         return self._texts / f"{case.name}.json"
 
     def _laws_path(self, case: Case) -> Path:
         return self.folder / f"{case.name}.npz"
-
-    @property
-    def hrad_gamma(self) -> int | None:
-        """Guesses of the blocks that the classifier speaks of, None without one."""
-        return load_classifier(self.hrad)[1].gamma if self.hrad else None
-
-    @cached_property
-    def _classifier(self) -> HRad:
-        return HRad.load(self._classifier_file, self.pair)
-
-    @property
-    def _classifier_file(self) -> Path:
-        if self.hrad is None:
-            raise ValueError("hrad: expected the file of a classifier, got none")
-        return self.hrad
-
-    @cached_property
-    def classifier_id(self) -> str:
-        """Tells classifiers apart."""
-        return hashlib.sha256(self._classifier_file.read_bytes()).hexdigest()[:12]
-
-    @cached_property
-    def _reader(self) -> ModelRunner:
-        """The target with its hidden states."""
-        return ModelRunner(
-            self.pair.target, max_len=MAX_LEN, max_nodes=MAX_NODES, feature_layers=FEATURE_LAYERS
-        )
 
     @cached_property
     def _writer(self) -> Engine:

@@ -48,6 +48,7 @@ ONE_BILLION = {
 COST = 8  # layers of the target for each of the draft's
 NOISE = {"the target's weights": 0.0, "noisy weights": 0.1}
 METHODS = ("sps", "pearl", "specbranch", "bestfirst")
+FIGURES = ("mean_accepted_length", "acceptance_rate", "overlap", "cost_ratio")
 PROMPT_LEN = 128
 
 
@@ -167,10 +168,7 @@ def _row(
         "method": method,
         "tokens_per_s": len(generation.token_ids) / stats.wall_s,
         "speedup": alone.stats.wall_s / stats.wall_s,
-        "mean_accepted_length": stats.mean_accepted_length,
-        "acceptance_rate": stats.acceptance_rate,
-        "overlap": stats.overlap,
-        "cost_ratio": stats.cost_ratio,
+        **{figure: getattr(stats, figure) for figure in FIGURES},
         "text": text,
     }
 

@@ -49,8 +49,3 @@ class Case(Generic[Inputs]):
     @property
     def shape(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.params.items())
-
-    def ours(self, device: torch.device) -> Call:
-        """Our op on inputs of its own."""
-        ours = next(way for way in self.ways if way.kind == "ours")
-        return ours.make(self.inputs(device))

@@ -100,7 +100,7 @@ def test_a_tree_is_a_main_line_with_siblings():
 @pytest.mark.parametrize(("nodes", "visited"), [(1, 1), (6, 3), (6, 6), (20, 4)])
 def test_a_walk_visits_the_rows_that_are_counted(coupling, nodes, visited, kept):
     case = verify_tree(coupling, SMALL, FP32, 2, nodes, visited, kept)
-    path_len, _ = case.ours(CPU)()
+    path_len, _ = calls_on(case, case.inputs(CPU))[OURS]()
     assert path_len.tolist() == [visited, visited]
 
 
