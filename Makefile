@@ -44,7 +44,7 @@ accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, greedy a
 	$(BIN)/python -m bench.accept
 
 bench: build smollm2 prompts  ## what the ops reach, and all methods with their peers, in a few minutes
-	$(BIN)/python -m bench.ops --targets
+	$(BIN)/python -m bench.ops --goals
 	$(BIN)/python -m bench.decode --prompts 1 --repeats 1
 
 smoke: build smollm2  ## ops, decoding and serving at their smallest, for function and not for figures

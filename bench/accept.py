@@ -17,16 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import track
 
 from bench import markdown
+from bench.options import add_models, open_session
 from bench.prompts import fetch
-from specbranch.cli.compare import run_with_progress
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.report import comparison_rows, comparison_table, machine_line, margin_text
-from specbranch.cli.runs import Run
-from specbranch.cli.session import Session
-from specbranch.cli.summary import summarise
+from specbranch.comparison.baseline import compare
+from specbranch.comparison.report import (
+    comparison_rows,
+    divergence_lines,
+    machine_line,
+    terminal_table,
+)
+from specbranch.comparison.runs import Run
+from specbranch.comparison.session import Session
+from specbranch.comparison.summary import summarise
 from specbranch.files import write_whole
 from specbranch.policies import POLICIES
 from specbranch.prompts import PromptRecord, read_prompts
@@ -37,26 +42,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "sampled": {"temperature": 0.7, "top_p": 0.95},
 }
-RUN_KEYS = (
-    "method",
-    "tokens_per_s",
-    "speedup",
-    "mean_accepted_length",
-    "target_forwards",
-    "draft_forwards",
-    "identical_to_ar",
-    "first_divergence",
-)
+RUN_KEYS = ("method", "tokens_per_s", "speedup", "mean_accepted_length", "target_forwards")
+RUN_KEYS += ("draft_forwards", "identical_to_ar", "first_divergence")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_models(parser)
     parser.add_argument("--limit", type=int, default=20, help="prompts")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
     tasks = read_prompts(fetch("humaneval"), options.limit)
-    session = open_session(list(POLICIES), ModelOptions(), LaneOptions(), PolicyOptions())
+    session = open_session(options, list(POLICIES))
     sections = []
     for name, sampling in SETTINGS.items():
         params = SamplingParams(max_new_tokens=options.max_new_tokens, **sampling)
@@ -70,17 +68,19 @@ def accept(
 ) -> dict[str, Any]:
     """Run all methods under one setting: what the results file says about it."""
     prompts = [task.prompt for task in tasks]
-    runs = run_with_progress(session, list(POLICIES), prompts, params)
+    found = compare(session, list(POLICIES), prompts, params)
+    total, stderr = len(POLICIES) * len(prompts), Console(stderr=True)
+    runs = list(track(found, name, total, console=stderr, auto_refresh=False))
     summary = summarise(runs)
     console = Console()
     console.print(f"\n{name}", style="bold")
-    console.print(comparison_table(summary))
+    console.print(terminal_table(comparison_rows(summary)))
     return {
         "setting": name,
         "params": asdict(params),
         "env": runs[0].env,
         "accepted": all(map(_passes, runs)),
-        "divergences": _divergences(runs, tasks),
+        "divergences": divergence_lines(summary),
         "summary": summary,
         "runs": [
             {"task": task.id, **{key: run.as_json()[key] for key in RUN_KEYS}}
@@ -94,15 +94,6 @@ def _passes(run: Run) -> bool:
         return True
     margin = run.divergence.margin
     return margin is not None and abs(margin) < NEAR_TIE
-
-
-def _divergences(runs: Sequence[Run], tasks: Sequence[PromptRecord]) -> list[dict[str, Any]]:
-    return [
-        {"method": run.method, "task": tasks[index % len(tasks)].id}
-        | {"position": run.divergence.position, "ar_margin": run.divergence.margin}
-        for index, run in enumerate(runs)
-        if run.divergence
-    ]
 
 
 def _write(folder: Path, sections: Sequence[dict[str, Any]]) -> None:
@@ -124,17 +115,9 @@ def _markdown(section: dict[str, Any]) -> str:
         *markdown.table(header, *rows),
         "",
         f"Texts that part from plain decoding's (a margin below {NEAR_TIE:g} passes):",
-        *[f"- {_line(divergence)}" for divergence in section["divergences"]],
+        *[f"- {line}" for line in section["divergences"] or ["none"]],
     ]
-    if not section["divergences"]:
-        lines.append("- none")
     return "\n".join(lines) + "\n"
-
-
-def _line(divergence: dict[str, Any]) -> str:
-    margin = margin_text(divergence["ar_margin"])
-    where = f"{divergence['method']}, {divergence['task']}, token {divergence['position']}"
-    return f"{where}: margin {margin}"
 
 
 if __name__ == "__main__":

@@ -24,22 +24,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.decoding.answer import of_engine
+from bench.decoding.answer import of_engine, open_engines
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
-from bench.decoding.engines import open_engines
 from bench.decoding.figures import tabulate
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures
 from bench.decoding.records import Key, RunFile
 from bench.decoding.report import Report, as_json, markdown, print_report
 from bench.decoding.run import Field, missing_turns, run_turn, warm_up
-from bench.options import add_models, models_of, positive
-from specbranch.cli.comparison import BASELINE, with_baseline
-from specbranch.cli.environment import environment
-from specbranch.cli.loading import open_session
-from specbranch.cli.methods import parse_methods
-from specbranch.cli.options import LaneOptions, PolicyOptions
-from specbranch.cli.session import Session
+from bench.options import add_models, open_session, positive
+from specbranch.comparison.baseline import BASELINE, with_baseline
+from specbranch.comparison.methods import parse_methods
+from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.policies import POLICIES
@@ -58,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = options.methods or (SMOKE_METHODS if options.smoke else ",".join(POLICIES))
     methods = with_baseline(parse_methods(chosen))
-    session = open_session(methods, models_of(options), LaneOptions(), PolicyOptions())
+    session = open_session(options, methods)
     params = SamplingParams(
         max_new_tokens=options.max_new_tokens, temperature=options.temperature, seed=options.seed
     )
@@ -176,7 +172,7 @@ def _made_under(
     session: Session, baseline: Engine, params: SamplingParams, prompts: str
 ) -> dict[str, Any]:
     """What all runs of a file share."""
-    made_under = environment(session, baseline.lanes)
+    made_under = session.environment(baseline.lanes)
     del made_under["date"]
     return made_under | {
         "prompts": prompts,

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import shutil
-import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from bench.measure import Call, Clock, copy_of
+from bench.measure import Call, Clock
 
 FLUSH = 256 << 20
 """Bytes written before each timed call: more than any L2 holds."""
@@ -87,32 +84,6 @@ def clocks() -> dict[str, Clock]:
     if importlib.util.find_spec("triton"):
         found |= {GRAPH_WARM: graph_warm, "eager, cold L2": eager_cold}
     return found
-
-
-def seconds_of(call: Call, *, rounds: int = 30) -> float:
-    """Median time of one call in a replayed CUDA graph, with nothing of it in L2."""
-    return statistics.median(graph_cold(call, rounds))
-
-
-def copy_bandwidth(num_bytes: int = 1 << 30) -> float:
-    """Bytes/s, read and written, of a large copy."""
-    return 2 * num_bytes / seconds_of(copy_of(num_bytes, "cuda"))
-
-
-def environment() -> dict[str, Any]:
-    """The GPU and what drives it."""
-    properties = torch.cuda.get_device_properties(0)
-    return {
-        "gpu": properties.name,
-        "gpus": torch.cuda.device_count(),
-        "multiprocessors": properties.multi_processor_count,
-        "memory_bytes": properties.total_memory,
-        "l2_bytes": getattr(properties, "L2_cache_size", None),
-        "arch": arch(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-    }
 
 
 def build_environment() -> dict[str, str]:

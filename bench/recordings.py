@@ -1,43 +1,30 @@
-"""Recorded texts and draft laws to replay: `python -m bench.recordings`.
+"""Texts and draft laws to replay, recorded when they are first asked for.
 
-Writes, for each prompt and temperature, what the target alone writes (once for all drafts) and the
-draft's laws along that text. Replays add the laws around it. What is there already is kept, so an
-interrupted run goes on where it was.
+For each prompt and temperature, what the target alone writes (once for all drafts) and the draft's
+laws around that text. What is there already is kept, so an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.progress import track
-
-from bench.contenders import MAX_NODES
-from bench.options import add_pair
-from bench.prompts import EVALUATION
+from bench.methods import MAX_NODES
 from bench.prompts import FOLDER as PROMPTS
+from bench.prompts import TEXT_SETS as SETS
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.files import write_whole
-from specbranch.hrad.features import FEATURE_LAYERS, text_features
-from specbranch.hrad.model import HRad, load_classifier
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpeculativeSampling
-from specbranch.policies.base import Outlook
 from specbranch.prompts import read_prompts
 from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, record
 from specbranch.sampling import SamplingParams
 
 FOLDER = Path("build/replay")
-SETS = ("humaneval", "gsm8k", "mtbench")
 TEMPERATURES = (0.0, 1.0)
 NEW_TOKENS = 128
 MAX_LEN = 1024
@@ -79,14 +66,10 @@ class Recordings:
 
     The models are loaded where something is missing, and not before. What is kept goes by the
     models' names: a draft trained anew under its old name needs a new folder.
-
-    hrad: the file of the pair's classifier.
     """
 
-    def __init__(
-        self, target: str, draft: str, folder: Path = FOLDER, *, hrad: Path | None = None
-    ) -> None:
-        self.target, self.draft, self.hrad = target, draft, hrad
+    def __init__(self, target: str, draft: str, folder: Path = FOLDER) -> None:
+        self.target, self.draft = target, draft
         self._texts = folder / _slug(target)
         self.folder = folder / f"{_slug(target)}+{_slug(draft)}"
 
@@ -114,48 +97,11 @@ class Recordings:
             laws.store.save(self._laws_path(case))
             laws.computed = 0
 
-    def outlooks(self, case: Case) -> list[Outlook]:
-        """What the classifier expects below each token of the text, computed now if need be."""
-        path = self.folder / f"{case.name}-{self.classifier_id}.json"
-        if not path.is_file():
-            recording = self.recording(case)
-            features = text_features(self._reader, recording.prompt, recording.text)
-            outlooks = self._classifier.outlooks(features, list(recording.text))
-            write_whole(path, json.dumps(outlooks))
-        return [Outlook(*chances) for chances in json.loads(path.read_text())]
-
     def _text_path(self, case: Case) -> Path:
         return self._texts / f"{case.name}.json"
 
     def _laws_path(self, case: Case) -> Path:
         return self.folder / f"{case.name}.npz"
-
-    @property
-    def hrad_gamma(self) -> int | None:
-        """Guesses of the blocks that the classifier speaks of, None without one."""
-        return load_classifier(self.hrad)[1].gamma if self.hrad else None
-
-    @cached_property
-    def _classifier(self) -> HRad:
-        return HRad.load(self._classifier_file, self.pair)
-
-    @property
-    def _classifier_file(self) -> Path:
-        if self.hrad is None:
-            raise ValueError("hrad: expected the file of a classifier, got none")
-        return self.hrad
-
-    @cached_property
-    def classifier_id(self) -> str:
-        """Tells classifiers apart."""
-        return hashlib.sha256(self._classifier_file.read_bytes()).hexdigest()[:12]
-
-    @cached_property
-    def _reader(self) -> ModelRunner:
-        """The target with its hidden states."""
-        return ModelRunner(
-            self.pair.target, max_len=MAX_LEN, max_nodes=MAX_NODES, feature_layers=FEATURE_LAYERS
-        )
 
     @cached_property
     def _writer(self) -> Engine:
@@ -170,35 +116,5 @@ class Recordings:
         return DraftModel(runner, target)
 
 
-def record_all(recordings: Recordings, wanted: Sequence[Case]) -> Iterator[Case]:
-    """Record every case that is not recorded yet, with the laws on its text."""
-    for case in wanted:
-        laws = recordings.laws(case)
-        laws.compute_text()
-        recordings.save(case, laws)
-        yield case
-
-
 def _slug(name: str) -> str:
     return "".join(character if character.isalnum() else "-" for character in name).strip("-")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_pair(parser)
-    parser.add_argument(
-        "--first", type=int, default=0, help="index of the first prompt of each set"
-    )
-    parser.add_argument("--count", type=int, default=EVALUATION, help="prompts of each set")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    recordings = Recordings(options.target, options.draft, options.folder)
-    wanted = cases(options.first, options.count)
-    console = Console(stderr=True)
-    for _ in track(record_all(recordings, wanted), "recording", len(wanted), console=console):
-        pass
-
-
-if __name__ == "__main__":
-    main()

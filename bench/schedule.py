@@ -21,13 +21,12 @@ from rich.progress import Progress
 from scipy.optimize import brentq
 
 from bench import markdown
-from bench.contenders import MAX_NODES, Sweep
-from bench.pairs import TUNING
+from bench.methods import MAX_NODES, Sweep, coarse_sweeps
+from bench.prompts import TUNING
 from bench.recordings import Case, Recordings, cases
 from bench.schedule_figures import draw_heatmaps, draw_lines
+from specbranch.costs.model import PRESETS, CostModel
 from specbranch.files import write_whole
-from specbranch.lanes import CostModel
-from specbranch.lanes.costs import PRESETS
 from specbranch.replay import LawSource, Recording, Replayer, SyntheticLaws, rank_rates
 from specbranch.replay import synthetic_recording as synthetic
 from specbranch.stats import Stats
@@ -53,29 +52,14 @@ Request = tuple[Recording, LawSource]
 Cell = dict[str, Any]
 
 
-def methods(c: int) -> list[Sweep]:
-    """The methods, each over a few parameters of which the best counts."""
-    branching = {"k_max": (8,), "gamma": (c,), "epsilon": (0.3, 0.6, 0.9)}
-    fan_outs = {"fan_out": (4,), "gamma": (max(2, c // 2), c)}
-    return [
-        Sweep("sps", "sps", {"gamma": (1, 2, 4, 8, 16)}),
-        Sweep("adaedl", "adaedl", {"gamma": (2 * c,), "threshold": (0.3, 0.6)}),
-        Sweep("pearl", "pearl", {"gamma": (c,)}),
-        Sweep("specbranch", "specbranch", branching),
-        Sweep("ssd", "ssd", fan_outs),
-        Sweep("bestfirst 8/32", "bestfirst", {"rows_draft": (8,), "rows_target": (32,)}),
-        Sweep("auto", "auto", {}),
-    ]
-
-
 def measure(sweep: Sweep, c: int, requests: Callable[[], Iterator[Request]]) -> Cell:
     """The method at its best on some requests, each replayed as `requests` hands it out."""
     costs = CostModel.rows_free(f"c={c}", c)
     best: Cell = {}
-    for contender in sweep.contenders():
-        replayer = Replayer(contender.policy(), costs, max_nodes=MAX_NODES)
+    for variant in sweep.variants():
+        replayer = Replayer(variant.policy(), costs, max_nodes=MAX_NODES)
         runs = [replayer.replay(*request).stats for request in requests()]
-        cell = figures(runs, c) | {"parameters": contender.parameters()}
+        cell = figures(runs, c) | {"parameters": variant.parameters()}
         best = max(best, cell, key=lambda each: each.get("speedup", 0.0))
     return best
 
@@ -146,7 +130,7 @@ def on_real_tokens(
             f"{recordings.target}, {recordings.draft}, c={c}, {_told_apart(sweep)}",
             lambda sweep=sweep: measure(sweep, c, requests),
         )
-        for sweep in methods(c)
+        for sweep in coarse_sweeps(c)
     }
 
 
@@ -169,7 +153,7 @@ def published_rows(results: Results) -> Iterator[list[str]]:
     """Published and replayed speedups side by side, at the alignment that PEARL's implies."""
     for pair, published in PUBLISHED.items():
         c = int(PRESETS[pair])
-        compared = [sweep for sweep in methods(c) if sweep.label in COMPARED]
+        compared = [sweep for sweep in coarse_sweeps(c) if sweep.label in COMPARED]
         for index, task in enumerate(TASKS):
             alignment = alignment_of(pair, index)
             cells = on_synthetic(results, c, alignment, compared, TABLE_TOKENS)
@@ -198,7 +182,7 @@ def main() -> None:
     published = len(PUBLISHED) * len(TASKS)
     with Progress(console=Console(stderr=True)) as bar:
         grid = {
-            (c, alignment): on_synthetic(results, c, alignment, methods(c), TOKENS)
+            (c, alignment): on_synthetic(results, c, alignment, coarse_sweeps(c), TOKENS)
             for c in bar.track(options.ratios, description="synthetic")
             for alignment in options.alignments
         }

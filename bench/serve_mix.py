@@ -17,7 +17,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,8 @@ from rich.progress import Progress
 from bench.decoding.answer import Answer, of_engine
 from bench.decoding.cases import EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
-from bench.options import add_models, models_of, positive
-from specbranch.cli.comparison import warm_up
-from specbranch.cli.environment import environment
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, PolicyOptions
+from bench.options import add_models, open_session, positive
+from specbranch.comparison.baseline import warm_up
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.pictures import save_picture
@@ -84,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     mix = SMOKE if options.smoke else Mix(options.requests)
     questions = by_turns(EXAMPLES if options.smoke else read_questions(QUESTIONS))
-    session = open_session([options.method], models_of(options), LaneOptions(), PolicyOptions())
+    session = open_session(options, [options.method])
     texts = [session.pair.encode(question.turns[0]) for question in questions]
     requests = draw_requests(mix, texts, random.Random(options.seed))
     params = SamplingParams(temperature=options.temperature, ignore_eos=True)
@@ -93,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         began = time.perf_counter()
         served = serve(engine, requests, params)
         seconds = time.perf_counter() - began
-        env = environment(session, engine.lanes)
+        env = session.environment(engine.lanes)
     options.out.mkdir(parents=True, exist_ok=True)
     result = {
         "env": env,
@@ -104,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     write_whole(options.out / "serve-mix.json", json.dumps(result, indent=1) + "\n")
     save_picture(draw(served), options.out / "serve-mix.png")
-    _print(result)
+    del result["runs"]
+    print(json.dumps(result, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -234,32 +232,6 @@ def draw(served: Sequence[Served]) -> Figure:
     for axes in (memory, pace):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _print(result: Mapping[str, Any]) -> None:
-    memory = result["memory"]
-    lines = [
-        f"{result['method']}: {result['requests']} requests in {result['seconds']:.1f} s, "
-        f"{result['tokens']} tokens, {result['tokens_per_s']:.1f} tok/s",
-        *(
-            f"{name}: p50 {result[key]['p50'] * 1e3:.1f} ms, p95 {result[key]['p95'] * 1e3:.1f} ms"
-            for name, key in (
-                ("time to first token", "first_token_s"),
-                ("time between bursts", "between_bursts_s"),
-                ("time per token", "per_token_s"),
-            )
-        ),
-        f"memory: {memory['start_bytes'] / 2**20:.0f} MiB after the first request, "
-        f"{memory['end_bytes'] / 2**20:.0f} after the last, {memory['bytes_per_request']:.0f} "
-        f"bytes a request once settled ({memory['growth']:.2%}): "
-        f"{'flat' if memory['flat'] else 'NOT flat'}",
-        "target {target} ({dtype}), draft {draft}, on {device}: {cpu}, {cores} cores".format(
-            **result["env"]
-        ),
-    ]
-    console = Console()
-    for line in lines:
-        console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""What this installation is made of: for bug reports and for `python -m specbranch info`."""
+"""What this installation is made of, and the machine it runs on."""
 
 from __future__ import annotations
 
+import os
 import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -21,6 +25,32 @@ def build_info() -> dict[str, str]:
         "torch": torch.__version__,
         "torch_cuda": torch.version.cuda or "",
         **_C.build_info(),
+    }
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What stands beside every figure: the build, the machine and its GPU, if that is `device`."""
+    found = {
+        **build_info(),
+        "transformers": version("transformers"),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "device": str(device),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return found | _gpu(device) if device.type == "cuda" else found
+
+
+def _gpu(device: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": properties.name,
+        "gpus": torch.cuda.device_count(),
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "l2_bytes": getattr(properties, "L2_cache_size", None),
+        "arch": f"{properties.major}.{properties.minor}",
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from itertools import zip_longest
 from statistics import fmean
 
-from specbranch.trace import Trace
+from specbranch.trace import Label, Trace
 from specbranch.tree import Tree, Walk
 
 
@@ -117,7 +117,7 @@ class Stats:
     def finish(self, wall_s: float, trace: Trace) -> None:
         """Set what only the whole request's time tells."""
         self.wall_s = wall_s
-        self.hrad_s = trace.seconds("hrad")
+        self.hrad_s = trace.seconds(Label.HRAD)
         self.overlap = trace.overlap("draft", "target")
         self.draft_busy_s = sum(end - start for start, end in trace.busy("draft"))
         self.cost_ratio = trace.cost_ratio()

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from rich.text import Text
 
 from specbranch.pictures import save_picture
-from specbranch.trace import Span, Trace
+from specbranch.trace import Label, Span, Trace
 
 LANES = ("draft", "target")
 
@@ -29,14 +29,16 @@ class Style:
 
 
 STYLES = {
-    "draft": Style("draft step", ("#2a9fd6", "#7cc8ee"), "cyan", "█▓"),
-    "target": Style("target forward", ("#c2478f", "#e08abb"), "magenta", "█▓"),
-    "prefill": Style("prefill", ("#8a8f98", "#8a8f98"), "bright_black", "░░"),
-    "verify": Style("verify", ("#f2b134", "#f2b134"), "bright_yellow", "┃┃"),
-    "hrad": Style("H-RAD", ("#7a5cc2", "#7a5cc2"), "blue", "▒▒"),
-    "commit": Style("commit", ("#4caf50", "#4caf50"), "green", "││"),
+    Label.DRAFT: Style("draft step", ("#2a9fd6", "#7cc8ee"), "cyan", "█▓"),
+    Label.TARGET: Style("target forward", ("#c2478f", "#e08abb"), "magenta", "█▓"),
+    Label.PREFILL: Style("prefill", ("#8a8f98", "#8a8f98"), "bright_black", "░░"),
+    Label.VERIFY: Style("verify", ("#f2b134", "#f2b134"), "bright_yellow", "┃┃"),
+    Label.HRAD: Style("H-RAD", ("#7a5cc2", "#7a5cc2"), "blue", "▒▒"),
+    Label.COMMIT: Style("commit", ("#4caf50", "#4caf50"), "green", "││"),
 }
-INSTANT = ("commit", "hrad", "verify")  # too short to win a cell by duration: they win it by rank
+OTHER = Style("other work", ("#b8bcc2", "#b8bcc2"), "white", "··")  # of any other label
+# Too short to win a cell by duration: they win it by rank.
+INSTANT = (Label.COMMIT, Label.HRAD, Label.VERIFY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,16 @@ class Round:
 
 def rounds(trace: Trace, accepted_lengths: Sequence[int]) -> list[Round]:
     """The rounds of a request; accepted_lengths: tokens committed by each, as Stats has them."""
-    verdicts = [span.end for span in trace.spans if span.label == "verify"]
+    verdicts = [span.end for span in trace.spans if span.label == Label.VERIFY]
     return [Round(end, tokens) for end, tokens in zip(verdicts, accepted_lengths, strict=False)]
 
 
 def steady_window(trace: Trace, forwards: int) -> tuple[float, float]:
     """A window about as long as so many target forwards, in the middle of the request, the prefill
     left out."""
-    times = [span.end - span.start for span in trace.spans if span.label == "target"]
+    times = [span.end - span.start for span in trace.spans if span.label == Label.TARGET]
     seconds = forwards * fmean(times) if times else 0.0
-    start = max((span.end for span in trace.spans if span.label == "prefill"), default=0.0)
+    start = max((span.end for span in trace.spans if span.label == Label.PREFILL), default=0.0)
     end = max((span.end for span in trace.spans), default=0.0)
     first = max(start, (start + end - seconds) / 2)
     return first, min(first + seconds, end)
@@ -92,12 +94,7 @@ def save_timeline(
     axes.set_yticks(range(len(LANES)), LANES)
     axes.set_xlabel("seconds since the request began; +n: tokens that a round commits")
     axes.spines[["top", "right"]].set_visible(False)
-    present = {span.label for span in trace.spans}
-    legend = [
-        Patch(color=style.shades[0], label=style.name)
-        for label, style in STYLES.items()
-        if label in present
-    ]
+    legend = [Patch(color=style.shades[0], label=style.name) for style in _present(trace)]
     figure.legend(handles=legend, loc="outside upper center", ncols=len(legend), frameon=False)
     save_picture(figure, path)
 
@@ -125,10 +122,17 @@ def draw_lanes(
     ticks = [(time, f"|{time:.2f}s") for time in times]
     text.append(f"{'':>7} {_placed(ticks, start, cell_s, width)}\n", style="dim")
     text.append(f"{'':>7} ")
-    present = {span.label for span in trace.spans} - {"prefill"}
-    for style in (style for label, style in STYLES.items() if label in present):
-        text.append(style.glyphs, style=style.color).append(f" {style.name}   ")
+    for style in _present(trace):
+        if style is not STYLES[Label.PREFILL]:
+            text.append(style.glyphs, style=style.color).append(f" {style.name}   ")
     return text
+
+
+def _present(trace: Trace) -> list[Style]:
+    """The styles of a trace's spans, in the order of a legend."""
+    labels = {span.label for span in trace.spans}
+    known = [style for label, style in STYLES.items() if label in labels]
+    return [*known, OTHER] if labels - STYLES.keys() else known
 
 
 def _styled(trace: Trace, lane: str) -> list[tuple[Span, Style, int]]:
@@ -136,7 +140,7 @@ def _styled(trace: Trace, lane: str) -> list[tuple[Span, Style, int]]:
     seen: Counter[str] = Counter()
     styled = []
     for span in sorted((s for s in trace.spans if s.lane == lane), key=lambda s: s.start):
-        styled.append((span, STYLES[span.label], seen[span.label] % 2))
+        styled.append((span, STYLES.get(span.label, OTHER), seen[span.label] % 2))
         seen[span.label] += 1
     return styled
 

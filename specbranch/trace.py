@@ -14,6 +14,17 @@ from specbranch.files import write_whole
 Interval = tuple[float, float]
 
 
+class Label:
+    """What a span's work is, where the loop gave it; lanes take any other text too."""
+
+    PREFILL = "prefill"
+    DRAFT = "draft"  # a draft step
+    TARGET = "target"  # a target forward
+    VERIFY = "verify"
+    COMMIT = "commit"
+    HRAD = "hrad"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One piece of work on one lane; seconds of the lanes' clock since the request began."""
@@ -44,7 +55,8 @@ class Trace:
     def overlap(self, lane: str, other: str) -> float:
         """The fraction of `lane`'s busy time during which `other` is busy too.
 
-        Busy with decoding forwards: prefill and commits, which lanes always share, do not count.
+        Only decoding forwards count. Both lanes prefill and commit at the same time under every
+        method, which is no merit of its schedule.
         """
         busy, others = self.busy(lane), self.busy(other)
         total = sum(end - start for start, end in busy)

@@ -20,6 +20,7 @@ from specbranch.models.scratch import Scratch
 from specbranch.models.transfers import DownloadRecord, UploadRecord
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
+from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
 
 
@@ -78,8 +79,7 @@ class Verifier:
 
     def begin(self, request: Request) -> Pending[None]:
         block = request.target = self._runner.open()
-        return self._lane.submit(
-            "prefill", lambda: self._runner.prefill(block, request.prompt[:-1])
+        return self._lane.submit(Label.PREFILL, lambda: self._runner.prefill(block, request.prompt[:-1])
         )
 
     def end(self, request: Request) -> None:
@@ -91,11 +91,11 @@ class Verifier:
             tokens, parents = request.tree.rows()
             batch.append(BlockRows(request.target, tokens, parents, len(tokens)))
         rows = sum(len(each.tokens) for each in batch)
-        return self._lane.submit("target", lambda: self._runner.forward(batch), rows=rows)
+        return self._lane.submit(Label.TARGET, lambda: self._runner.forward(batch), rows=rows)
 
     def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
         """Raises LaneError if a visited row of logits is bad."""
-        return self._lane.run("verify", lambda: self._walks(requests, logits))
+        return self._lane.run(Label.VERIFY, lambda: self._walks(requests, logits))
 
     def outlooks(
         self, requests: Sequence[Request], walks: Sequence[Walk]
@@ -111,7 +111,7 @@ class Verifier:
             outlooks.append(
                 None
                 if request.finished
-                else self._lane.run("hrad", partial(hrad.outlook, stopped, walk.next_token))
+                else self._lane.run(Label.HRAD, partial(hrad.outlook, stopped, walk.next_token))
             )
             first_row += len(request.tree.submitted)
         return outlooks
@@ -121,7 +121,7 @@ class Verifier:
             Keep(request.target, walk.rows, len(walk.rows))
             for request, walk in zip(requests, walks, strict=True)
         ]
-        return self._lane.submit("commit", lambda: self._runner.keep(batch))
+        return self._lane.submit(Label.COMMIT, lambda: self._runner.keep(batch))
 
     def _walks(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
         """One `verify_tree` for the requests in line that have the same coupling."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from specbranch.engine import Engine
+from specbranch.engine import Engine, default_lanes
+from specbranch.lanes import Lanes
+from specbranch.models.pair import ModelPair
+from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 
-Contender = Callable[[list[int], SamplingParams], "Answer"]
+Answerer = Callable[[list[int], SamplingParams], "Answer"]
 """Answers a prompt of token ids."""
 
 
@@ -51,7 +55,7 @@ class Arrivals:
         return time.perf_counter() - self._start
 
 
-def of_engine(engine: Engine) -> Contender:
+def of_engine(engine: Engine) -> Answerer:
     """One of our methods; the time ends when both lanes are idle again."""
 
     def answer(prompt: list[int], params: SamplingParams) -> Answer:
@@ -65,6 +69,28 @@ def of_engine(engine: Engine) -> Contender:
         return Answer(generation.token_ids, wall_s, arrivals.times, generation.stats)
 
     return answer
+
+
+@contextmanager
+def open_engines(
+    pair: ModelPair, methods: Sequence[str], max_len: int
+) -> Iterator[dict[str, Engine]]:
+    """An engine for each method.
+
+    Those that overlap have one pair of lanes, the others another, each as it would have alone: the
+    OpenMP threads of many pools would be more than the cores, and then libgomp lets them sleep
+    between operations.
+    """
+    policies = {method: make_policy(method) for method in methods}
+    lanes: dict[bool, Lanes] = {}
+    with ExitStack() as stack:
+        for policy in policies.values():
+            if policy.overlaps not in lanes:
+                lanes[policy.overlaps] = stack.enter_context(default_lanes(pair, policy))
+        yield {
+            method: Engine(pair, policy, lanes=lanes[policy.overlaps], max_len=max_len)
+            for method, policy in policies.items()
+        }
 
 
 def of_bursts(token_ids: Iterable[int], arrivals: Arrivals) -> Answer:

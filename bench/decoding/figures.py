@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.decoding.records import Key, Record
-from specbranch.cli.comparison import BASELINE
+from specbranch.comparison.baseline import BASELINE
 from specbranch.stats import Stats
 
 OVERALL = "overall"

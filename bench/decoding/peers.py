@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
-from bench.decoding.answer import Answer, Arrivals, Contender, of_bursts
+from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
 from specbranch.lanes import Lane
 from specbranch.models.builtin import builtin_gguf
 from specbranch.models.pair import ModelPair, load_draft_for, load_model
@@ -34,7 +34,7 @@ LOOKUP_TOKENS = 10
 class Peers:
     """contenders: those that can run here. about: what each one is, or why it is absent."""
 
-    contenders: dict[str, Contender] = field(default_factory=dict)
+    contenders: dict[str, Answerer] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
 
 
@@ -120,7 +120,7 @@ def _generate(
     return of_bursts(output[0, len(prompt) :].tolist(), arrivals)
 
 
-def _of_transformers(setting: Setting, **options: Any) -> Contender:
+def _of_transformers(setting: Setting, **options: Any) -> Answerer:
     generate = partial(_generate, setting.plain, options, setting.pair.eos_token_ids)
 
     def on_lane(prompt: list[int], params: SamplingParams) -> Answer:
@@ -129,11 +129,11 @@ def _of_transformers(setting: Setting, **options: Any) -> Contender:
     return on_lane
 
 
-def _transformers(setting: Setting) -> tuple[Contender, str]:
+def _transformers(setting: Setting) -> tuple[Answerer, str]:
     return _of_transformers(setting), f"`generate` of transformers {version('transformers')}"
 
 
-def _assisted(setting: Setting) -> tuple[Contender, str]:
+def _assisted(setting: Setting) -> tuple[Answerer, str]:
     pair = setting.pair
     draft = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
     draft.generation_config = GenerationConfig()
@@ -163,12 +163,12 @@ class _WidenedHead(nn.Module):
         return wide
 
 
-def _prompt_lookup(setting: Setting) -> tuple[Contender, str]:
+def _prompt_lookup(setting: Setting) -> tuple[Answerer, str]:
     about = f"`generate(prompt_lookup_num_tokens={LOOKUP_TOKENS})`"
     return _of_transformers(setting, prompt_lookup_num_tokens=LOOKUP_TOKENS), about
 
 
-def _llama_cpp(setting: Setting) -> tuple[Contender, str]:
+def _llama_cpp(setting: Setting) -> tuple[Answerer, str]:
     if importlib.util.find_spec("llama_cpp") is None:
         raise Absent("llama-cpp-python is not installed")
     import llama_cpp
@@ -216,7 +216,7 @@ def _llama_answer(
     return of_bursts(tokens, arrivals)
 
 
-PEERS: dict[str, Callable[[Setting], tuple[Contender, str]]] = {
+PEERS: dict[str, Callable[[Setting], tuple[Answerer, str]]] = {
     "transformers": _transformers,
     "assisted": _assisted,
     "prompt-lookup": _prompt_lookup,

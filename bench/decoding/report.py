@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from bench import markdown as md
 from bench.decoding.figures import OVERALL, Figures, Table
-from bench.decoding.goals import PAIR, goals
 from bench.decoding.records import Record
-from specbranch.cli.report import PERCENTAGES, margin_text
+from bench.goals import Verdict, decoding_goals
+from specbranch.comparison.report import PERCENTAGES, margin_text, terminal_table
 
 POSITIONS = 8
+PAIR = ("builtin:smollm2", "self:int4")  # that the goals are set for
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,14 @@ class Report:
         names = {scope: None for scopes in self.table.values() for scope in scopes}
         return [*(name for name in names if name != OVERALL), OVERALL]
 
+    def verdicts(self) -> list[Verdict]:
+        return decoding_goals({name: of[OVERALL].speedup for name, of in self.table.items()})
+
 
 def print_report(report: Report, console: Console) -> None:
     """Speeds, shares and goals, 110 columns wide."""
-    for header, *rows in (speed_rows(report), drafting_rows(report, OVERALL)):
-        table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
-        for column in header:
-            table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
-        table.columns[0].justify = "left"
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+    for rows in (speed_rows(report), drafting_rows(report, OVERALL)):
+        console.print(terminal_table(rows))
         console.print()
     for line in (*goal_lines(report), *peer_lines(report), *conditions(report)):
         console.print(line, style="dim", highlight=False)
@@ -112,7 +108,7 @@ def position_rows(report: Report) -> list[list[str]]:
 
 
 def goal_lines(report: Report) -> list[str]:
-    lines = list(map(str, goals(report.table)))
+    lines = list(map(str, report.verdicts()))
     made = report.made_under
     if (made["target"], made["draft"]) != PAIR or made["temperature"] > 0:
         lines.append(f"(the goals are set for {' and '.join(PAIR)}, greedy)")
@@ -185,7 +181,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "made_under": dict(report.made_under),
         "peers": dict(report.about),
-        "goals": [asdict(goal) for goal in goals(report.table)],
+        "goals": [asdict(verdict) for verdict in report.verdicts()],
         "figures": {
             name: {scope: _figures_json(figures) for scope, figures in scopes.items()}
             for name, scopes in report.table.items()

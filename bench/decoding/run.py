@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from bench.decoding.answer import Answer, Contender
+from bench.decoding.answer import Answer, Answerer
 from bench.decoding.cases import Question
 from bench.decoding.memory import forget_peak, peak_bytes
 from bench.decoding.records import Key, Record, RunFile
-from specbranch.cli.comparison import BASELINE
-from specbranch.cli.runs import ar_margin, first_difference
+from specbranch.comparison.baseline import BASELINE
+from specbranch.comparison.divergence import divergence
 from specbranch.engine import Generation
 from specbranch.models.pair import ModelPair
 from specbranch.sampling import SamplingParams
@@ -30,7 +30,7 @@ class Field:
     """
 
     pair: ModelPair
-    contenders: Mapping[str, Contender]
+    contenders: Mapping[str, Answerer]
     ours: frozenset[str]
     params: SamplingParams
     process: str
@@ -124,15 +124,10 @@ def _beside(
     """Whether a text is the baseline's; None where it is to be equal in law only."""
     if params.temperature > 0 and record["contender"] not in field.ours:
         return {"identical_to_ar": None, "divergence": None}
-    position = first_difference(record["token_ids"], baseline["token_ids"])
-    if position is None:
-        return {"identical_to_ar": True, "divergence": None}
     text = Generation(prompt, baseline["token_ids"], "", "length", Stats(), Trace())
-    margin = ar_margin(field.pair, text, position, params)
-    return {
-        "identical_to_ar": False,
-        "divergence": {"position": position, "ar_margin": margin},
-    }
+    parted = divergence(field.pair, record["token_ids"], text, params)
+    told = parted and {"position": parted.position, "ar_margin": parted.margin}
+    return {"identical_to_ar": parted is None, "divergence": told}
 
 
 def _text(pair: ModelPair, record: Record) -> str:

@@ -13,7 +13,7 @@ from bench import floors
 from bench.floors import Heads
 from bench.measure import Call
 from bench.models import Model
-from bench.ops.case import EAGER, EXPANDED, OURS, Case, Contender
+from bench.ops.case import EAGER, EXPANDED, OURS, Case, Way
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, workspace
 from bench.ops.peers import ATTENTION_PEERS
 from specbranch import ops
@@ -93,11 +93,11 @@ def attention(model: Model, dtype: torch.dtype, batch: int, context: int, branch
         work=floors.branch_attention(heads, batch=batch, context=context, rows=branches),
         memory=cache_bytes(heads, batch, length),
         inputs=inputs,
-        contenders=(
-            Contender(OURS, "ours", _ours),
-            Contender(EAGER, "eager", _eager, keys_bytes + scores_bytes),
-            Contender(EXPANDED, "library", _expanded, (branches * group + 1) * keys_bytes),
-            Contender(PACKED, "library", _packed, keys_bytes + scores_bytes),
+        ways=(
+            Way(OURS, "ours", _ours),
+            Way(EAGER, "eager", _eager, keys_bytes + scores_bytes),
+            Way(EXPANDED, "library", _expanded, (branches * group + 1) * keys_bytes),
+            Way(PACKED, "library", _packed, keys_bytes + scores_bytes),
             *ATTENTION_PEERS,
         ),
     )
@@ -184,9 +184,9 @@ def tree_mask(batch: int, nodes: int) -> Case:
         work=floors.tree_mask(batch=batch, nodes=nodes),
         memory=0,
         inputs=inputs,
-        contenders=(
-            Contender(OURS, "ours", _ours_of_trees),
-            Contender(EAGER, "eager", _eager_of_trees),
+        ways=(
+            Way(OURS, "ours", _ours_of_trees),
+            Way(EAGER, "eager", _eager_of_trees),
         ),
     )
 

@@ -19,7 +19,7 @@ EXPANDED = "SDPA, K/V expanded"
 
 
 @dataclass(frozen=True, slots=True)
-class Contender(Generic[Inputs]):
+class Way(Generic[Inputs]):
     """One way to compute an op. Its calls wait for no device, so that a CUDA graph can hold them.
 
     memory: bytes that it needs besides the inputs. module: the one it comes from, where that is not
@@ -44,13 +44,8 @@ class Case(Generic[Inputs]):
     work: Work
     memory: int
     inputs: Callable[[torch.device], Inputs]
-    contenders: tuple[Contender[Inputs], ...]
+    ways: tuple[Way[Inputs], ...]
 
     @property
     def shape(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.params.items())
-
-    def ours(self, device: torch.device) -> Call:
-        """Our op on inputs of its own."""
-        ours = next(contender for contender in self.contenders if contender.kind == "ours")
-        return ours.make(self.inputs(device))

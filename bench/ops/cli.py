@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from bench.environment import environment
+from bench.goals import op_goals
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
 from bench.ops.selection import against, label, matching, select
-from bench.targets import as_rows, targets
 from specbranch.files import write_whole
+from specbranch.info import environment
 
 DTYPES = {"cpu": "float32", "cuda": "bfloat16"}
-SECONDS = {"smoke": 0.05, "targets": 1.0, "default": 1.0, "all": 1.0}
+SECONDS = {"smoke": 0.05, "goals": 1.0, "default": 1.0, "all": 1.0}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,13 +32,13 @@ def parser() -> argparse.ArgumentParser:
     sizes = found.add_mutually_exclusive_group()
     for size, words in (
         ("smoke", "every op once, small: seconds"),
-        ("targets", "only the shapes that targets are set for"),
+        ("goals", "only the shapes that goals are set for"),
         ("all", "every combination of model, context, branches, tree, batch: hours"),
     ):
         sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=words)
     found.add_argument("--op", default="", metavar="REGEX", help="ops to measure")
     found.add_argument("--shape", default="", metavar="REGEX", help="model, shape and dtype")
-    found.add_argument("--against", default="", metavar="REGEX", help="contenders besides ours")
+    found.add_argument("--against", default="", metavar="REGEX", help="ways besides ours")
     found.add_argument("--device", choices=DTYPES, help="default: cuda where there is one")
     found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
@@ -114,8 +116,8 @@ def joined(options: argparse.Namespace) -> dict[str, Any]:
         ": ".join(name): failed[name] for name in chosen_names if name not in rows
     }
     device = records[0]["environment"]["device"]
-    judged = as_rows(targets(device, found))
-    return {**records[-1], **together, "rows": found, "targets": judged}
+    judged = list(map(asdict, op_goals(torch.device(device).type, found)))
+    return {**records[-1], **together, "rows": found, "goals": judged}
 
 
 def _op_and_label(name: str) -> tuple[str, str]:
@@ -128,7 +130,7 @@ def measured(
 ) -> dict[str, Any]:
     """The record of a run. Cases that do not fit are skipped, those that fail are listed.
 
-    absent: contenders that cannot take part, and why.
+    absent: ways that cannot take part, and why.
     """
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
@@ -147,12 +149,13 @@ def measured(
             print(f"FAILED {name}: {failed[name]}", flush=True)
         release(bench.device)
     return {
-        "environment": environment(bench.device),
+        "environment": environment(bench.device)
+        | {"threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]},
         "flags": {key: str(value) for key, value in flags.items() if value is not None},
         "clocks": list(bench.clocks),
         "seconds": bench.seconds,
         "rows": rows,
-        "targets": as_rows(targets(bench.device.type, rows)),
+        "goals": list(map(asdict, op_goals(bench.device.type, rows))),
         "absent": absent,
         "skipped": skipped,
         "failed": failed,

@@ -54,13 +54,9 @@ def _draw_roofline(panel: Axes, rows: Sequence[Row]) -> None:
     )
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model]
-        panel.plot(
-            [row["flops"] / row["floor_bytes"] for row in own],
-            [row["flops"] / row["floor_bytes"] * row["gb_per_s"] for row in own],
-            "o",
-            markersize=4,
-            label=f"branch_attention, {model}",
-        )
+        xs = [row["flops"] / row["floor_bytes"] for row in own]
+        rates = [x * row["gb_per_s"] for x, row in zip(xs, own, strict=True)]
+        panel.plot(xs, rates, "o", markersize=4, label=f"branch_attention, {model}")
     panel.set_xlabel("operations per byte that must move")
     panel.set_ylabel("GFLOP/s")
 
@@ -71,12 +67,7 @@ def _draw_bandwidth(panel: Axes, rows: Sequence[Row]) -> None:
     markers = itertools.cycle("osD^v<>PX*hp")
     for op, marker in zip(dict.fromkeys(row["op"] for row in rows), markers, strict=False):
         own = [row for row in rows if row["op"] == op]
-        panel.plot(
-            [row["floor_bytes"] for row in own],
-            [row["gb_per_s"] for row in own],
-            marker,
-            markersize=4,
-            label=op,
-        )
+        moved, rates = zip(*((row["floor_bytes"], row["gb_per_s"]) for row in own), strict=True)
+        panel.plot(moved, rates, marker, markersize=4, label=op)
     panel.set_xlabel("bytes that must move")
     panel.set_ylabel("GB/s")

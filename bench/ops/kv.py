@@ -10,7 +10,7 @@ from torch import Tensor
 from bench import floors
 from bench.measure import Call
 from bench.models import Model
-from bench.ops.case import EAGER, OURS, Case, Contender
+from bench.ops.case import EAGER, OURS, Case, Way
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, slots
 from bench.ops.peers import COMPACTION_PEERS
 from specbranch import ops
@@ -48,9 +48,9 @@ def append_kv(model: Model, dtype: torch.dtype, batch: int, tokens: int) -> Case
         work=floors.append_kv(heads, batch=batch, tokens=tokens),
         memory=cache_bytes(heads, batch, LENGTH),
         inputs=inputs,
-        contenders=(
-            Contender(OURS, "ours", _append),
-            Contender(EAGER, "eager", _index_copy),
+        ways=(
+            Way(OURS, "ours", _append),
+            Way(EAGER, "eager", _index_copy),
         ),
     )
 
@@ -108,9 +108,9 @@ def compact_kv(model: Model, dtype: torch.dtype, batch: int, moved: int) -> Case
         work=floors.compact_kv(heads, layers=layers, batch=batch, moved=moved),
         memory=layers * cache_bytes(heads, batch, LENGTH),
         inputs=inputs,
-        contenders=(
-            Contender(OURS, "ours", _compact),
-            Contender(EAGER, "eager", _select_and_copy),
+        ways=(
+            Way(OURS, "ours", _compact),
+            Way(EAGER, "eager", _select_and_copy),
             *COMPACTION_PEERS,
         ),
     )

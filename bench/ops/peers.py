@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.measure import Call
-from bench.ops.case import Contender
+from bench.ops.case import Way
 from bench.ops.inputs import ints
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ def _pages(x: AttentionInputs, count: int) -> Tensor:
     return torch.randn(shape, dtype=x.q.dtype, device=x.q.device)
 
 
-ATTENTION_PEERS: tuple[Contender[AttentionInputs], ...] = (
-    Contender("FlashAttention, causal", "library", _flash_attention, module="flash_attn"),
-    Contender("FlashInfer, single, mask", "library", _flashinfer_single, module="flashinfer"),
-    Contender("FlashInfer, paged, mask", "library", _flashinfer_mask, module="flashinfer"),
-    Contender("FlashInfer, cascade", "library", _flashinfer_cascade, module="flashinfer"),
+ATTENTION_PEERS: tuple[Way[AttentionInputs], ...] = (
+    Way("FlashAttention, causal", "library", _flash_attention, module="flash_attn"),
+    Way("FlashInfer, single, mask", "library", _flashinfer_single, module="flashinfer"),
+    Way("FlashInfer, paged, mask", "library", _flashinfer_mask, module="flashinfer"),
+    Way("FlashInfer, cascade", "library", _flashinfer_cascade, module="flashinfer"),
 )
 
 
@@ -131,8 +131,8 @@ def _sgl_move(x: CompactionInputs) -> Call:
     return lambda: transfer_kv_all_layer(k, k, v, v, source, destination, token_bytes, layers)
 
 
-COMPACTION_PEERS: tuple[Contender[CompactionInputs], ...] = (
-    Contender("sgl-kernel, KV move", "library", _sgl_move, module="sgl_kernel"),
+COMPACTION_PEERS: tuple[Way[CompactionInputs], ...] = (
+    Way("sgl-kernel, KV move", "library", _sgl_move, module="sgl_kernel"),
 )
 
 
@@ -146,8 +146,8 @@ def _flashinfer_sample(x: Rows) -> Call:
     )
 
 
-SAMPLE_PEERS: tuple[Contender[Rows], ...] = (
-    Contender("FlashInfer, sampling", "library", _flashinfer_sample, module="flashinfer"),
+SAMPLE_PEERS: tuple[Way[Rows], ...] = (
+    Way("FlashInfer, sampling", "library", _flashinfer_sample, module="flashinfer"),
 )
 
 
@@ -222,14 +222,14 @@ def _flashinfer_chain(x: Trees) -> Call:
     return lambda: chain_speculative_sampling(laws, ids, logits.softmax(-1, dtype=torch.float32))
 
 
-def verification_peers(coupling: str, memory: int) -> tuple[Contender[Trees], ...]:
+def verification_peers(coupling: str, memory: int) -> tuple[Way[Trees], ...]:
     """memory: bytes of the laws that sampling walks are given."""
     if coupling == "greedy":
-        return (Contender("sgl-kernel, greedy", "library", _sgl_greedy, module="sgl_kernel"),)
-    sampling = Contender("sgl-kernel, sampling", "library", _sgl_sampling, memory, "sgl_kernel")
+        return (Way("sgl-kernel, greedy", "library", _sgl_greedy, module="sgl_kernel"),)
+    sampling = Way("sgl-kernel, sampling", "library", _sgl_sampling, memory, "sgl_kernel")
     if coupling == "gumbel":
         return (sampling,)
     return (
         sampling,
-        Contender("FlashInfer, chain", "library", _flashinfer_chain, memory, "flashinfer"),
+        Way("FlashInfer, chain", "library", _flashinfer_chain, memory, "flashinfer"),
     )

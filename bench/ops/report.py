@@ -8,24 +8,20 @@ from typing import Any
 from rich.table import Table
 
 from bench import markdown as md
+from bench.goals import VERDICTS
 from bench.ops.case import OURS
 
 Record = Mapping[str, Any]
-FIGURES = (
-    "op",
-    "model",
-    "shape",
-    "ours, us",
-    "min to max",
-    "eager torch",
-    "best library",
-    "MB",
-    "GB/s",
-    "of copy",
-    "of lower roof",
-    "of read",
+FIGURES = ("op", "model", "shape", "ours, us", "min to max", "eager torch", "best library")
+FIGURES += ("MB", "GB/s", "of copy", "of lower roof", "of read")
+GOAL_COLUMNS = (
+    "goal",
+    "wanted",
+    "measured",
+    "at its worst shape",
+    "shapes that meet it",
+    "verdict",
 )
-VERDICTS = {True: "met", False: "NOT met", None: "not measured"}
 
 
 def columns(record: Record) -> list[str]:
@@ -59,26 +55,16 @@ def label(row: Mapping[str, Any]) -> str:
     return f"{row['model']}, {row['shape']}, {row['dtype']}"
 
 
-def target_cells(target: Mapping[str, Any]) -> list[str]:
-    measured = target["measured"]
+def goal_cells(goal: Mapping[str, Any]) -> list[str]:
+    measured = goal["measured"]
     return [
-        target["name"],
-        target["wanted"],
+        goal["name"],
+        goal["wanted"],
         "-" if measured is None else f"{measured:.2f}",
-        target["shape"] or "-",
-        f"{target['met_by']} of {target['shapes']}",
-        VERDICTS[target["met"]],
+        goal["shape"] or "-",
+        f"{goal['met_by']} of {goal['shapes']}",
+        VERDICTS[goal["met"]],
     ]
-
-
-TARGET_COLUMNS = (
-    "target",
-    "wanted",
-    "measured",
-    "at its worst shape",
-    "shapes that meet it",
-    "verdict",
-)
 
 
 def tables(record: Record) -> list[Table]:
@@ -86,7 +72,7 @@ def tables(record: Record) -> list[Table]:
     title = f"Ops on {machine(record)}: medians of turns taken, ours and how many times as fast"
     return [
         _table(title, columns(record), map(cells, record["rows"])),
-        _table("Targets", TARGET_COLUMNS, map(target_cells, record["targets"])),
+        _table("Goals", GOAL_COLUMNS, map(goal_cells, record["goals"])),
     ]
 
 
@@ -101,7 +87,7 @@ def markdown(record: Record) -> str:
         "lower roof` with that or a matrix product of as many operations, whichever takes longer, "
         "`of read` with a sum of as many bytes.",
         "",
-        *md.table(TARGET_COLUMNS, *map(target_cells, record["targets"])),
+        *md.table(GOAL_COLUMNS, *map(goal_cells, record["goals"])),
         "",
         *md.table(columns(record), *map(cells, record["rows"])),
         "",
@@ -134,10 +120,9 @@ def machine(record: Record) -> str:
     env = record["environment"]
     if "gpu" in env:
         return f"{env['gpu']}, torch {env['torch']}"
-    build = env["build"]
     return (
         f"{env['cpu']}, {env['threads']} threads of {env['cores']} cores, "
-        f"{build['cpu_capability']}, torch {build['torch']}"
+        f"{env['cpu_capability']}, torch {env['torch']}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Measuring a case: all of its contenders, and the roofs over it: a copy, a read, a product."""
+"""Measuring a case: all of its ways, and the roofs over it: a copy, a read, a product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from bench import gpu
 from bench.floors import Work
 from bench.measure import Call, Clock, Product, Timing, copy_of, once, read_of, take_turns
-from bench.ops.case import OURS, Case, Contender
+from bench.ops.case import OURS, Case, Way
 
 COPY, READ, PRODUCT = "copy", "read", "matrix product"
 CPU_CLOCKS: dict[str, Clock] = {"wall": once}
@@ -51,8 +51,8 @@ def available_memory() -> int:
 
 
 def absent_from(cases: Sequence[Case], device: torch.device) -> dict[str, str]:
-    """Contenders that cannot take part here, and why."""
-    modules = {c.name: c.module for case in cases for c in case.contenders if c.module}
+    """Ways that cannot take part here, and why."""
+    modules = {c.name: c.module for case in cases for c in case.ways if c.module}
     if device.type != "cuda":
         return dict.fromkeys(modules, "needs a GPU")
     return {
@@ -71,30 +71,30 @@ class LineUp:
 
 
 def line_up(case: Case, bench: Bench, absent: Mapping[str, str]) -> LineUp:
-    """Make the inputs and every contender that fits into memory beside them."""
+    """Make the inputs and every way that fits into memory beside them."""
     found = LineUp()
     inputs = case.inputs(bench.device)
     free = bench.memory - case.memory
-    for contender in case.contenders:
-        if contender.name in absent:
+    for way in case.ways:
+        if way.name in absent:
             continue
-        if contender.memory > free:
-            found.left_out[contender.name] = (
-                f"needs {contender.memory / 1e9:.1f} GB of {free / 1e9:.1f} GB left"
+        if way.memory > free:
+            found.left_out[way.name] = (
+                f"needs {way.memory / 1e9:.1f} GB of {free / 1e9:.1f} GB left"
             )
             continue
         try:
-            found.calls[contender.name] = contender.make(inputs)
-            free -= contender.memory
+            found.calls[way.name] = way.make(inputs)
+            free -= way.memory
         except Exception as error:  # whatever another library raises is its own
-            _refuse(found, contender, error)
+            _refuse(found, way, error)
     return found
 
 
-def _refuse(found: LineUp, contender: Contender, error: Exception) -> None:
-    if contender.kind == "ours":
+def _refuse(found: LineUp, way: Way, error: Exception) -> None:
+    if way.kind == "ours":
         raise error
-    found.left_out[contender.name] = f"{type(error).__name__}: {error}"
+    found.left_out[way.name] = f"{type(error).__name__}: {error}"
 
 
 def measure(case: Case, bench: Bench, absent: Mapping[str, str]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def measure(case: Case, bench: Bench, absent: Mapping[str, str]) -> dict[str, An
             clock=clock,
         )
     main = next(iter(timings.values()))
-    kinds = {contender.name: contender.kind for contender in case.contenders}
+    kinds = {way.name: way.kind for way in case.ways}
     return {
         "op": case.op,
         "model": case.model,
@@ -129,7 +129,7 @@ def measure(case: Case, bench: Bench, absent: Mapping[str, str]) -> dict[str, An
         },
         **shares(case.work, main, scales),
         **ratios(main, kinds),
-        "peers": [c.name for c in case.contenders if c.module and c.name not in absent],
+        "peers": [c.name for c in case.ways if c.module and c.name not in absent],
         "disturbed": disturbed(main),
         "left_out": found.left_out,
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench import floors
 from bench.measure import Call
 from bench.models import Model
-from bench.ops.case import EAGER, OURS, Case, Contender
+from bench.ops.case import EAGER, OURS, Case, Way
 from bench.ops.inputs import ints, workspace
 from bench.ops.laws import (
     NO_FILTER,
@@ -48,7 +48,7 @@ def _case(
     params: dict[str, int],
     kept: Filter,
     work: floors.Work,
-    *contenders: Contender[Rows],
+    *ways: Way[Rows],
 ) -> Case:
     rows = params["rows"]
     return Case(
@@ -59,7 +59,7 @@ def _case(
         work=work,
         memory=rows * model.vocab * dtype.itemsize,
         inputs=lambda device: Rows(random_logits(device, dtype, rows, model.vocab), kept),
-        contenders=contenders,
+        ways=ways,
     )
 
 
@@ -77,8 +77,8 @@ def sampling_probs(model: Model, dtype: torch.dtype, rows: int, kept: Filter = N
         {"rows": rows},
         kept,
         floors.sampling_probs(rows=rows, vocab=model.vocab, element_size=dtype.itemsize),
-        Contender(OURS, "ours", _sampling_probs, 4 * rows * model.vocab),
-        Contender(EAGER, "eager", lambda x: lambda: eager_law(x.logits, x.kept), memory),
+        Way(OURS, "ours", _sampling_probs, 4 * rows * model.vocab),
+        Way(EAGER, "eager", lambda x: lambda: eager_law(x.logits, x.kept), memory),
     )
 
 
@@ -104,8 +104,8 @@ def sample(model: Model, dtype: torch.dtype, rows: int, kept: Filter = NO_FILTER
         {"rows": rows},
         kept,
         floors.sample(rows=rows, vocab=model.vocab, element_size=dtype.itemsize),
-        Contender(OURS, "ours", _sample),
-        Contender(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
+        Way(OURS, "ours", _sample),
+        Way(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
         *SAMPLE_PEERS,
     )
 
@@ -156,6 +156,6 @@ def draft_topk(coupling: str, model: Model, dtype: torch.dtype, rows: int, k: in
         {"rows": rows, "k": k},
         NO_FILTER,
         floors.draft_topk(rows=rows, vocab=model.vocab, k=k, element_size=dtype.itemsize),
-        Contender(OURS, "ours", ours),
-        Contender(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
+        Way(OURS, "ours", ours),
+        Way(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
     )

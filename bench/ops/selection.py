@@ -47,8 +47,8 @@ def smoke(dtype: torch.dtype) -> list[Case]:
     ]
 
 
-def targets(dtype: torch.dtype) -> list[Case]:
-    """The shapes that targets are set for."""
+def goals(dtype: torch.dtype) -> list[Case]:
+    """The shapes that goals are set for."""
     return [
         *(attention(model, dtype, 1, 8192, rows) for model in MODELS for rows in (1, 8)),
         attention(LLAMA_8B, dtype, 8, 8192, 8),
@@ -64,12 +64,12 @@ def targets(dtype: torch.dtype) -> list[Case]:
 
 
 def default(dtype: torch.dtype) -> list[Case]:
-    """The targets' shapes, and a line through them along each axis."""
+    """The goals' shapes, and a line through them along each axis."""
     return [
         *(tree_mask(batch, nodes) for batch, nodes in ((1, 8), (1, 64), (32, 64))),
         *(append_kv(model, dtype, 1, 8) for model in MODELS),
         append_kv(LLAMA_8B, dtype, 32, 8),
-        *targets(dtype),
+        *goals(dtype),
         *(attention(model, dtype, 1, context, 8) for model in MODELS for context in (128, 2048)),
         attention(SMOLLM2, dtype, 1, 32768, 8),
         *(attention(SMOLLM2, dtype, 1, 8192, rows) for rows in (2, 4, 16, 32)),
@@ -119,7 +119,7 @@ def everything(dtype: torch.dtype) -> list[Case]:
 
 SIZES: dict[str, Callable[[torch.dtype], list[Case]]] = {
     "smoke": smoke,
-    "targets": targets,
+    "goals": goals,
     "default": default,
     "all": everything,
 }
@@ -151,12 +151,12 @@ def matching(names: Sequence[tuple[str, str]], op: str, shape: str) -> list[tupl
 
 
 def against(cases: Sequence[Case], pattern: str) -> list[Case]:
-    """The cases with ours and with those contenders whose names the pattern is found in.
+    """The cases with ours and with those ways whose names the pattern is found in.
 
     Raises ValueError for a pattern that is none, and where it is found in no name.
     """
     found = _compiled("--against", pattern)
-    names = {c.name for case in cases for c in case.contenders if c.kind != "ours"}
+    names = {c.name for case in cases for c in case.ways if c.kind != "ours"}
     if not any(map(found.search, names)):
         raise ValueError(
             f"--against: expected a pattern found in one of {', '.join(sorted(names))}, "
@@ -165,9 +165,7 @@ def against(cases: Sequence[Case], pattern: str) -> list[Case]:
     return [
         replace(
             case,
-            contenders=tuple(
-                c for c in case.contenders if c.kind == "ours" or found.search(c.name)
-            ),
+            ways=tuple(c for c in case.ways if c.kind == "ours" or found.search(c.name)),
         )
         for case in cases
     ]

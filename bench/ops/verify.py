@@ -10,7 +10,7 @@ from torch import Tensor
 from bench import floors
 from bench.measure import Call
 from bench.models import Model
-from bench.ops.case import EAGER, OURS, Case, Contender
+from bench.ops.case import EAGER, OURS, Case, Way
 from bench.ops.inputs import ints, workspace
 from bench.ops.laws import (
     NO_FILTER,
@@ -137,9 +137,9 @@ def verify_tree(
         ),
         memory=elements * (dtype.itemsize + 4),
         inputs=inputs,
-        contenders=(
-            Contender(OURS, "ours", _ours),
-            Contender(EAGER, "eager", _eager_chain if rejection else _eager_tree, 24 * elements),
+        ways=(
+            Way(OURS, "ours", _ours),
+            Way(EAGER, "eager", _eager_chain if rejection else _eager_tree, 24 * elements),
             *(() if kept.top_k else verification_peers(coupling, 8 * elements)),
         ),
     )

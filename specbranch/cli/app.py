@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,7 @@ from specbranch.cli.groups import with_option_groups
 from specbranch.cli.hrad import hrad
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
 from specbranch.policies import POLICIES
-from specbranch.prompts import EXAMPLE_PROMPTS
+from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 
 DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
 ALL_METHODS = ",".join(POLICIES)
@@ -82,10 +84,18 @@ def generate(
     timeline: Annotated[Path | None, typer.Option(help="Draw the lanes here (.png, .svg).")] = None,
 ) -> None:
     """Generate from one prompt; the text streams to standard output."""
-    from specbranch.cli.generate import Outputs, generate_once
+    from specbranch.cli.loading import open_session
+    from specbranch.cli.streaming import Outputs, stream_to
+    from specbranch.comparison.report import summary_line
 
     outputs = Outputs(json, trace, timeline)
-    generate_once(models, lanes, sampling, policies, read_prompt(prompt), method, outputs)
+    text, params = read_prompt(prompt), sampling.params()
+    session = open_session([method], models, lanes, policies)
+    max_len = len(session.pair.encode(text)) + params.max_new_tokens
+    with session.engine(method, max_len) as engine:
+        run = stream_to(Console(), session, engine, text, params)
+    Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
+    outputs.write(run)
 
 
 @app.command()
@@ -105,9 +115,30 @@ def compare(
     json: Json = None,
 ) -> None:
     """Run several methods on the same prompts, beside plain decoding."""
-    from specbranch.cli.compare import compare_methods
+    from specbranch.cli.loading import open_session
+    from specbranch.cli.progress import run_bar
+    from specbranch.comparison import baseline, report
+    from specbranch.comparison.methods import parse_methods
+    from specbranch.comparison.summary import summarise
+    from specbranch.files import write_whole
 
-    compare_methods(models, lanes, sampling, policies, methods, prompts, limit, json)
+    params, names = sampling.params(), baseline.with_baseline(parse_methods(methods))
+    texts: Sequence[str] = EXAMPLE_PROMPTS[:limit]
+    if prompts is not None:
+        texts = [record.prompt for record in read_prompts(prompts, limit)]
+    session = open_session(names, models, lanes, policies)
+    with run_bar() as bar:
+        found = baseline.compare(session, names, texts, params)
+        runs = list(bar.track(found, len(names) * len(texts), description="runs"))
+    summary = summarise(runs)
+    console = Console()
+    console.print(report.terminal_table(report.comparison_rows(summary)))
+    machine = report.machine_line(runs[0].env)
+    for line in (*report.divergence_lines(summary), machine, report.LEGEND):
+        console.print(line, style="dim", highlight=False)
+    if json:
+        record = {"runs": [run.as_json() for run in runs], "summary": summary}
+        write_whole(json, dumps(record, indent=1))
 
 
 @app.command()
@@ -123,9 +154,26 @@ def demo(
     ),
 ) -> None:
     """Plain decoding, then the same text sooner, with the overlap drawn on screen."""
-    from specbranch.cli.demo import show_demo
+    from specbranch.cli.demo import picture, save_pictures, stream_each, verdict
+    from specbranch.cli.loading import open_session
+    from specbranch.comparison import report
+    from specbranch.comparison.baseline import with_baseline
+    from specbranch.comparison.summary import summarise
+    from specbranch.sampling import SamplingParams
 
-    show_demo(models, lanes, method, read_prompt(prompt), max_new_tokens, out)
+    console, text, methods = Console(), read_prompt(prompt), with_baseline([method])
+    session = open_session(methods, models, lanes, PolicyOptions())
+    console.print(text, style="italic", markup=False, highlight=False)
+    params = SamplingParams(max_new_tokens=max_new_tokens)
+    runs = stream_each(console, session, methods, text, params)
+    sooner = runs[-1]
+    console.print(picture(sooner, console.width))
+    console.print(report.terminal_table(report.comparison_rows(summarise(runs))))
+    for line in (report.machine_line(runs[0].env), report.LEGEND):
+        console.print(line, style="dim", highlight=False)
+    save_pictures(sooner, out)
+    console.print(f"A longer stretch: {out}/timeline.png; for Perfetto: {out}/trace.json")
+    console.print(verdict(sooner), style="bold green" if sooner.identical else "bold red")
 
 
 @app.command()

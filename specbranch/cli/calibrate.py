@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import ModelOptions
+from specbranch.files import write_whole
 
 commands = typer.Typer()
 
@@ -29,11 +29,9 @@ def calibrate(
     repeats: Annotated[int, typer.Option(min=1, help="Forwards that a median is of.")] = 15,
 ) -> None:
     """Measure what draft steps and target forwards cost on this machine, by rows."""
-    import torch
-
+    from specbranch.costs.pair_timer import PairTimer
     from specbranch.engine import default_lanes
-    from specbranch.info import cpu_model
-    from specbranch.lanes.measured import PairTimer
+    from specbranch.info import environment
     from specbranch.models.pair import load_pair
     from specbranch.policies import PEARL
 
@@ -46,26 +44,21 @@ def calibrate(
         measurements = list(bar)
         latencies = timer.latencies()
     costs = costs_json(measurements, latencies)
-    machine = {
-        "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
-        "torch": torch.__version__,
-    }
-    described: dict[str, Any] = {
+    env = environment(pair.device) | {
         "target": models.target,
         "draft": models.draft,
         "dtype": models.dtype,
+        "context": context,
+        "repeats": repeats,
     }
-    described |= {"device": models.device, "context": context, "repeats": repeats}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**costs, "env": machine | described}, indent=1) + "\n")
+    write_whole(out, json.dumps({**costs, "env": env}, indent=1) + "\n")
     Console().print(costs_table(costs))
     Console().print(summary(costs), highlight=False)
 
 
 def costs_json(measurements: Sequence[Any], latencies: tuple[float, float]) -> dict[str, Any]:
     """What the file says, as CostModel.parse reads it, and the contended seconds beside."""
-    from specbranch.lanes.measured import contention
+    from specbranch.costs.pair_timer import contention
 
     def by_rows(lane: str, contended: bool) -> dict[str, float]:
         return {

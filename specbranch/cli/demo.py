@@ -1,4 +1,4 @@
-"""`specbranch demo`: the same text twice, the second time sooner, and a picture of why."""
+"""What `specbranch demo` shows: the same text twice, the second time sooner, and why."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
-from specbranch.cli.comparison import beside, open_engine, warm_up, with_baseline
-from specbranch.cli.generate import stream_to
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.report import LEGEND, comparison_table, machine_line, summary_line
-from specbranch.cli.runs import Run
-from specbranch.cli.session import Session
-from specbranch.cli.summary import summarise
+from specbranch.cli.streaming import stream_to
+from specbranch.comparison.baseline import beside, open_engine, warm_up
+from specbranch.comparison.report import summary_line
+from specbranch.comparison.runs import Run
+from specbranch.comparison.session import Session
 from specbranch.sampling import SamplingParams
 from specbranch.timeline import draw_lanes, save_timeline, steady_window
 
@@ -23,37 +20,14 @@ SHOWN_FORWARDS, DRAWN_FORWARDS = 10, 30  # target forwards on screen, and in the
 FRAME_WIDTH = 4 + 8  # the panel's border and padding, the lanes' names
 
 
-def show_demo(
-    models: ModelOptions,
-    lanes: LaneOptions,
-    method: str,
-    prompt: str,
-    max_new_tokens: int,
-    folder: Path,
-) -> None:
-    """Run the command; writes timeline.png and trace.json to the folder."""
-    console = Console()
-    params = SamplingParams(max_new_tokens=max_new_tokens)
-    methods = with_baseline([method])
-    session = open_session(methods, models, lanes, PolicyOptions())
-    console.print(prompt, style="italic", markup=False, highlight=False)
-    runs = _stream_each(console, session, methods, prompt, params)
-    console.print(_picture(runs[-1], console.width - FRAME_WIDTH))
-    console.print(comparison_table(summarise(runs)))
-    for line in (machine_line(runs[0].env), LEGEND):
-        console.print(line, style="dim", highlight=False)
-    _save(runs[-1], folder)
-    console.print(f"A longer stretch: {folder}/timeline.png; for Perfetto: {folder}/trace.json")
-    console.print(_verdict(runs[-1]), style="bold green" if runs[-1].identical else "bold red")
-
-
-def _stream_each(
+def stream_each(
     console: Console,
     session: Session,
     methods: Sequence[str],
     prompt: str,
     params: SamplingParams,
 ) -> list[Run]:
+    """A run of each method, the baseline's first, streamed below its name."""
     max_len = len(session.pair.encode(prompt)) + params.max_new_tokens
     runs: list[Run] = []
     for method in methods:
@@ -66,20 +40,23 @@ def _stream_each(
     return runs
 
 
-def _picture(run: Run, width: int) -> Panel:
+def picture(run: Run, width: int) -> Panel:
+    """The lanes in the middle of a run, on a terminal of that width."""
     trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
     start, end = steady_window(trace, SHOWN_FORWARDS)
-    lanes = draw_lanes(trace, committed, (start, end), width)
+    lanes = draw_lanes(trace, committed, (start, end), width - FRAME_WIDTH)
     return Panel(lanes, title=f"{run.method}: {end - start:.2f} s of both lanes", expand=False)
 
 
-def _save(run: Run, folder: Path) -> None:
+def save_pictures(run: Run, folder: Path) -> None:
+    """Write timeline.png and trace.json."""
     folder.mkdir(parents=True, exist_ok=True)
     trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
     save_timeline(trace, committed, folder / "timeline.png", steady_window(trace, DRAWN_FORWARDS))
     trace.save(folder / "trace.json")
 
 
-def _verdict(run: Run) -> str:
+def verdict(run: Run) -> str:
+    """How much sooner the text came, and whether it is the same."""
     identical = "yes" if run.identical else "no"
     return f"{run.method}: {run.speedup:.2f}x as fast as plain decoding, identical: {identical}"

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from specbranch.prompts import read_prompts
+
 commands = typer.Typer()
 
 Target = Annotated[str, typer.Option(help="Hub id, local folder, .gguf file or builtin:smollm2.")]
@@ -24,9 +26,28 @@ def distill_data(
     seed: Annotated[int, typer.Option(help="Of all choices; writers side by side differ.")] = 0,
 ) -> None:
     """Have the target write texts that start from prompts, and store its hidden states."""
-    from specbranch.cli.distill_data import Lengths, write_data
+    import torch
 
-    write_data(target, prompts, out, tokens, batch, Lengths(max_message, max_answer), seed)
+    from specbranch.cli.distill_data import store
+    from specbranch.cli.loading import load_target
+    from specbranch.distill.corpus import Corpus
+    from specbranch.distill.generate import BatchedWriter
+    from specbranch.distill.passages import Frame, PassageWriter
+    from specbranch.models.pair import eos_token_ids
+
+    records = read_prompts(prompts)
+    model, tokenizer = load_target(target, torch.bfloat16)
+    writer = PassageWriter(
+        [tokenizer.encode(record.prompt, add_special_tokens=False) for record in records],
+        Frame.of(tokenizer),
+        eos_token_ids(model, tokenizer),
+        max_message=max_message,
+        max_answer=max_answer,
+    )
+    corpus = Corpus(out)
+    first = corpus.next_passage(seed)
+    passages = BatchedWriter(model, writer, writer.passages(seed, first), batch=batch).finished()
+    store(passages, corpus, tokens, seed, first + batch)
 
 
 @commands.command()
@@ -49,10 +70,24 @@ def distill(
     seed: Annotated[int, typer.Option(help="Of the order of the data.")] = 0,
 ) -> None:
     """Train a draft of a few layers on the target's laws; the best one so far stands in OUT."""
-    from specbranch.cli.distill_train import parse_layers, train_draft
-    from specbranch.distill.run import DraftShape
+    import torch
+
+    from specbranch.cli.distill_train import parse_layers, run_with_progress
+    from specbranch.cli.loading import load_target
+    from specbranch.distill.corpus import Corpus
+    from specbranch.distill.run import Distillation, DraftShape
     from specbranch.distill.train import TrainOptions
 
     shape = DraftShape(parse_layers(layers), vocab)
-    options = TrainOptions(steps, rows, length, lr=learning_rate, seed=seed)
-    train_draft(target, data, out, shape, options, validate_every, patience)
+    model, _ = load_target(target, torch.float32)
+    distillation = Distillation(
+        model,
+        target,
+        Corpus(data),
+        shape,
+        TrainOptions(steps, rows, length, lr=learning_rate, seed=seed),
+        out,
+        validate_every=validate_every,
+        patience=patience,
+    )
+    run_with_progress(distillation, steps, out)

@@ -1,53 +1,26 @@
-"""`specbranch distill-data`: a progress bar over the tokens written."""
+"""Storing what a target writes, with a progress bar over its tokens."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
-import torch
-
-from specbranch.cli.loading import load_target
 from specbranch.cli.progress import progress_bar
 from specbranch.distill.corpus import Corpus
-from specbranch.distill.generate import BatchedWriter, Written
-from specbranch.distill.passages import Frame, PassageWriter
-from specbranch.models.pair import eos_token_ids
-from specbranch.prompts import read_prompts
+from specbranch.distill.generate import Written
 
 SHARD_TOKENS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens of a message and of an answer, at most."""
+def store(passages: Iterator[Written], corpus: Corpus, tokens: int, seed: int, begun: int) -> None:
+    """Add passages to the corpus, a shard at a time, until they have so many tokens.
 
-    message: int
-    answer: int
-
-
-def write_data(
-    target: str, prompts: Path, out: Path, tokens: int, batch: int, lengths: Lengths, seed: int
-) -> None:
-    """Run the command."""
-    records = read_prompts(prompts)
-    model, tokenizer = load_target(target, torch.bfloat16)
-    writer = PassageWriter(
-        [tokenizer.encode(record.prompt, add_special_tokens=False) for record in records],
-        Frame.of(tokenizer),
-        eos_token_ids(model, tokenizer),
-        max_message=lengths.message,
-        max_answer=lengths.answer,
-    )
-    corpus = Corpus(out)
-    first = corpus.next_passage(seed)
-    written = BatchedWriter(model, writer, writer.passages(seed, first), batch=batch).finished()
-    begun = first + batch
+    begun: passages of this seed that were begun before the first of these is finished.
+    """
     shard: list[Written] = []
     with progress_bar() as bar:
         task = bar.add_task("tokens", total=tokens)
         while not bar.finished:
-            passage = next(written)
+            passage = next(passages)
             begun += 1
             shard.append(passage)
             bar.advance(task, len(passage.tokens))

@@ -1,17 +1,13 @@
-"""`specbranch distill`: a progress bar over the steps, a line for each validation."""
+"""What `specbranch distill` reads, and what it shows while it trains."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from specbranch.cli.loading import load_target
 from specbranch.cli.progress import progress_bar
-from specbranch.distill.corpus import Corpus
-from specbranch.distill.run import Distillation, DraftShape
-from specbranch.distill.train import TrainOptions
+from specbranch.distill.run import Distillation
 from specbranch.distill.validate import Validation
 
 
@@ -23,29 +19,10 @@ def parse_layers(text: str) -> tuple[int, ...]:
         raise ValueError(f"layers: expected numbers separated by commas, got {text!r}") from None
 
 
-def train_draft(
-    target: str,
-    data: Path,
-    out: Path,
-    shape: DraftShape,
-    options: TrainOptions,
-    validate_every: int,
-    patience: int,
-) -> None:
-    """Run the command."""
-    model, _ = load_target(target, torch.float32)
-    distillation = Distillation(
-        model,
-        target,
-        Corpus(data),
-        shape,
-        options,
-        out,
-        validate_every=validate_every,
-        patience=patience,
-    )
+def run_with_progress(distillation: Distillation, steps: int, out: Path) -> None:
+    """Train up to so many steps, with a bar over them and a line for each validation."""
     with progress_bar() as bar:
-        task = bar.add_task("start", total=options.steps, completed=distillation.step)
+        task = bar.add_task("start", total=steps, completed=distillation.step)
         _show(bar.console, distillation.step, distillation.validation)
         for progress in distillation.run():
             bar.update(task, completed=progress.step, description=f"loss {progress.loss:.3f}")

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from specbranch.cli.groups import with_option_groups
-from specbranch.cli.options import LaneOptions, ModelOptions, SamplingOptions
+from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.cli.progress import progress_bar
+from specbranch.prompts import read_prompts
 
 hrad = typer.Typer(
     name="hrad",
@@ -30,9 +33,21 @@ def collect(
     method: Annotated[str, typer.Option(help="How the text is decoded; it is the same.")] = "sps",
 ) -> None:
     """Run the pair on prompts and store, at every token, what H-RAD would see and what came."""
-    from specbranch.cli.hrad_collect import collect_examples
+    from specbranch.cli.loading import open_session
+    from specbranch.hrad.collect import Collector
+    from specbranch.hrad.collection import Collection
 
-    collect_examples(models, lanes, sampling, prompts, out, limit, gamma, method)
+    params = sampling.params()
+    records = {record.prompt: record for record in read_prompts(prompts, limit)}
+    session = open_session([method], models, lanes, PolicyOptions())
+    max_len = params.max_new_tokens + max(len(session.pair.encode(text)) for text in records)
+    with session.engine(method, max_len) as engine, progress_bar() as bar:
+        collector = Collector(engine, params, gamma)
+        collection = Collection.resume(out, collector.settings)
+        for record in bar.track(records.values(), description="collecting"):
+            if record.prompt not in collection:
+                collection.add(record.prompt, collector.examples(record))
+    Console().print(f"{out}: examples of {len(records)} prompts", highlight=False)
 
 
 @hrad.command()
@@ -51,8 +66,24 @@ def train(
     ] = None,
 ) -> None:
     """Train the classifier, and score it on held-out prompts beside simpler rules."""
-    from specbranch.cli.hrad_train import train_classifier
-    from specbranch.hrad.train import TrainingOptions
+    from specbranch.cli.hrad_train import fit_with_progress, scores_table, sides_line
+    from specbranch.hrad.collection import Collection
+    from specbranch.hrad.confusion import save_confusion
+    from specbranch.hrad.model import save_classifier
+    from specbranch.hrad.scores import score_all
+    from specbranch.hrad.train import TrainingOptions, config_for, pooled, split_by_prompt
 
+    collection = Collection(data)
+    config = config_for(collection.settings, gamma)
+    split = split_by_prompt(collection.load(), seed)
+    sides = [pooled(side, config.gamma) for side in split]
+    training, validation, held_out = sides
     options = TrainingOptions(epochs, batch_size, learning_rate, seed=seed)
-    train_classifier(data, out, gamma, options, picture or out.with_suffix(".png"))
+    classifier = fit_with_progress(training, validation, config, options)
+    by_name = score_all(classifier, training, held_out)
+    save_classifier(out, classifier, config)
+    save_confusion(by_name, picture or out.with_suffix(".png"))
+    console = Console()
+    console.print(scores_table(by_name))
+    line = f"{sides_line(split, sides)}; gamma {config.gamma}"
+    console.print(line, style="dim", highlight=False)

@@ -1,58 +1,23 @@
-"""`specbranch hrad train`: a progress bar, a table of scores, a file and a picture."""
+"""What `specbranch hrad train` shows: a progress bar, a table of scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from specbranch.hrad.collection import Collection
-from specbranch.hrad.model import CLASSES, HRadConfig, OutcomeClassifier, save_classifier
-from specbranch.hrad.scores import Scores, save_confusion, score_all
-from specbranch.hrad.train import (
-    Examples,
-    TrainingOptions,
-    config_for,
-    fit,
-    pooled,
-    split_by_prompt,
-)
-
-
-def train_classifier(
-    data: Path, out: Path, gamma: int | None, options: TrainingOptions, picture: Path
-) -> None:
-    """Run the command."""
-    collection = Collection(data)
-    config = config_for(collection.settings, gamma)
-    split = split_by_prompt(collection.load(), options.seed)
-    training, validation, held_out = (pooled(side, config.gamma) for side in split)
-    classifier = fit_with_progress(training, validation, config, options)
-    by_name = score_all(classifier, training, held_out)
-    save_classifier(out, classifier, config)
-    save_confusion(by_name, picture)
-    console = Console()
-    console.print(scores_table(by_name))
-    sides = ", ".join(
-        f"{len(prompts)} prompts ({len(examples.classes)} examples) {use}"
-        for use, prompts, examples in zip(
-            ("for training", "to stop by", "held out"),
-            split,
-            (training, validation, held_out),
-            strict=True,
-        )
-    )
-    console.print(f"{sides}; gamma {config.gamma}", style="dim", highlight=False)
+from specbranch.hrad.model import CLASSES, HRadConfig, OutlookClassifier
+from specbranch.hrad.scores import Scores
+from specbranch.hrad.train import Examples, Split, TrainingOptions, fit
 
 
 def fit_with_progress(
     training: Examples, validation: Examples, config: HRadConfig, options: TrainingOptions
-) -> OutcomeClassifier:
+) -> OutlookClassifier:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=options.epochs)
@@ -78,6 +43,15 @@ def scores_table(by_name: Mapping[str, Scores]) -> Table:
         cells = (f"{_percent(precision)} / {_percent(recall)}" for precision, recall in pairs)
         table.add_row(name, f"{scores.accuracy:.1%}", *cells)
     return table
+
+
+def sides_line(split: Split, sides: Sequence[Examples]) -> str:
+    """How many prompts and examples each side of the split has."""
+    uses = ("for training", "to stop by", "held out")
+    return ", ".join(
+        f"{len(prompts)} prompts ({len(examples.classes)} examples) {use}"
+        for use, prompts, examples in zip(uses, split, sides, strict=True)
+    )
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Opening a session with something on screen meanwhile."""
+"""Checking options and loading models, with something on screen meanwhile."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.session import Session
-from specbranch.models.pair import load_model
+from specbranch.comparison.methods import options_by_method
+from specbranch.comparison.session import Session
+from specbranch.hrad.model import HRad
+from specbranch.models.pair import load_model, load_pair
+from specbranch.policies import find_policy
 
 
 def open_session(
     methods: Sequence[str], models: ModelOptions, lanes: LaneOptions, policies: PolicyOptions
 ) -> Session:
-    """`Session.open`, with a spinner on standard error instead of the libraries' own bars."""
+    """Check the options, then load the models, with a spinner on standard error instead of the
+    libraries' own bars. Raises ValueError for what does not hold."""
+    policy_options = options_by_method(methods, policies.given())
+    if policies.hrad and not any(find_policy(method).reads_outlook for method in methods):
+        raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
+    costs = lanes.costs()
     disable_progress_bar()
-    loading = f"loading target {models.target} and draft {models.draft}"
-    with Console(stderr=True).status(loading):
-        return Session.open(methods, models, lanes, policies)
+    with Console(stderr=True).status(f"loading target {models.target} and draft {models.draft}"):
+        pair = load_pair(models.target, models.draft, device=models.device, dtype=models.dtype)
+        hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
+    threads = lanes.draft_threads, lanes.target_threads
+    return Session(pair, policy_options, costs, *threads, hrad)
 
 
 def load_target(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -11,6 +11,7 @@ import typer
 from specbranch.cli.methods import Options, parse_option
 
 if TYPE_CHECKING:
+    from specbranch.costs.model import CostModel
     from specbranch.sampling import SamplingParams
 
 
@@ -58,6 +59,15 @@ class LaneOptions:
             "virtual:NAME (a pair of the paper, such as llama-3.1-8b-70b).",
         ),
     ] = "wall"
+
+    def costs(self) -> CostModel | None:
+        """The virtual clock's, None for the wall clock. Raises ValueError for what is neither."""
+        from specbranch.costs.model import CostModel
+
+        if self.clock != "wall" and not self.clock.startswith("virtual:"):
+            wanted = "wall, virtual:c=X, virtual:FILE or virtual:NAME"
+            raise ValueError(f"clock: expected {wanted}, got {self.clock!r}")
+        return None if self.clock == "wall" else CostModel.parse(self.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The progress bar of long commands."""
+"""Progress bars of long commands, on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from rich.progress import (
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error, with the time that is left."""
+    """A bar with the time that is left."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, *times, console=Console(stderr=True))
+
+
+def run_bar() -> Progress:
+    """A bar over timed runs. It is redrawn between them only: a timed run has the cores."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    stderr = Console(stderr=True)
+    return Progress(*columns, TimeElapsedColumn(), console=stderr, auto_refresh=False)

@@ -50,7 +50,7 @@ class HRadConfig:
         return (self.feature_layers + 1) * self.hidden_size
 
 
-class OutcomeClassifier(nn.Module):
+class OutlookClassifier(nn.Module):
     """An MLP over standardised inputs, with ReLU and dropout after each hidden layer
     (arXiv 2506.01979)."""
 
@@ -86,7 +86,7 @@ class HRad:
     Raises ValueError if it was trained for another pair.
     """
 
-    def __init__(self, classifier: OutcomeClassifier, config: HRadConfig, pair: ModelPair) -> None:
+    def __init__(self, classifier: OutlookClassifier, config: HRadConfig, pair: ModelPair) -> None:
         config.require_pair(pair)
         self.config = config
         self._target = pair.target
@@ -113,13 +113,13 @@ class HRad:
         return [Outlook(*row) for row in chances.tolist()]
 
 
-def save_classifier(path: str | Path, classifier: OutcomeClassifier, config: HRadConfig) -> None:
+def save_classifier(path: str | Path, classifier: OutlookClassifier, config: HRadConfig) -> None:
     """Write weights and config to one safetensors file."""
     tensors = {name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     write_whole(path, save(tensors, metadata={CONFIG_KEY: json.dumps(asdict(config))}))
 
 
-def load_classifier(path: str | Path) -> tuple[OutcomeClassifier, HRadConfig]:
+def load_classifier(path: str | Path) -> tuple[OutlookClassifier, HRadConfig]:
     """Read what `save_classifier` wrote. Raises ValueError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -130,6 +130,6 @@ def load_classifier(path: str | Path) -> tuple[OutcomeClassifier, HRadConfig]:
     config = HRadConfig(
         **fields | {"dims": tuple(fields["dims"]), "classes": tuple(fields["classes"])}
     )
-    classifier = OutcomeClassifier(config)
+    classifier = OutlookClassifier(config)
     classifier.load_state_dict(tensors)
     return classifier, config

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specbranch.hrad.collection import PromptExamples, Settings
-from specbranch.hrad.model import CLASSES, HRadConfig, OutcomeClassifier
+from specbranch.hrad.model import CLASSES, HRadConfig, OutlookClassifier
 
 NOTHING, SOME, EVERYTHING = range(len(CLASSES))
 HELD_OUT, VALIDATION = 2, 1  # of every ten prompts
@@ -85,7 +85,7 @@ def fit(
     config: HRadConfig,
     options: TrainingOptions,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> OutcomeClassifier:
+) -> OutlookClassifier:
     """Train a classifier with cross-entropy and class weights, and keep its best epoch.
 
     Every class weighs as much as any other; the chances that it gives are at the training
@@ -101,7 +101,7 @@ def fit(
                 f"{name}: expected at least {least} examples, got {len(examples.classes)}"
             )
     torch.manual_seed(options.seed)
-    classifier = OutcomeClassifier(config)
+    classifier = OutlookClassifier(config)
     counts = training.classes.bincount(minlength=len(CLASSES)).float()
     classifier.mean.copy_(training.inputs.mean(dim=0))
     classifier.std.copy_(training.inputs.std(dim=0).clamp(min=1e-6))
@@ -128,7 +128,7 @@ def fit(
     return best.eval()
 
 
-def log_loss(classifier: OutcomeClassifier, examples: Examples) -> float:
+def log_loss(classifier: OutlookClassifier, examples: Examples) -> float:
     """Mean of minus the logarithm of the chance given to what came, in nats."""
     chances = classifier.eval().chances(examples.inputs)
     return F.nll_loss(chances.clamp(min=1e-9).log(), examples.classes).item()

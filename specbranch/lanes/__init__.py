@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from specbranch.lanes.base import Lane, LaneError, Lanes, Pending
-from specbranch.lanes.costs import CostModel, LaneCosts, RowCosts
 from specbranch.lanes.cuda import StreamLanes
 from specbranch.lanes.threads import ThreadLanes
 from specbranch.lanes.virtual import VirtualLanes
 
 __all__ = [
-    "CostModel",
     "Lane",
-    "LaneCosts",
     "LaneError",
     "Lanes",
     "Pending",
-    "RowCosts",
     "StreamLanes",
     "ThreadLanes",
     "VirtualLanes",

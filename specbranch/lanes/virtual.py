@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from specbranch.costs.model import CostModel, LaneCosts
 from specbranch.lanes.base import Lane, Lanes, guarded
-from specbranch.lanes.costs import CostModel, LaneCosts
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")

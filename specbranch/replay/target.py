@@ -10,6 +10,7 @@ from torch import Tensor
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
+from specbranch.trace import Label
 from specbranch.tree import Walk
 
 _NO_LOGITS = torch.empty(0)
@@ -38,17 +39,17 @@ class RecordedTarget:
         self._outlooks = outlooks
 
     def begin(self, request: Request) -> Pending[None]:
-        return self._lane.submit("prefill", lambda: None)
+        return self._lane.submit(Label.PREFILL, lambda: None)
 
     def end(self, request: Request) -> None:
         """It holds nothing of a request."""
 
     def submit(self, requests: Sequence[Request]) -> Pending[Tensor]:
         rows = sum(len(request.tree.submitted) for request in requests)
-        return self._lane.submit("target", lambda: _NO_LOGITS, rows=rows)
+        return self._lane.submit(Label.TARGET, lambda: _NO_LOGITS, rows=rows)
 
     def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
-        return self._lane.run("verify", lambda: [self._walk(request) for request in requests])
+        return self._lane.run(Label.VERIFY, lambda: [self._walk(request) for request in requests])
 
     def outlooks(
         self, requests: Sequence[Request], walks: Sequence[Walk]
@@ -59,7 +60,7 @@ class RecordedTarget:
         return [self._outlooks[_decided(request) - 1] for request in requests]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
-        return self._lane.submit("commit", lambda: None)
+        return self._lane.submit(Label.COMMIT, lambda: None)
 
     def _walk(self, request: Request) -> Walk:
         tree, decided = request.tree, _decided(request)

@@ -14,6 +14,7 @@ from specbranch.models.runner import ModelRunner
 from specbranch.request import Request
 from specbranch.sources.ranking import RankedRows, Ranker
 from specbranch.sources.source import Guesses, Source, Wanted, by_coupling, read_apart
+from specbranch.trace import Label
 
 
 class ModelSource(Source):
@@ -52,9 +53,9 @@ class ModelSource(Source):
         rows = sum(len(each.tokens) for each in batch)
         pending = []
         for work in works[:-1]:
-            pending.append(lane.submit("draft", work, rows=rows))
+            pending.append(lane.submit(Label.DRAFT, work, rows=rows))
             rows = count
-        guesses = lane.run("draft", lambda: self._fetched(works[-1], steps * count), rows=rows)
+        guesses = lane.run(Label.DRAFT, lambda: self._fetched(works[-1], steps * count), rows=rows)
         for step in pending:
             step.result()
         return guesses
@@ -62,7 +63,7 @@ class ModelSource(Source):
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
         batch = [Keep(request.draft, *rest) for request, *rest in kept if len(request.draft)]
         if batch:
-            lane.run("commit", lambda: self._runner.keep(batch))
+            lane.run(Label.COMMIT, lambda: self._runner.keep(batch))
         for request, slots, n_context in kept:
             if request.laws:
                 request.laws = [request.laws[slot] for slot in slots[n_context:]]
@@ -72,7 +73,7 @@ class ModelSource(Source):
         behind = request.committed[block.context_len : -1]
         if not len(block) and read_apart(len(behind), block.context_len, self.max_nodes):
             tokens = [token % self._runner.vocab_size for token in behind]
-            lane.run("prefill", lambda: self._runner.prefill(block, tokens))
+            lane.run(Label.PREFILL, lambda: self._runner.prefill(block, tokens))
 
     def _rows(self, request: Request, nodes: Sequence[int]) -> BlockRows:
         """The nodes, behind committed tokens that the draft lacks before the root."""

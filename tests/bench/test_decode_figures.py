@@ -11,7 +11,6 @@ import pytest
 
 from bench.decoding import pictures
 from bench.decoding.figures import tabulate
-from bench.decoding.goals import goals
 from bench.decoding.records import Key, RunFile, key_of
 from bench.decoding.report import Report
 from specbranch.stats import Stats
@@ -83,11 +82,11 @@ def test_goals_take_the_better_branching_method():
         record("assisted", "code", 0, 10, 0.5),
     ]
     names = [run["contender"] for run in runs]
-    found = goals(tabulate(runs, names))
+    found = Report({}, {}, tabulate(runs, names), runs).verdicts()
     assert [goal.measured for goal in found] == pytest.approx([2.0, 1.25, 2.5])
     assert [goal.met for goal in found] == [True, False, True]
-    assert str(found[1]) == "bestfirst over assisted: wanted >= 1.3x, 1.25x, NOT met"
-    alone = goals(tabulate(runs[:1], names))
+    assert str(found[1]) == "bestfirst over assisted: wanted >= 1.3, 1.25, NOT met"
+    alone = Report({}, {}, tabulate(runs[:1], names), runs).verdicts()
     assert [goal.met for goal in alone] == [None] * 3
     assert "not measured" in str(alone[0])
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import gpu_check, twin
+from bench import gpu_check, synthetic
 from bench.gpu import GRAPH_WARM
 from bench.gpu_check import Part, check, lines, read_junit
-from bench.synthetic_decoding import measure
+from bench.synthetic import measure
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -38,24 +38,24 @@ def test_without_a_gpu_it_says_so_and_exits_with_a_code_of_its_own():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("times", [2, 4])
 def test_the_twin_says_the_same_at_several_times_the_layers(dtype, times):
-    small = twin.random_llama(twin.TINY, CPU, dtype)
-    large = twin.costlier_twin(small, times)
+    small = synthetic.random_llama(synthetic.TINY, CPU, dtype)
+    large = synthetic.costlier_twin(small, times)
     assert len(large.model.layers) == times * len(small.model.layers)
     ids = torch.arange(30)[None]
     with torch.inference_mode():
         assert torch.equal(small(ids).logits, large(ids).logits)
-        assert not torch.equal(small(ids).logits, twin.noisy(small, 0.1)(ids).logits)
+        assert not torch.equal(small(ids).logits, synthetic.noisy(small, 0.1)(ids).logits)
 
 
 def test_the_twins_further_layers_do_work():
-    large = twin.costlier_twin(twin.random_llama(twin.TINY, CPU, torch.float32), 2)
+    large = synthetic.costlier_twin(synthetic.random_llama(synthetic.TINY, CPU, torch.float32), 2)
     behind = large.model.layers[1]
     zero = [name for name, weight in behind.named_parameters() if not weight.any()]
     assert sorted(zero) == ["mlp.down_proj.weight", "self_attn.o_proj.weight"]
 
 
 def test_synthetic_decoding_compares_every_method_with_plain_decoding():
-    found = measure(CPU, twin.TINY, torch.float32, new_tokens=6)
+    found = measure(CPU, synthetic.TINY, torch.float32, new_tokens=6)
     assert found["synthetic"]
     methods = [row["method"] for row in found["rows"]]
     assert methods == ["ar", *(2 * ["sps", "pearl", "specbranch", "bestfirst"])]
@@ -100,7 +100,7 @@ def test_each_part_runs_whatever_became_of_the_others():
     )
     found = check(parts)
     json.dumps(found)
-    assert found.keys() == {"missing", "missing_peers", "parts", "targets"}
+    assert found.keys() == {"missing", "missing_peers", "parts", "goals"}
     errors = {record["name"]: record["error"] for record in found["parts"]}
     assert errors["build"] == "no compiler\n"
     assert errors["ops"] is None

@@ -70,7 +70,7 @@ def test_a_run_records_everything(tmp_path, capsys):
     attended = record["rows"][0]
     assert attended["best_library"].startswith("SDPA")
     assert attended["of_lower_roof"] > 0
-    assert record["environment"]["build"]["torch"] == torch.__version__
+    assert record["environment"]["torch"] == torch.__version__
     assert record["environment"]["threads"] == torch.get_num_threads()
     assert record["flags"]["size"] == "smoke"
     assert set(record["absent"].values()) == {"needs a GPU"}
@@ -79,7 +79,7 @@ def test_a_run_records_everything(tmp_path, capsys):
         "FlashInfer",
         "sgl-kernel",
     }
-    assert len(record["targets"]) == 7
+    assert len(record["goals"]) == 7
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert f"| {' | '.join(columns(record))} |" in written.read_text()
     assert "FlashInfer, cascade: absent, needs a GPU" in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_every_size_names_its_cases_once(size):
     cases = select(size, FP32, "", "")
     names = [(case.op, label(case)) for case in cases]
     assert len(set(names)) == len(names)
-    if size != "targets":
+    if size != "goals":
         assert {case.op.split(",")[0] for case in cases} == OPS
     if size in ("default", "all"):
         assert {case.model for case in cases} == {"-", *(model.name for model in MODELS)}
@@ -120,9 +120,9 @@ def test_filters_choose_by_op_and_shape():
     ]
 
 
-def test_contenders_are_chosen_by_name():
+def test_ways_are_chosen_by_name():
     cases = select("smoke", FP32, "branch_attention|sample$", "")
-    chosen = [[c.name for c in case.contenders] for case in against(cases, "eager")]
+    chosen = [[c.name for c in case.ways] for case in against(cases, "eager")]
     assert chosen == [[OURS, EAGER], [OURS, EAGER]]
 
 
@@ -154,7 +154,7 @@ def test_a_run_goes_on_past_what_it_must_skip(capsys):
     assert "branch_attention" in markdown(record)
 
 
-def test_a_contender_that_a_clock_cannot_time_is_left_out_of_that_clock():
+def test_a_way_that_a_clock_cannot_time_is_left_out_of_that_clock():
     def graph(call):
         if "_eager" in getattr(call, "__qualname__", ""):
             raise RuntimeError("cannot be captured")
@@ -287,8 +287,8 @@ def test_our_own_failure_is_no_omission(capsys):
         raise RuntimeError("ours")
 
     case = attention(SMALL, FP32, 1, 70, 2)
-    ours, *others = case.contenders
-    failing = replace(case, contenders=(replace(ours, make=broken), *others))
+    ours, *others = case.ways
+    failing = replace(case, ways=(replace(ours, make=broken), *others))
     fine = select("smoke", FP32, "tree_mask", "")
     record = cli.measured([failing, *fine], bench(), absent_from([failing], CPU), {})
     assert list(record["failed"].values()) == ["RuntimeError: ours"]
@@ -314,8 +314,6 @@ def test_a_library_that_fails_is_left_out_and_said_to_be():
         raise RuntimeError("theirs")
 
     case = attention(SMALL, FP32, 1, 70, 2)
-    contenders = tuple(
-        replace(c, make=broken) if c.name == EXPANDED else c for c in case.contenders
-    )
-    row = measure(replace(case, contenders=contenders), bench(), absent_from([case], CPU))
+    ways = tuple(replace(c, make=broken) if c.name == EXPANDED else c for c in case.ways)
+    row = measure(replace(case, ways=ways), bench(), absent_from([case], CPU))
     assert row["left_out"] == {EXPANDED: "RuntimeError: theirs"}

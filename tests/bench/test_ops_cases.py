@@ -1,4 +1,4 @@
-"""What `bench.ops` compares: that every contender does the work, and the same work."""
+"""What `bench.ops` compares: that every way does the work, and the same work."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500)
 
 
 def calls_on(case: Case, inputs: object) -> dict[str, object]:
-    return {c.name: c.make(inputs) for c in case.contenders if c.module is None}
+    return {c.name: c.make(inputs) for c in case.ways if c.module is None}
 
 
 def results(case: Case) -> dict[str, object]:
-    """Of every contender that torch alone provides, on the same inputs."""
+    """Of every way that torch alone provides, on the same inputs."""
     return {name: call() for name, call in calls_on(case, case.inputs(CPU)).items()}
 
 
@@ -76,7 +76,7 @@ def test_laws_are_the_same(kept):
 def test_everyone_samples_tokens_of_the_law(kept):
     case = sample(SMALL, FP32, 3, kept)
     inputs = case.inputs(CPU)
-    law = sampling_probs(SMALL, FP32, 3, kept).contenders[0].make(inputs)()
+    law = sampling_probs(SMALL, FP32, 3, kept).ways[0].make(inputs)()
     for call in calls_on(case, inputs).values():
         assert (law.gather(1, call()[:, None].long()) > 0).all()
 
@@ -100,7 +100,7 @@ def test_a_tree_is_a_main_line_with_siblings():
 @pytest.mark.parametrize(("nodes", "visited"), [(1, 1), (6, 3), (6, 6), (20, 4)])
 def test_a_walk_visits_the_rows_that_are_counted(coupling, nodes, visited, kept):
     case = verify_tree(coupling, SMALL, FP32, 2, nodes, visited, kept)
-    path_len, _ = case.ours(CPU)()
+    path_len, _ = calls_on(case, case.inputs(CPU))[OURS]()
     assert path_len.tolist() == [visited, visited]
 
 

@@ -7,15 +7,16 @@ import json
 import pytest
 
 from bench import pairs
-from bench.contenders import Contender
+from bench.goals import schedule_goals
+from bench.methods import Variant
 from bench.pairs import Comparison, Setting, settings, speedup, with_ratio
-from bench.pairs_report import goals, summarised, write_report
+from bench.pairs_report import summarised, write_report
 from bench.recordings import Case, Recordings
-from specbranch.lanes import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.sampling import SamplingParams
 
 FREE = Setting("c=4, rows free", 4, CostModel.rows_free("c=4", 4.0), 0.0)
-AR, SPS = Contender("ar", "ar"), Contender("sps", "sps", (("gamma", 3),))
+AR, SPS = Variant("ar", "ar"), Variant("sps", "sps", (("gamma", 3),))
 CASES = [Case("humaneval", index, 0.0) for index in range(2)]
 
 
@@ -38,9 +39,9 @@ def test_replays_are_made_once(comparison, monkeypatch):
 def test_what_shapes_a_replay_tells_its_file(comparison):
     dearer = CostModel.rows_free("c=4", 5.0)
     settings_ = [FREE, Setting(FREE.clock, 4, dearer, 0.0), Setting(FREE.clock, 4, FREE.costs, 1.0)]
-    others = [SPS, Contender("sps", "sps", (("gamma", 4),)), AR]
+    others = [SPS, Variant("sps", "sps", (("gamma", 4),)), AR]
     paths = {comparison._path(setting, SPS, CASES) for setting in settings_}
-    paths |= {comparison._path(FREE, contender, CASES) for contender in others}
+    paths |= {comparison._path(FREE, variant, CASES) for variant in others}
     paths.add(comparison._path(FREE, SPS, CASES[:1]))
     assert len(paths) == len(settings_) + len(others)  # FREE with SPS is in both
 
@@ -82,14 +83,15 @@ def test_the_report_pools_requests_and_compares_with_goals(comparison, tmp_path)
         rows[2]["pooled"]["discarded_main"] / rows[2]["pooled"]["tokens"]
     )
     assert rows[2]["mean_accepted_length"] > rows[0]["mean_accepted_length"] == 1
-    name, ratio, wanted = next(iter(goals(rows)))
-    assert name == "speed of specbranch over pearl"
-    assert ratio == pytest.approx(rows[2]["speedups"]["all"])
-    assert wanted == "at least 1.05"
+    verdicts = {verdict.name: verdict for verdict in schedule_goals(rows)}
+    found = verdicts["specbranch over pearl"]
+    assert (found.wanted, found.met) == (">= 1.05", True)
+    assert found.measured == pytest.approx(rows[2]["speedups"]["all"])
+    assert verdicts["bestfirst 8/32 over pearl"].met is None
     section = {"clock": FREE.clock, "c": 4, "temperature": 0.0, "methods": methods}
     section["methods"] = [{**m, "cases": _with_all_sets(m["cases"])} for m in methods]
     write_report(tmp_path, {"name": "tiny", "target": "a", "draft": "b"}, [section])
-    assert "speed of specbranch over pearl" in (tmp_path / "pairs-tiny.md").read_text()
+    assert "- specbranch over pearl: wanted >= 1.05" in (tmp_path / "pairs-tiny.md").read_text()
     stored = json.loads((tmp_path / "pairs-tiny.json").read_text())
     assert stored["settings"][0]["methods"][2]["label"] == "specbranch"
 

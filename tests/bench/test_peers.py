@@ -38,7 +38,7 @@ def install(monkeypatch, name: str, **functions: object) -> None:
 
 
 def peer_of(case: Case, name: str) -> object:
-    return next(contender for contender in case.contenders if contender.name == name)
+    return next(way for way in case.ways if way.name == name)
 
 
 def both(case: Case, name: str) -> tuple[object, object]:

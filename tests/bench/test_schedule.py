@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from bench.hrad_table import roc_area
 from bench.schedule import Results, alignment_of, figures, pearl_speedup
-from specbranch.lanes import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.policies import PEARL
 from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
 
@@ -30,9 +28,3 @@ def test_cells_are_computed_once(tmp_path):
     assert results.cell("a", lambda: {"speedup": 2.0}) == {"speedup": 2.0}
     again = Results(tmp_path / "cells.json")
     assert again.cell("a", pytest.fail) == {"speedup": 2.0}
-
-
-def test_roc_area_counts_ties_half():
-    scores = torch.tensor([0.9, 0.5, 0.5, 0.1])
-    positive = torch.tensor([True, True, False, False])
-    assert roc_area(scores, positive) == pytest.approx((1 + 1 + 0.5 + 1) / 4)

@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 
 from specbranch.cli import app
 from specbranch.cli.calibrate import costs_json, summary
-from specbranch.lanes import CostModel, LaneCosts, RowCosts, ThreadLanes
-from specbranch.lanes.measured import ROWS, Measurement, PairTimer, contention
+from specbranch.costs.model import CostModel, LaneCosts, RowCosts
+from specbranch.costs.pair_timer import ROWS, Measurement, PairTimer, contention
+from specbranch.lanes import ThreadLanes
 from tests.engine import tiny
 
 

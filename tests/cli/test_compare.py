@@ -10,11 +10,12 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from specbranch.cli import comparison
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
-from specbranch.cli.runs import ar_margin, first_difference, run_once
-from specbranch.cli.session import Session
-from specbranch.cli.summary import summarise
+from specbranch.comparison import divergence
+from specbranch.comparison.divergence import ar_margin, first_difference
+from specbranch.comparison.runs import run_once
+from specbranch.comparison.session import Session
+from specbranch.comparison.summary import summarise
+from specbranch.models.pair import load_pair
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 from tests.cli.conftest import Invoke
@@ -103,9 +104,7 @@ def test_first_difference() -> None:
 
 @pytest.fixture
 def session(folders: tuple[Path, Path]) -> Session:
-    target, draft = map(str, folders)
-    models = ModelOptions(target=target, draft=draft)
-    return Session.open(["ar"], models, LaneOptions(), PolicyOptions())
+    return Session(load_pair(*map(str, folders)))
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7, "top_p": 0.9, "seed": 5}])
@@ -137,9 +136,9 @@ def test_greedy_ar_margin_is_the_gap_between_two_logits(
 def test_a_forced_divergence_is_found_with_its_margin(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = comparison.first_difference
+    honest = divergence.first_difference
     monkeypatch.setattr(
-        comparison,
+        divergence,
         "first_difference",
         lambda ours, ar: honest([*ours[:4], -1], ar) if len(ours) == 16 else None,
     )

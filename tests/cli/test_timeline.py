@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specbranch.timeline import Round, draw_lanes, rounds, save_timeline, steady_window
+from specbranch.timeline import OTHER, Round, draw_lanes, rounds, save_timeline, steady_window
 from specbranch.trace import Span, Trace
 
 TRACE = Trace(
@@ -51,6 +51,16 @@ def test_what_the_classifier_takes_is_drawn(tmp_path: Path) -> None:
     save_timeline(with_hrad, [3, 1], tmp_path / "a.png")
     assert "▒" in draw_lanes(with_hrad, [3, 1], (8.0, 9.0), 20).plain.split("\n")[1]
     assert "H-RAD" not in draw_lanes(TRACE, [3, 1], (8.0, 9.0), 20).plain
+
+
+def test_work_of_another_label_is_drawn_as_other_work(tmp_path: Path) -> None:
+    generated = Trace([*TRACE.spans, Span("target", "generate", 9.0, 10.0)])
+    text = draw_lanes(generated, [3, 1], (9.0, 10.0), 20).plain
+    assert "·" * 20 in text.split("\n")[1]
+    assert "other work" in text
+    assert "other work" not in draw_lanes(TRACE, [3, 1], (0.0, 9.0), 20).plain
+    save_timeline(generated, [3, 1], tmp_path / "a.svg")
+    assert OTHER.shades[0] in (tmp_path / "a.svg").read_text()
 
 
 def test_timeline_formats(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 
-from bench import twin
-from bench.synthetic_decoding import pair_of
-from specbranch.cli.runs import ar_margin, first_difference
+from bench import synthetic
+from bench.synthetic import pair_of
+from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.lanes import StreamLanes
 from specbranch.models.cuda_graphs import CapturedForward
@@ -88,8 +88,8 @@ def test_the_gpu_writes_what_the_cpu_writes(pair, written_alone):
 @pytest.mark.parametrize("policy", ["sps", "pearl", "bestfirst"])
 def test_texts_in_bfloat16_part_at_near_ties_only(graphs, policy):
     """Heads of 64 in 16 bits: attention on tensor cores."""
-    small = twin.random_llama({**twin.TINY, "hidden_size": 256}, GPU, torch.bfloat16)
-    pair = pair_of(twin.costlier_twin(small, 2), small, "the target's weights")
+    small = synthetic.random_llama({**synthetic.TINY, "hidden_size": 256}, GPU, torch.bfloat16)
+    pair = pair_of(synthetic.costlier_twin(small, 2), small, "the target's weights")
     params = params_of("greedy")
     alone = Engine(pair, Autoregressive(), max_len=256).generate(PROMPTS[2], params)
     with Engine(pair, POLICIES[policy](), max_len=256) as engine:
@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_captured_runs_eagerly():
 
 def test_lanes_overlap(pair):
     """The draft drafts while the target, here of many layers, checks."""
-    deep = dataclasses.replace(pair, target=twin.costlier_twin(pair.target, 12))
+    deep = dataclasses.replace(pair, target=synthetic.costlier_twin(pair.target, 12))
     with Engine(deep, PEARL(gamma=4), max_len=256) as engine:
         for _ in range(2):
             generation = engine.generate(PROMPTS[1], params_of("greedy"))

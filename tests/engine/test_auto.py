@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from specbranch.costs.learnt import Costs, RowTimes
 from specbranch.policies import Auto, Outcome
 from specbranch.policies.auto import FIRST_STAY, TRIAL, Alone, CostAware, InSeries
 from specbranch.policies.base import Policy
-from specbranch.policies.costs import Costs, RowTimes
 from specbranch.trace import Span
 from tests.engine.pretended import Draft
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
+from specbranch.lanes import LaneError, ThreadLanes, VirtualLanes
 from specbranch.lanes.base import Lane
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy

@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.policies import (
     PEARL,
     SSD,

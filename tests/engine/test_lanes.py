@@ -7,7 +7,8 @@ import threading
 import pytest
 import torch
 
-from specbranch.lanes import CostModel, LaneError, ThreadLanes, VirtualLanes
+from specbranch.costs.model import CostModel
+from specbranch.lanes import LaneError, ThreadLanes, VirtualLanes
 from specbranch.trace import Span, Trace
 
 two_cores = pytest.mark.skipif(

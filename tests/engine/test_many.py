@@ -8,9 +8,10 @@ from contextlib import ExitStack
 import pytest
 
 from specbranch import ops
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.growth import Experience, Growth
-from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive

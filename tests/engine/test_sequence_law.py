@@ -13,8 +13,9 @@ import torch
 from scipy import stats
 
 from specbranch import reference
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.policies import BestFirst
 from specbranch.sampling import SamplingParams

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, Lanes, ThreadLanes, VirtualLanes
+from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
 from specbranch.models.builtin import builtin_folder
 from specbranch.policies import POLICIES, make_policy
 from specbranch.sampling import SamplingParams

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from specbranch.lanes import CostModel, LaneCosts, RowCosts, VirtualLanes
-from specbranch.lanes.costs import PRESETS
+from specbranch.costs.model import PRESETS, CostModel, LaneCosts, RowCosts
+from specbranch.lanes import VirtualLanes
 from specbranch.trace import Span
 
 

@@ -8,11 +8,12 @@ import os
 import pytest
 import torch
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.hrad.collect import Collector
 from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.ops import draft_topk
 from specbranch.policies import SpeculativeSampling

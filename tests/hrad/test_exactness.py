@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.hrad.features import FEATURE_LAYERS, text_features
-from specbranch.hrad.model import HRad, HRadConfig, OutcomeClassifier
-from specbranch.lanes import CostModel, ThreadLanes, VirtualLanes
+from specbranch.hrad.model import HRad, HRadConfig, OutlookClassifier
+from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive, SpecBranch
 from specbranch.policies.base import Outcome, Outlook
@@ -50,7 +51,7 @@ def random_hrad(pair, gamma: int = 4) -> HRad:
     hidden = pair.target.config.hidden_size
     config = HRadConfig(pair.target_name, pair.draft_name, gamma, FEATURE_LAYERS, hidden)
     torch.manual_seed(0)
-    return Fickle(OutcomeClassifier(config), config, pair)
+    return Fickle(OutlookClassifier(config), config, pair)
 
 
 def likeliest(outcome: Outcome) -> int:

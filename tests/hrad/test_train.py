@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from specbranch.hrad.collection import PromptExamples, Settings
-from specbranch.hrad.model import HRad, HRadConfig, OutcomeClassifier, save_classifier
-from specbranch.hrad.scores import ConfidenceRule, majority, save_confusion, score_all, scores
+from specbranch.hrad.confusion import save_confusion
+from specbranch.hrad.model import HRad, HRadConfig, OutlookClassifier, save_classifier
+from specbranch.hrad.scores import ConfidenceRule, majority, score_all, scores
 from specbranch.hrad.train import (
     Examples,
     TrainingOptions,
@@ -47,7 +48,7 @@ def sides() -> list[Examples]:
 
 
 @pytest.fixture(scope="module")
-def classifier(sides) -> OutcomeClassifier:
+def classifier(sides) -> OutlookClassifier:
     return fit(sides[0], sides[1], CONFIG, OPTIONS)
 
 

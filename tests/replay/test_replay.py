@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import CostModel, VirtualLanes
+from specbranch.lanes import VirtualLanes
 from specbranch.models.builtin import builtin_folder
 from specbranch.models.prepack import pack_linears
 from specbranch.models.runner import ModelRunner

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from specbranch.lanes import CostModel
+from specbranch.costs.model import CostModel
 from specbranch.policies import PEARL, Autoregressive, BestFirst, SpecBranch, SpeculativeSampling
 from specbranch.replay import Place, Replayer, SyntheticLaws, rank_rates, synthetic_recording
 

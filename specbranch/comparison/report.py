@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from specbranch.cli.runs import Run
-from specbranch.cli.session import WALL_CLOCK
+from specbranch.comparison.runs import Run
+from specbranch.comparison.session import WALL_CLOCK
 
 Figures = Mapping[str, Any]
 Summary = Mapping[str, Figures]
@@ -61,14 +61,14 @@ def comparison_rows(summary: Summary) -> list[list[str]]:
     return [header, *rows]
 
 
-def comparison_table(summary: Summary) -> Table:
-    """The table for a terminal, 80 columns wide or more."""
-    header, *rows = comparison_rows(summary)
+def terminal_table(rows: Sequence[Sequence[str]]) -> Table:
+    """Rows of cells for a terminal, the header first: tight, its last words on a second line."""
+    header, *body = rows
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for column in header:
         table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
     table.columns[0].justify = "left"
-    for row in rows:
+    for row in body:
         table.add_row(*row)
     return table
 

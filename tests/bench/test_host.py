@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from bench.profile import table
+from bench.host import table
 
 
 def test_shares_are_of_all_time_and_what_is_not_listed_is_summed():

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from specbranch.cli.runs import Divergence, Run, ar_margin, first_difference, run_once
-from specbranch.cli.session import Session
-from specbranch.engine import Engine, Generation
+from specbranch.comparison.divergence import divergence
+from specbranch.comparison.runs import Run, run_once
+from specbranch.comparison.session import Session
+from specbranch.engine import Engine
 from specbranch.sampling import SamplingParams
 
 BASELINE = "ar"
@@ -56,14 +57,5 @@ def beside(session: Session, run: Run, baseline: Run, params: SamplingParams) ->
     speedup = run.generation.stats.tokens_per_s / before if before else None
     if params.effective_coupling == "rejection":
         return replace(run, speedup=speedup)
-    divergence = _divergence(session, run.generation, baseline.generation, params)
-    return replace(run, speedup=speedup, identical=divergence is None, divergence=divergence)
-
-
-def _divergence(
-    session: Session, generation: Generation, baseline: Generation, params: SamplingParams
-) -> Divergence | None:
-    position = first_difference(generation.token_ids, baseline.token_ids)
-    if position is None:
-        return None
-    return Divergence(position, ar_margin(session.pair, baseline, position, params))
+    parted = divergence(session.pair, run.generation.token_ids, baseline.generation, params)
+    return replace(run, speedup=speedup, identical=parted is None, divergence=parted)

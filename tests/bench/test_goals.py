@@ -1,11 +1,12 @@
-"""Targets: met, not met, or not measured, each at its worst shape."""
+"""Goals: met, not met, or not measured, each at its worst shape."""
 
 from __future__ import annotations
 
 import pytest
 
+from bench.goals import op_goals
 from bench.gpu import GRAPH_WARM
-from bench.targets import EXPANDED, targets
+from bench.ops.case import EXPANDED
 
 
 def row(op: str, model: str = "Llama-3.1-8B", **found: object) -> dict[str, object]:
@@ -44,7 +45,7 @@ def attended(model: str, branches: int, share: float, speedup: float) -> dict[st
 
 
 def verdicts(device: str, rows: list[dict[str, object]]) -> dict[str, tuple[object, object]]:
-    return {found.name: (found.met, found.measured) for found in targets(device, rows)}
+    return {found.name: (found.met, found.measured) for found in op_goals(device, rows)}
 
 
 def test_on_a_cpu():
@@ -73,9 +74,9 @@ def test_on_a_cpu():
     }
 
 
-def test_a_target_names_its_worst_shape_and_counts_the_others():
+def test_a_goal_names_its_worst_shape_and_counts_the_others():
     rows = [attended("a", 8, 0.9, 5.0), attended("b", 8, 0.2, 4.0)]
-    found = {found.name: found for found in targets("cpu", rows)}
+    found = {found.name: found for found in op_goals("cpu", rows)}
     share = found["branch_attention, context 8192, 8 branches: share of the lower roof"]
     assert share.shape == "b, batch 1, branches 8, context 8192"
     assert (share.met_by, share.shapes) == (1, 2)
@@ -114,4 +115,4 @@ def test_on_a_gpu():
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_nothing_measured_is_nothing_met(device):
-    assert {target.met for target in targets(device, [])} == {None}
+    assert {verdict.met for verdict in op_goals(device, [])} == {None}

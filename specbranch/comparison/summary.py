@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from specbranch.cli.comparison import BASELINE
-from specbranch.cli.runs import FIGURES, Run
+from specbranch.comparison.baseline import BASELINE
+from specbranch.comparison.runs import FIGURES, Run
 from specbranch.stats import Stats
 
 

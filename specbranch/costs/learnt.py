@@ -1,4 +1,4 @@
-"""What forwards cost, learnt from those that ran."""
+"""What forwards cost by their rows, learnt from those that ran (see the package)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`specbranch generate`: one prompt, its text as it is committed, one line about it."""
+"""Text on screen as it is committed, and the files about a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from specbranch.cli.loading import open_session
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
-from specbranch.cli.report import summary_line
-from specbranch.cli.runs import Run, finished_run
-from specbranch.cli.session import Session
+from specbranch.comparison.runs import Run, finished_run
+from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.pictures import format_of
@@ -42,25 +39,6 @@ class Outputs:
             generation.trace.save(self.trace)
         if self.timeline:
             save_timeline(generation.trace, generation.stats.accepted_lengths, self.timeline)
-
-
-def generate_once(
-    models: ModelOptions,
-    lanes: LaneOptions,
-    sampling: SamplingOptions,
-    policies: PolicyOptions,
-    prompt: str,
-    method: str,
-    outputs: Outputs,
-) -> None:
-    """Run the command. The text goes to standard output, all else to standard error."""
-    params = sampling.params()
-    session = open_session([method], models, lanes, policies)
-    max_len = len(session.pair.encode(prompt)) + params.max_new_tokens
-    with session.engine(method, max_len) as engine:
-        run = stream_to(Console(), session, engine, prompt, params)
-    Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
-    outputs.write(run)
 
 
 def stream_to(

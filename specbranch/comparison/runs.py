@@ -1,0 +1,78 @@
+"""One request of one method, beside the baseline it is compared with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from specbranch.comparison.divergence import Divergence
+from specbranch.comparison.session import Session
+from specbranch.engine import Engine, Generation
+from specbranch.sampling import SamplingParams
+
+FIGURES = (
+    "mean_accepted_length",
+    "acceptance_rate",
+    "hit_rate",
+    "rollback_rate",
+    "branch_waste",
+    "overlap",
+    "hrad_share",
+    "target_forwards",
+    "draft_forwards",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished request.
+
+    host_s: real seconds, where the lanes go by a virtual clock. speedup, identical: None without a
+    baseline; identical also where texts are equal in law only.
+    """
+
+    method: str
+    prompt: str
+    generation: Generation
+    env: dict[str, Any]
+    host_s: float | None = None
+    speedup: float | None = None
+    identical: bool | None = None
+    divergence: Divergence | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The run under the keys that `--json` writes."""
+        stats = self.generation.stats
+        host = {} if self.host_s is None else {"host_s": self.host_s}
+        return {
+            "method": self.method,
+            "prompt": self.prompt,
+            "token_ids": self.generation.token_ids,
+            "text": self.generation.text,
+            "wall_s": stats.wall_s,
+            "tokens_per_s": stats.tokens_per_s,
+            "speedup": self.speedup,
+            **{figure: getattr(stats, figure) for figure in FIGURES},
+            "identical_to_ar": self.identical,
+            "first_divergence": self.divergence
+            and {"position": self.divergence.position, "ar_margin": self.divergence.margin},
+            "env": self.env,
+            **host,
+        }
+
+
+def run_once(session: Session, engine: Engine, prompt: str, params: SamplingParams) -> Run:
+    """Generate from one prompt, to the end."""
+    start = time.perf_counter()
+    generation = engine.generate(prompt, params)
+    return finished_run(session, engine, prompt, generation, time.perf_counter() - start)
+
+
+def finished_run(
+    session: Session, engine: Engine, prompt: str, generation: Generation, host_s: float
+) -> Run:
+    """The record of a request that took `host_s` real seconds."""
+    virtual = session.costs is not None
+    env = session.environment(engine.lanes)
+    return Run(engine.policy.name, prompt, generation, env, host_s if virtual else None)

@@ -1,0 +1,54 @@
+"""Which parts may know which others."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers(folder: str, forbidden: str, but: tuple[str, ...]) -> list[str]:
+    """The files below a folder that import a package."""
+    files = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / folder).rglob("*.py")}
+    assert files
+    return [
+        name
+        for name, path in sorted(files.items())
+        if not name.startswith(but)
+        and any(f"{module}.".startswith(f"{forbidden}.") for module in imported(path))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden", "but"),
+    [
+        ("bench", "specbranch.cli", ()),
+        ("specbranch", "bench", ()),
+        ("specbranch", "tests", ()),
+        ("bench", "tests", ()),
+        ("specbranch", "specbranch.cli", ("specbranch/cli/", "specbranch/__main__.py")),
+    ],
+)
+def test_nothing_knows_what_is_above_it(folder: str, forbidden: str, but: tuple[str, ...]):
+    assert importers(folder, forbidden, but) == []
+
+
+def test_imports_are_seen_wherever_they_are(tmp_path: Path):
+    (tmp_path / "a.py").write_text(
+        "def f():\n    from specbranch.cli import app\nimport bench.ops\n"
+    )
+    assert set(imported(tmp_path / "a.py")) == {"specbranch.cli.app", "bench.ops"}
