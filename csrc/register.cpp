@@ -12,7 +12,7 @@
 #define SPECBRANCH_DRAWS SPECBRANCH_FILTER ", Tensor seed, Tensor position"
 #define SPECBRANCH_ATTENTION                                                            \
   "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, " \
-  "Tensor n_nodes, Tensor ancestor_mask"
+  "Tensor n_nodes, Tensor row_indptr, Tensor ancestor_mask"
 #define SPECBRANCH_TREE \
   "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor n_rows, Tensor target_logits"
 
@@ -20,12 +20,13 @@ namespace specbranch {
 namespace {
 
 constexpr const char* kSchemas[] = {
-    "tree_mask(Tensor parents, Tensor n_nodes) -> (Tensor ancestor_mask, Tensor depth)",
-    "tree_mask_out(Tensor parents, Tensor n_nodes, Tensor(a!) ancestor_mask, Tensor(b!) depth) "
-    "-> ()",
+    "tree_mask(Tensor parents, Tensor n_nodes, Tensor row_indptr, int num_rows) "
+    "-> (Tensor ancestor_mask, Tensor depth)",
+    "tree_mask_out(Tensor parents, Tensor n_nodes, Tensor row_indptr, Tensor(a!) ancestor_mask, "
+    "Tensor(b!) depth) -> ()",
 
     "append_kv_(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
-    "Tensor start, Tensor n_tokens) -> ()",
+    "Tensor start, Tensor row_indptr) -> ()",
 
     "branch_attention(" SPECBRANCH_ATTENTION
     ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",

@@ -56,14 +56,15 @@ class PagedKVCache:
         self.page_size = page_size
         self.capacity = capacity
 
-    def append(self, layer: int, k: Tensor, v: Tensor, start: Tensor, n_tokens: Tensor) -> None:
-        """Write `n_tokens[b]` entries of one layer at logical positions from `start[b]` on.
+    def append(self, layer: int, k: Tensor, v: Tensor, start: Tensor, row_indptr: Tensor) -> None:
+        """Write each request's rows to logical positions of one layer from `start[b]` on.
 
         layer: index of the layer whose pages are mutated.
-        k, v: [B, T, Hkv, D].
-        start, n_tokens: int32 [B].
+        k, v: [T, Hkv, D].
+        start: int32 [B].
+        row_indptr: int32 [B + 1], the first row of each request and the end of the last one's.
         """
-        ops.append_kv_(k, v, self.k[layer], self.v[layer], self.block_table, start, n_tokens)
+        ops.append_kv_(k, v, self.k[layer], self.v[layer], self.block_table, start, row_indptr)
 
     def compact(self, context_lens: Tensor, keep: Tensor, keep_lens: Tensor) -> None:
         """Move position `context + keep[i]` to `context + i` in every layer, in place.

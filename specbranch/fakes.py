@@ -24,9 +24,10 @@ def _float32(like: Tensor, *sizes: int) -> Tensor:
 
 
 @register_fake("specbranch::tree_mask")
-def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
-    b, n = parents.shape
-    return _int32(parents, b, n, _words(n)), _int32(parents, b, n)
+def tree_mask(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    return _int32(parents, num_rows, _words(parents.shape[1])), _int32(parents, num_rows)
 
 
 @register_fake("specbranch::branch_attention")
@@ -37,12 +38,13 @@ def branch_attention(
     block_table: Tensor,
     context_lens: Tensor,
     n_nodes: Tensor,
+    row_indptr: Tensor,
     ancestor_mask: Tensor,
     scale: float,
     softcap: float = 0.0,
     window: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    return q.new_empty(q.shape), _float32(q, *q.shape[:3])
+    return q.new_empty(q.shape), _float32(q, *q.shape[:2])
 
 
 @register_fake("specbranch::sampling_probs")

@@ -158,13 +158,14 @@ __device__ void attend_plainly(const BranchAttentionLaunch& launch, const RowTil
   __syncthreads();
 }
 
-/// Grid [row tiles, splits, B * Hkv].
+/// Grid [row tiles, splits, Hkv].
 template <class T>
 __global__ void __launch_bounds__(kAttentionThreads)
     branch_attention_plain_kernel(const __grid_constant__ BranchAttentionLaunch launch) {
   SPECBRANCH_DYNAMIC_SHARED(dynamic);
   auto& shared = *reinterpret_cast<PlainShared*>(dynamic);
   const RowTile rows(launch);
+  if (rows.count <= 0) return;
   const RowVisibility visibility(launch.params, rows, shared.window_starts);
   const KeySplit split(visibility, launch.plan);
   if (static_cast<int>(blockIdx.y) >= split.count) return;

@@ -35,10 +35,12 @@ class AttentionPass(Cache):
         self._stored: tuple[int, Tensor | None, Tensor | None] = (0, None, None)
 
     def store(
-        self, layer: int, key: Tensor, value: Tensor, start: Tensor, n_tokens: Tensor
+        self, layer: int, key: Tensor, value: Tensor, start: Tensor, row_indptr: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Write key and value [B, Hkv, T, D] to the pool and return them."""
-        self._pool.append(layer, key.transpose(1, 2), value.transpose(1, 2), start, n_tokens)
+        """Write key and value [1, Hkv, T, D] to the pool and return them."""
+        self._pool.append(
+            layer, key[0].transpose(0, 1), value[0].transpose(0, 1), start, row_indptr
+        )
         self._stored = layer, key, value
         return key, value
 
@@ -59,7 +61,7 @@ class AttentionPass(Cache):
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
-        """Attend with query [B, Hq, Q, D]. Returns [B, Q, Hq, D]."""
+        """Attend with query [1, Hq, T, D]. Returns [1, T, Hq, D]."""
 
 
 class BlockPass(AttentionPass):
@@ -71,8 +73,8 @@ class BlockPass(AttentionPass):
         *,
         context_lens: Tensor,
         start: Tensor,
-        n_tokens: Tensor,
         n_nodes: Tensor,
+        row_indptr: Tensor,
         ancestor_mask: Tensor,
     ) -> None:
         """Keep the given tensors, so that a runner can refill them between forwards.
@@ -80,38 +82,39 @@ class BlockPass(AttentionPass):
         pool: where keys and values live.
         context_lens: committed tokens, int32 [B].
         start: logical position of the first new node, int32 [B].
-        n_tokens: new nodes, int32 [B].
         n_nodes: nodes in the block, the new ones included, int32 [B].
-        ancestor_mask: one row a new node, int32 [B, Q, W].
+        row_indptr: which rows are which request's, int32 [B + 1].
+        ancestor_mask: one row a new node, int32 [T, W].
         """
         super().__init__(pool)
         self.context_lens = context_lens
         self.start = start
-        self.n_tokens = n_tokens
         self.n_nodes = n_nodes
+        self.row_indptr = row_indptr
         self.ancestor_mask = ancestor_mask
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        return self.store(layer_idx, key_states, value_states, self.start, self.n_tokens)
+        return self.store(layer_idx, key_states, value_states, self.start, self.row_indptr)
 
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
         out, _ = ops.branch_attention(
-            query.transpose(1, 2),
+            query[0].transpose(0, 1),
             self._pool.k[layer],
             self._pool.v[layer],
             self._pool.block_table,
             self.context_lens,
             self.n_nodes,
+            self.row_indptr,
             self.ancestor_mask,
             scale,
             softcap,
             window,
         )
-        return out
+        return out[None]
 
 
 class PrefillPass(AttentionPass):
@@ -124,10 +127,8 @@ class PrefillPass(AttentionPass):
         super().__init__(pool)
         self._length = start + n_tokens
         device = pool.block_table.device
-        self._start, self._n_tokens = (
-            torch.full((1,), length, dtype=torch.int32, device=device)
-            for length in (start, n_tokens)
-        )
+        self._start = torch.full((1,), start, dtype=torch.int32, device=device)
+        self._row_indptr = n_tokens * torch.arange(2, dtype=torch.int32, device=device)
         rows = torch.arange(start, self._length, device=device)
         self._distance = rows[:, None] - torch.arange(self._length, device=device)
         self._visible: dict[int, Tensor] = {}
@@ -136,7 +137,7 @@ class PrefillPass(AttentionPass):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        return self.store(layer_idx, key_states, value_states, self._start, self._n_tokens)
+        return self.store(layer_idx, key_states, value_states, self._start, self._row_indptr)
 
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
@@ -165,13 +166,14 @@ class PrefillPass(AttentionPass):
         if self._chain is None:
             n_tokens, _ = self._distance.shape
             parents = torch.arange(-1, n_tokens - 1, dtype=torch.int32, device=self._start.device)
-            ancestor_mask, _ = ops.tree_mask(parents[None], self._n_tokens)
+            n_nodes = self._row_indptr[1:]
+            ancestor_mask, _ = ops.tree_mask(parents[None], n_nodes, self._row_indptr, n_tokens)
             self._chain = BlockPass(
                 self._pool,
                 context_lens=self._start,
                 start=self._start,
-                n_tokens=self._n_tokens,
-                n_nodes=self._n_tokens,
+                n_nodes=n_nodes,
+                row_indptr=self._row_indptr,
                 ancestor_mask=ancestor_mask,
             )
         return self._chain
@@ -193,12 +195,12 @@ def specbranch_attention(
 ) -> tuple[Tensor, None]:
     """The attention function that transformers calls for each layer of a model run by us.
 
-    query: [B, Hq, Q, D].
+    query: [1, Hq, T, D].
     key, value: as the pass returned them when it stored them.
     scaling: factor of the scores, `D ** -0.5` by default.
     softcap, sliding_window: the layer's own, None for none.
 
-    Returns [B, Q, Hq, D] and None (no attention weights). Raises ValueError if called outside a
+    Returns [1, T, Hq, D] and None (no attention weights). Raises ValueError if called outside a
     `ModelRunner`, with other keys or values, or if the layer has attention sinks.
     """
     if attention_pass is None:

@@ -21,25 +21,23 @@ class BlockInputs(NamedTuple):
 
     tokens: Tensor  # int32 [1, n]
     position_ids: Tensor  # int32 [1, n]
-    slots: Tensor  # int32 [n], the new nodes' places in the block
     parents: Tensor  # int32 [1, max_nodes], the block's parents
     context_lens: Tensor  # int32 [1]
     start: Tensor  # int32 [1], cache position of the first new node
-    n_tokens: Tensor  # int32 [1], n
     n_nodes: Tensor  # int32 [1], N
+    row_indptr: Tensor  # int32 [2], 0 and n
     logits_rows: Tensor  # int64 [k], the new nodes whose logits are wanted
 
     @property
     def n_rows(self) -> tuple[int, int]:
         """n and k."""
-        return len(self.slots), len(self.logits_rows)
+        return self.tokens.shape[1], len(self.logits_rows)
 
     def head(self, rows: int, logits_rows: int) -> BlockInputs:
         """Views of the first `rows` rows, with logits of the last `logits_rows` of those."""
         return self._replace(
             tokens=self.tokens[:, :rows],
             position_ids=self.position_ids[:, :rows],
-            slots=self.slots[:rows],
             logits_rows=self.logits_rows[rows - logits_rows : rows],
         )
 
@@ -62,14 +60,16 @@ class BlockForward(nn.Module):
         each row's outputs of those layers side by side, the earliest first, before the model's
         final norm."""
         block = BlockInputs(*inputs)
-        ancestor_mask, _ = ops.tree_mask(block.parents, block.n_nodes)
+        ancestor_mask, _ = ops.tree_mask(
+            block.parents, block.n_nodes, block.row_indptr, block.tokens.shape[1]
+        )
         attention_pass = BlockPass(
             self._pool,
             context_lens=block.context_lens,
             start=block.start,
-            n_tokens=block.n_tokens,
             n_nodes=block.n_nodes,
-            ancestor_mask=ancestor_mask.index_select(1, block.slots),
+            row_indptr=block.row_indptr,
+            ancestor_mask=ancestor_mask,
         )
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(

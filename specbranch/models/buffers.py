@@ -20,19 +20,18 @@ class ForwardBuffers:
 
     def __init__(self, max_nodes: int, device: torch.device) -> None:
         self._max_nodes = max_nodes
-        self._upload = upload(4 + 5 * max_nodes, torch.int32, device)
-        lengths, rows = self._upload.tensor[:4].view(4, 1), self._upload.tensor[4:]
-        context_lens, start, n_tokens, n_nodes = lengths.unbind()
-        tokens, position_ids, slots, parents, self.next_positions = rows.view(5, -1).unbind()
+        self._upload = upload(5 + 4 * max_nodes, torch.int32, device)
+        lengths, rows = self._upload.tensor[:5], self._upload.tensor[5:]
+        context_lens, start, n_nodes, row_indptr = lengths.split([1, 1, 1, 2])
+        tokens, position_ids, parents, self.next_positions = rows.view(4, -1).unbind()
         self.inputs = BlockInputs(
             tokens=tokens[None],
             position_ids=position_ids[None],
-            slots=slots,
             parents=parents[None],
             context_lens=context_lens,
             start=start,
-            n_tokens=n_tokens,
             n_nodes=n_nodes,
+            row_indptr=row_indptr,
             logits_rows=torch.arange(max_nodes, device=device),
         )
 
@@ -49,13 +48,12 @@ class ForwardBuffers:
         """
         n_tokens, n_nodes = len(tokens), len(block)
         values = self._upload.values()
-        values[:4] = context_len, context_len + n_nodes - n_tokens, n_tokens, n_nodes
-        rows = values[4:].reshape(5, self._max_nodes)
+        values[:5] = context_len, context_len + n_nodes - n_tokens, n_nodes, 0, n_tokens
+        rows = values[5:].reshape(4, self._max_nodes)
         rows[0, :n_tokens] = tokens
         rows[1, :n_tokens] = positions
-        rows[2, :n_tokens] = range(n_nodes - n_tokens, n_nodes)
-        rows[3, :n_nodes] = block
-        rows[4, :n_tokens] = rows[1, :n_tokens] + 1
+        rows[2, :n_nodes] = block
+        rows[3, :n_tokens] = rows[1, :n_tokens] + 1
         self._upload.send()
 
 
