@@ -60,16 +60,13 @@ class BlockForward(nn.Module):
         each row's outputs of those layers side by side, the earliest first, before the model's
         final norm."""
         block = BlockInputs(*inputs)
-        ancestor_mask, _ = ops.tree_mask(
-            block.parents, block.n_nodes, block.row_indptr, block.tokens.shape[1]
-        )
         attention_pass = BlockPass(
             self._pool,
             context_lens=block.context_lens,
             start=block.start,
             n_nodes=block.n_nodes,
             row_indptr=block.row_indptr,
-            ancestor_mask=ancestor_mask,
+            ancestor_mask=_ancestor_mask(block),
         )
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(
@@ -84,6 +81,14 @@ class BlockForward(nn.Module):
         if not hidden_states:
             return (logits,)
         return logits, torch.cat(hidden_states, dim=-1)[0]
+
+
+def _ancestor_mask(block: BlockInputs) -> Tensor:
+    """int32 [n, W]. A recording keeps sizes of tensors open, but not an op's argument `num_rows`."""
+    depth = torch.empty_like(block.tokens[0])
+    ancestor_mask = depth.new_empty(depth.shape[0], (block.parents.shape[1] + 31) // 32)
+    ops.tree_mask_out(block.parents, block.n_nodes, block.row_indptr, ancestor_mask, depth)
+    return ancestor_mask
 
 
 @contextmanager
