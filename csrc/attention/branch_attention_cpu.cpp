@@ -112,11 +112,10 @@ void attend_items(const BranchAttentionParams& p, const AttentionScratch& worksp
 template <class T>
 void attend_chunks(const BranchAttentionParams& p, const AttentionScratch& workspace) {
   const std::int32_t* chunk_indptr = workspace.chunk_indptr();
-  for_each_run(chunk_indptr[p.batch_size] * p.num_kv_heads, p.num_kv_heads,
-               1 + num_products(p, chunk_indptr) / kProductsWorthAThread,
-               [&](std::int64_t begin, std::int64_t end) {
-                 attend_items<T>(p, workspace, begin, end);
-               });
+  for_each_run(
+      chunk_indptr[p.batch_size] * p.num_kv_heads, p.num_kv_heads,
+      1 + num_products(p, chunk_indptr) / kProductsWorthAThread,
+      [&](std::int64_t begin, std::int64_t end) { attend_items<T>(p, workspace, begin, end); });
 }
 
 /// out and lse of row r of KV head h from the partial results of its chunks.

@@ -158,7 +158,7 @@ class ChunkAttention {
 
   /// The tile begins with `num_context` keys of context, at rows.
   void add_path_tile(const KeyTile& tile, std::int64_t num_context, const TileRows<T>& rows,
-                         const RowBlock& block) {
+                     const RowBlock& block) {
     const VisibleKeys visible = visible_keys(tile, block);
     if (visible.by_any == 0) return;
     NoFetch nothing;

@@ -90,8 +90,7 @@ struct SplitPlan {
   /// Row tiles of all KV heads where the requests have about as many rows each. There are less than
   /// twice as many at most.
   std::int64_t usual_row_tiles(const BranchAttentionParams& p) const {
-    return p.num_kv_heads *
-           std::max<std::int64_t>(p.batch_size, ceil_divide(num_rows, tile.rows));
+    return p.num_kv_heads * std::max<std::int64_t>(p.batch_size, ceil_divide(num_rows, tile.rows));
   }
 
   /// Counters of arrived blocks: one for each first merge, one for the last.
@@ -109,8 +108,8 @@ struct SplitPlan {
 };
 
 /// Suffices for every launch with this head_dim or a smaller one: keys are split only as far as
-/// there are blocks for them in the usual row tiles, which hold all rows, and a row tile has no more
-/// tickets than splits.
+/// there are blocks for them in the usual row tiles, which hold all rows, and a row tile has no
+/// more tickets than splits.
 inline WorkspaceSize largest_attention_workspace(std::int64_t head_dim,
                                                  std::int64_t num_multiprocessors) {
   constexpr std::int64_t kFloat = sizeof(float);

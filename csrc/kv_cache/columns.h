@@ -25,8 +25,7 @@ constexpr int column_threads(std::int64_t columns) {
 
 template <class Strides>
 bool is_wide(const void* data, const Strides& strides, std::int64_t element_size) {
-  const std::int64_t bits =
-      reinterpret_cast<std::intptr_t>(data) | strides.bits() * element_size;
+  const std::int64_t bits = reinterpret_cast<std::intptr_t>(data) | strides.bits() * element_size;
   return bits % kWideColumn == 0;
 }
 

@@ -222,8 +222,7 @@ std::tuple<Tensor, Tensor> branch_attention(const Tensor& q, const Tensor& k_cac
                                             double scale, double softcap, std::int64_t window) {
   OpCheck op("branch_attention");
   op.tensor("q", q, kFloating, {"T", "Hq", "D"});
-  const Tensor out =
-      new_empty(q, {op.size("T"), op.size("Hq"), op.size("D")}, q.scalar_type());
+  const Tensor out = new_empty(q, {op.size("T"), op.size("Hq"), op.size("D")}, q.scalar_type());
   const Tensor lse = new_empty(q, {op.size("T"), op.size("Hq")}, kFloat32);
   branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, row_indptr,
                          ancestor_mask, scale, softcap, window},

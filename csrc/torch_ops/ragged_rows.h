@@ -23,10 +23,10 @@ inline void require_row_indptr(const OpCheck& op, const std::int32_t* row_indptr
 /// Requires that a request's rows may be its last nodes. For CPU tensors.
 inline void require_nodes_of_rows(const OpCheck& op, std::int64_t rows, std::int64_t n_nodes,
                                   std::int64_t b) {
-  op.require(rows <= n_nodes, "row_indptr",
-             "at most n_nodes=" + std::to_string(n_nodes) + " rows for request " +
-                 std::to_string(b),
-             rows);
+  op.require(
+      rows <= n_nodes, "row_indptr",
+      "at most n_nodes=" + std::to_string(n_nodes) + " rows for request " + std::to_string(b),
+      rows);
 }
 
 }  // namespace specbranch

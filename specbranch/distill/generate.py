@@ -72,6 +72,7 @@ class BatchedWriter:
         self._hidden = torch.zeros(batch, writer.max_len, hidden_size, dtype=model.dtype)
         self._fed = torch.zeros(batch, dtype=torch.int32)
         self._ones = torch.ones(batch, dtype=torch.int32)
+        self._row_indptr = torch.arange(batch + 1, dtype=torch.int32)
         self._passages = list(islice(source, batch))
 
     @torch.inference_mode()
@@ -99,18 +100,18 @@ class BatchedWriter:
             self._pool,
             context_lens=fed,
             start=fed,
-            n_tokens=self._ones,
             n_nodes=self._ones,
-            ancestor_mask=self._ones[:, None, None],
+            row_indptr=self._row_indptr,
+            ancestor_mask=self._ones[:, None],
         )
         output = self._model.base_model(
-            input_ids=torch.tensor(tokens)[:, None],
-            position_ids=fed[:, None].long(),
+            input_ids=torch.tensor(tokens)[None],
+            position_ids=fed[None].long(),
             attention_pass=rows,
             use_cache=True,
             **{cache_argument(self._model): rows},
         )
-        hidden: Tensor = output.last_hidden_state[:, 0]
+        hidden: Tensor = output.last_hidden_state[0]
         return hidden
 
     def _draw(self, hidden: Tensor, fed: list[int]) -> list[tuple[int, int]]:

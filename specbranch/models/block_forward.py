@@ -84,7 +84,7 @@ class BlockForward(nn.Module):
 
 
 def _ancestor_mask(block: BlockInputs) -> Tensor:
-    """int32 [n, W]. A recording keeps sizes of tensors open, but not an op's argument `num_rows`."""
+    """int32 [n, W]. A recording keeps sizes of tensors open, but not the argument `num_rows`."""
     depth = torch.empty_like(block.tokens[0])
     ancestor_mask = depth.new_empty(depth.shape[0], (block.parents.shape[1] + 31) // 32)
     ops.tree_mask_out(block.parents, block.n_nodes, block.row_indptr, ancestor_mask, depth)

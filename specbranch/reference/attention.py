@@ -21,8 +21,8 @@ def tree_mask(
 ) -> tuple[Tensor, Tensor]:
     """Ancestor bits and depths of the last nodes of each draft block.
 
-    parents [B, N] (-1 for node 0, otherwise smaller than the node), n_nodes [B], row_indptr [B + 1],
-    num_rows T -> ancestor_mask [T, W], depth [T].
+    parents [B, N] (-1 for node 0, otherwise smaller than the node), n_nodes [B],
+    row_indptr [B + 1], num_rows T -> ancestor_mask [T, W], depth [T].
     Rows row_indptr[b] to row_indptr[b + 1] are the last nodes of request b. Bit j of a row is set
     if node j is the row's own or one of its ancestors; the root has depth 0.
     Rows from row_indptr[B] on have no bits and depth 0.

@@ -57,9 +57,7 @@ def test_append_writes_its_rows_and_nothing_else(
     lengths = int32([start for start, _, _ in batch]), row_indptr_of(rows)
 
     caches = [cache_layout(c) for c in before]
-    ops.append_kv_(
-        new_layout(k), new_layout(v), *caches, table_layout(pages.block_table), *lengths
-    )
+    ops.append_kv_(new_layout(k), new_layout(v), *caches, table_layout(pages.block_table), *lengths)
     expected = [c.clone() for c in before]
     reference.append_kv_(k, v, *expected, pages.block_table, *lengths)
     for cache, wanted in zip(caches, expected, strict=True):
