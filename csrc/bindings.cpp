@@ -22,17 +22,22 @@ constexpr int kContract = 2;
 constexpr const char* kDoc =
     R"(The binary module: ops registered with torch as `specbranch::NAME`, and host-side functions.
 
-B requests, N nodes, Q query rows, R rows of logits, Hq/Hkv heads, D head_dim, V vocabulary,
-P pages of S slots, M table entries, W = ceil(N / 32) words. Indices, lengths and positions are
-int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 or bfloat16 with
-any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes, devices or
-strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
+B requests, N nodes, T rows of all requests, R rows of logits, Hq/Hkv heads, D head_dim,
+V vocabulary, P pages of S slots, M table entries, W = ceil(N / 32) words. Indices, lengths and
+positions are int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 or
+bfloat16 with any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes,
+devices or strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
 
 Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
 tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
 first use; every call leaves it ready for the next one, so it serves any number of calls of one op
 that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
 of these sizes and of smaller ones (0 in a build for the CPU alone).
+
+Rows of all requests stand one after another: those of request b are row_indptr[b] to
+row_indptr[b + 1] of T, with row_indptr int32 [B + 1] on the device of the other tensors, from 0 on
+and never decreasing. A request may have none. Rows from row_indptr[B] on are padding: nothing is
+read or written for them, so what a functional form returns there is arbitrary.
 
 Logical position i of a request lies in page block_table[b, i // S], slot i % S. Node i of its
 draft block is stored at position context_lens[b] + i.)";

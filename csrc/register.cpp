@@ -13,7 +13,7 @@
 #define SPECBRANCH_DRAWS SPECBRANCH_FILTER ", Tensor seed, Tensor position"
 #define SPECBRANCH_ATTENTION                                                            \
   "Tensor q, Tensor k_cache, Tensor v_cache, Tensor block_table, Tensor context_lens, " \
-  "Tensor n_nodes, Tensor ancestor_mask"
+  "Tensor n_nodes, Tensor row_indptr, Tensor ancestor_mask"
 #define SPECBRANCH_TREE \
   "Tensor candidates, Tensor parents, Tensor n_nodes, Tensor row_indptr, Tensor target_logits"
 
@@ -21,35 +21,42 @@ namespace specbranch {
 namespace {
 
 constexpr Op kOps[] = {
-    {"tree_mask(Tensor parents, Tensor n_nodes) -> (Tensor ancestor_mask, Tensor depth)",
-     R"(Who sees whom in a draft block.
+    {"tree_mask(Tensor parents, Tensor n_nodes, Tensor row_indptr, int num_rows) "
+     "-> (Tensor ancestor_mask, Tensor depth)",
+     R"(Who sees whom in a draft block. A request's rows are the last nodes of its block.
 
-parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B].
-Returns ancestor_mask int32 [B, N, W], bit j of row i set where j is i or an ancestor of it,
-and depth int32 [B, N]. Rows from n_nodes[b] on are 0.)"},
+parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B], which
+no request has more rows than; row_indptr int32 [B + 1]; num_rows is T.
+Returns ancestor_mask int32 [T, W], bit j of a row set where j is the row's node or an ancestor
+of it, and depth int32 [T].)"},
 
-    {"tree_mask_out(Tensor parents, Tensor n_nodes, Tensor(a!) ancestor_mask, Tensor(b!) depth) "
-     "-> ()",
+    {"tree_mask_out(Tensor parents, Tensor n_nodes, Tensor row_indptr, Tensor(a!) ancestor_mask, "
+     "Tensor(b!) depth) -> ()",
      R"(tree_mask into given tensors.
 
 Mutates ancestor_mask and depth.)"},
 
     {"append_kv_(Tensor k, Tensor v, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor block_table, "
-     "Tensor start, Tensor n_tokens) -> ()",
-     R"(Writes k, v [B, T, Hkv, D] to positions start[b] .. start[b] + n_tokens[b] - 1.
+     "Tensor start, Tensor row_indptr) -> ()",
+     R"(Writes each request's rows of k, v [T, Hkv, D] to its positions from start[b] on.
 
-Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start and n_tokens
-int32 [B].)"},
+Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int32 [B],
+row_indptr int32 [B + 1].)"},
 
     {"branch_attention(" SPECBRANCH_ATTENTION
      ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",
      R"(Attention of all branches of a draft block over one shared context.
 
-q [B, Q, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
-int32 [B], ancestor_mask int32 [B, Q, W]. A row sees the whole context and the nodes of its
-mask; with window > 0 only keys less than `window` positions before it. softcap > 0 turns
-a score s into softcap * tanh(s / softcap). Returns out [B, Q, Hq, D] of q's dtype and the
-natural log-sum-exp float32 [B, Q, Hq]; a row that sees nothing gives 0 and -inf.)"},
+q [T, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
+int32 [B], row_indptr int32 [B + 1], ancestor_mask int32 [T, W]. A request's rows, at most
+n_nodes[b], are nodes of its block. A row sees the whole context of its request and the nodes
+of its mask; with window > 0 only keys less than `window` positions before it. softcap > 0
+turns a score s into softcap * tanh(s / softcap). Returns out [T, Hq, D] of q's dtype and the
+natural log-sum-exp float32 [T, Hq]; a row that sees nothing gives 0 and -inf.
+
+On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
+are those of plain decoding, whatever other rows there are, where the context ends and in which
+slots its nodes lie.)"},
 
     {"branch_attention_out(" SPECBRANCH_ATTENTION
      ", float scale, float softcap, int window, Tensor(a!) out, Tensor(b!) lse, "

@@ -22,21 +22,23 @@ v_caches = [torch.randn(pages, page_size, num_kv_heads, head_dim) for _ in range
 block_table, context_lens = ints(2, 0, 3, 1)[None], ints(context)
 
 # The tree: the root (the last committed token), two guesses below it, one more below the second.
+# Each node is a row; those of further requests would follow, from row_indptr[1] on.
 tokens = ints(11, 42, 77, 123)[None]
-parents, n_nodes = ints(-1, 0, 0, 2)[None], ints(4)
-ancestor_mask, depth = sb.tree_mask(parents, n_nodes)
-positions = context_lens[:, None] + depth  # what RoPE sees; siblings share one
+parents, n_nodes, row_indptr = ints(-1, 0, 0, 2)[None], ints(4), ints(0, 4)
+ancestor_mask, depth = sb.tree_mask(parents, n_nodes, row_indptr, 4)
+positions = context_lens + depth  # what RoPE sees; siblings share one
 
 for layer in range(layers):
-    k = v = torch.randn(1, 4, num_kv_heads, head_dim)
-    sb.append_kv_(k, v, k_caches[layer], v_caches[layer], block_table, context_lens, n_nodes)
+    k = v = torch.randn(4, num_kv_heads, head_dim)
+    sb.append_kv_(k, v, k_caches[layer], v_caches[layer], block_table, context_lens, row_indptr)
     out, lse = sb.branch_attention(
-        torch.randn(1, 4, num_qo_heads, head_dim),
+        torch.randn(4, num_qo_heads, head_dim),
         k_caches[layer],
         v_caches[layer],
         block_table,
         context_lens,
         n_nodes,
+        row_indptr,
         ancestor_mask,
         head_dim**-0.5,
     )

@@ -15,11 +15,11 @@ import torch
 import specbranch._C as C
 
 parents = torch.tensor([[-1, 0, 0, 1]], dtype=torch.int32)
-n_nodes = torch.tensor([4], dtype=torch.int32)
-mask, depth = C.tree_mask(parents, n_nodes)
-assert mask.flatten().tolist() == [1, 3, 5, 11] and depth.tolist() == [[0, 1, 1, 2]]
+n_nodes, row_indptr = torch.tensor([4]).int(), torch.tensor([0, 4]).int()
+mask, depth = C.tree_mask(parents, n_nodes, row_indptr, 4)
+assert mask.flatten().tolist() == [1, 3, 5, 11] and depth.tolist() == [0, 1, 1, 2]
 try:
-    C.tree_mask(parents.long(), n_nodes)
+    C.tree_mask(parents.long(), n_nodes, row_indptr, 4)
 except ValueError as error:
     assert "tree_mask: parents" in str(error)
 else:

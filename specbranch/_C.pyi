@@ -1,10 +1,10 @@
 """The binary module: ops registered with torch as `specbranch::NAME`, and host-side functions.
 
-B requests, N nodes, Q query rows, R rows of logits, Hq/Hkv heads, D head_dim, V vocabulary,
-P pages of S slots, M table entries, W = ceil(N / 32) words. Indices, lengths and positions are
-int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 or bfloat16 with
-any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes, devices or
-strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
+B requests, N nodes, T rows of all requests, R rows of logits, Hq/Hkv heads, D head_dim,
+V vocabulary, P pages of S slots, M table entries, W = ceil(N / 32) words. Indices, lengths and
+positions are int32, seeds int64, -1 pads. Data (q, k, v, caches, logits) is float32, float16 or
+bfloat16 with any strides and a contiguous last dimension; sums are float32. Wrong shapes, dtypes,
+devices or strides raise ValueError. An `_out` form writes the tensors given and returns nothing.
 
 Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
 tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
@@ -12,10 +12,19 @@ first use; every call leaves it ready for the next one, so it serves any number 
 that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
 of these sizes and of smaller ones (0 in a build for the CPU alone).
 
+Rows of all requests stand one after another: those of request b are row_indptr[b] to
+row_indptr[b + 1] of T, with row_indptr int32 [B + 1] on the device of the other tensors, from 0 on
+and never decreasing. A request may have none. Rows from row_indptr[B] on are padding: nothing is
+read or written for them, so what a functional form returns there is arbitrary.
+
 Logical position i of a request lies in page block_table[b, i // S], slot i % S. Node i of its
 draft block is stored at position context_lens[b] + i.
 """
 
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 contract: int
@@ -46,18 +55,23 @@ def draft_topk_workspace_size(rows: int, vocab_size: int) -> int:
 def verify_tree_workspace_size(batch_size: int, num_rows: int, vocab_size: int) -> int:
     """Floats of workspace that suffice for as many as these; the CPU needs none."""
 
-def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Who sees whom in a draft block.
+def tree_mask(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    """Who sees whom in a draft block. A request's rows are the last nodes of its block.
 
-    parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B].
-    Returns ancestor_mask int32 [B, N, W], bit j of row i set where j is i or an ancestor of it,
-    and depth int32 [B, N]. Rows from n_nodes[b] on are 0.
+    parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B], which
+    no request has more rows than; row_indptr int32 [B + 1]; num_rows is T.
+    Returns ancestor_mask int32 [T, W], bit j of a row set where j is the row's node or an ancestor
+    of it, and depth int32 [T].
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def tree_mask_out(parents: Tensor, n_nodes: Tensor, ancestor_mask: Tensor, depth: Tensor) -> None:
+def tree_mask_out(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor_mask: Tensor, depth: Tensor
+) -> None:
     """tree_mask into given tensors.
 
     Mutates ancestor_mask and depth.
@@ -73,12 +87,12 @@ def append_kv_(
     v_cache: Tensor,
     block_table: Tensor,
     start: Tensor,
-    n_tokens: Tensor,
+    row_indptr: Tensor,
 ) -> None:
-    """Writes k, v [B, T, Hkv, D] to positions start[b] .. start[b] + n_tokens[b] - 1.
+    """Writes each request's rows of k, v [T, Hkv, D] to its positions from start[b] on.
 
-    Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start and n_tokens
-    int32 [B].
+    Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int32 [B],
+    row_indptr int32 [B + 1].
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
@@ -91,6 +105,7 @@ def branch_attention(
     block_table: Tensor,
     context_lens: Tensor,
     n_nodes: Tensor,
+    row_indptr: Tensor,
     ancestor_mask: Tensor,
     scale: float,
     softcap: float = 0.0,
@@ -98,11 +113,16 @@ def branch_attention(
 ) -> tuple[Tensor, Tensor]:
     """Attention of all branches of a draft block over one shared context.
 
-    q [B, Q, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
-    int32 [B], ancestor_mask int32 [B, Q, W]. A row sees the whole context and the nodes of its
-    mask; with window > 0 only keys less than `window` positions before it. softcap > 0 turns
-    a score s into softcap * tanh(s / softcap). Returns out [B, Q, Hq, D] of q's dtype and the
-    natural log-sum-exp float32 [B, Q, Hq]; a row that sees nothing gives 0 and -inf.
+    q [T, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
+    int32 [B], row_indptr int32 [B + 1], ancestor_mask int32 [T, W]. A request's rows, at most
+    n_nodes[b], are nodes of its block. A row sees the whole context of its request and the nodes
+    of its mask; with window > 0 only keys less than `window` positions before it. softcap > 0
+    turns a score s into softcap * tanh(s / softcap). Returns out [T, Hq, D] of q's dtype and the
+    natural log-sum-exp float32 [T, Hq]; a row that sees nothing gives 0 and -inf.
+
+    On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
+    are those of plain decoding, whatever other rows there are, where the context ends and in which
+    slots its nodes lie.
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
@@ -115,6 +135,7 @@ def branch_attention_out(
     block_table: Tensor,
     context_lens: Tensor,
     n_nodes: Tensor,
+    row_indptr: Tensor,
     ancestor_mask: Tensor,
     scale: float,
     softcap: float,

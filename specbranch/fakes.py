@@ -24,14 +24,15 @@ def _float32(like: Tensor, *sizes: int) -> Tensor:
 
 
 @register_fake("specbranch::tree_mask")
-def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
-    b, n = parents.shape
-    return _int32(parents, b, n, _words(n)), _int32(parents, b, n)
+def tree_mask(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    return _int32(parents, num_rows, _words(parents.shape[1])), _int32(parents, num_rows)
 
 
 @register_fake("specbranch::branch_attention")
 def branch_attention(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
-    return q.new_empty(q.shape), _float32(q, *q.shape[:3])
+    return q.new_empty(q.shape), _float32(q, *q.shape[:2])
 
 
 @register_fake("specbranch::sampling_probs")

@@ -12,6 +12,7 @@ from specbranch.sampling import SamplingParams
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.tree import Reliability, Walk
 
+
 class Experience:
     """What all requests so far taught about guesses, greedy and sampled ones apart."""
 

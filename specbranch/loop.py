@@ -91,9 +91,7 @@ class RoundLoop:
         """Let caches, trees and policies follow what was committed, where a request goes on."""
         outlooks = self._target.outlooks(requests, walks)
         live = [
-            each
-            for each in zip(requests, walks, outlooks, strict=True)
-            if not each[0].finished
+            each for each in zip(requests, walks, outlooks, strict=True) if not each[0].finished
         ]
         if not live:
             return

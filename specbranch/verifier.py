@@ -49,9 +49,7 @@ class Target(Protocol):
         """Walk down each tree from its root as the target decides."""
         ...
 
-    def outlooks(
-        self, requests: Sequence[Request], walks: Sequence[Walk]
-    ) -> list[Outlook | None]:
+    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
         """What is to be expected below each walk's next token, None without H-RAD and where the
         request has ended."""
         ...
@@ -79,7 +77,8 @@ class Verifier:
 
     def begin(self, request: Request) -> Pending[None]:
         block = request.target = self._runner.open()
-        return self._lane.submit(Label.PREFILL, lambda: self._runner.prefill(block, request.prompt[:-1])
+        return self._lane.submit(
+            Label.PREFILL, lambda: self._runner.prefill(block, request.prompt[:-1])
         )
 
     def end(self, request: Request) -> None:
@@ -97,9 +96,7 @@ class Verifier:
         """Raises LaneError if a visited row of logits is bad."""
         return self._lane.run(Label.VERIFY, lambda: self._walks(requests, logits))
 
-    def outlooks(
-        self, requests: Sequence[Request], walks: Sequence[Walk]
-    ) -> list[Outlook | None]:
+    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
         """Reads the features of the latest forward, over these requests' submitted rows."""
         hrad, features = self._hrad, self._runner.features
         if hrad is None or features is None:
@@ -179,9 +176,7 @@ class Verifier:
         host = self._questions.host()
         trees = [request.tree for request in requests]
         b = len(trees)
-        write_questions(
-            trees, host["candidates"], host["parents"], host["n_nodes"], host["draw"]
-        )
+        write_questions(trees, host["candidates"], host["parents"], host["n_nodes"], host["draw"])
         rows = (len(tree.submitted) for tree in trees)
         host["row_indptr"][: b + 1] = list(accumulate(rows, initial=0))
         host["position"][:b] = [request.target.context_len + 1 for request in requests]

@@ -14,7 +14,7 @@ from bench.floors import Heads
 from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, EXPANDED, OURS, Case, Way
-from bench.ops.inputs import block_table, cache, cache_bytes, ints, workspace
+from bench.ops.inputs import block_table, cache, cache_bytes, ints, rows_of_each, workspace
 from bench.ops.peers import ATTENTION_PEERS
 from specbranch import ops
 
@@ -105,15 +105,17 @@ def attention(model: Model, dtype: torch.dtype, batch: int, context: int, branch
 
 def _ours(x: AttentionInputs) -> Call:
     device = x.q.device
+    q = x.q.flatten(0, 1)
     context_lens, n_nodes = (ints(device, [n] * x.batch) for n in (x.context, x.rows))
-    mask = own_bits(x.rows, device).expand(x.batch, -1, -1)
-    inputs = (x.q, x.k_cache, x.v_cache, x.table, context_lens, n_nodes, mask)
-    out, lse = torch.empty_like(x.q), torch.empty(x.q.shape[:3], device=device)
+    row_indptr = rows_of_each(device, x.batch, x.rows)
+    mask = own_bits(x.rows, device).repeat(x.batch, 1)
+    inputs = (q, x.k_cache, x.v_cache, x.table, context_lens, n_nodes, row_indptr, mask)
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:2], device=device)
     scale, scratch = x.heads.head_dim**-0.5, workspace(device)
 
     def call() -> Tensor:
         ops.branch_attention_out(*inputs, scale, 0.0, 0, out, lse, scratch)
-        return out
+        return out.view_as(x.q)
 
     return call
 
@@ -193,11 +195,12 @@ def tree_mask(batch: int, nodes: int) -> Case:
 
 def _ours_of_trees(x: Trees) -> Call:
     batch, nodes = x.parents.shape
-    mask = x.parents.new_empty(batch, nodes, floors.words(nodes))
-    depth = torch.empty_like(x.parents)
+    row_indptr = rows_of_each(x.parents.device, batch, nodes)
+    mask = x.parents.new_empty(batch * nodes, floors.words(nodes))
+    depth = x.parents.new_empty(batch * nodes)
 
     def call() -> tuple[Tensor, Tensor]:
-        ops.tree_mask_out(x.parents, x.n_nodes, mask, depth)
+        ops.tree_mask_out(x.parents, x.n_nodes, row_indptr, mask, depth)
         return mask, depth
 
     return call
@@ -217,6 +220,6 @@ def _eager_of_trees(x: Trees) -> Call:
             seen = (seen @ seen).clamp_max(1)
         set_bits = F.pad(seen.to(torch.int32) * bits, (0, padding))
         words = set_bits.unflatten(2, (-1, 32)).sum(-1, dtype=torch.int32)
-        return words, seen.sum(-1).to(torch.int32) - 1
+        return words.flatten(0, 1), (seen.sum(-1).to(torch.int32) - 1).flatten()
 
     return call

@@ -19,6 +19,11 @@ def ints(device: torch.device, values: Sequence[int] | Sequence[Sequence[int]]) 
     return torch.tensor(values, dtype=torch.int32, device=device)
 
 
+def rows_of_each(device: torch.device, batch: int, rows: int) -> Tensor:
+    """int32 [B + 1]: row_indptr of requests with as many rows each."""
+    return ints(device, [b * rows for b in range(batch + 1)])
+
+
 def pages_of(length: int) -> int:
     return math.ceil(length / PAGE_SIZE)
 

@@ -11,7 +11,7 @@ from bench import floors
 from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, OURS, Case, Way
-from bench.ops.inputs import block_table, cache, cache_bytes, ints, slots
+from bench.ops.inputs import block_table, cache, cache_bytes, ints, rows_of_each, slots
 from bench.ops.peers import COMPACTION_PEERS
 from specbranch import ops
 
@@ -22,7 +22,7 @@ LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class AppendInputs:
-    """k, v [B, T, Hkv, D]; caches [P, S, Hkv, D]; table [B, M]."""
+    """k, v [B * tokens, Hkv, D]; caches [P, S, Hkv, D]; table [B, M]."""
 
     k: Tensor
     v: Tensor
@@ -36,7 +36,7 @@ def append_kv(model: Model, dtype: torch.dtype, batch: int, tokens: int) -> Case
 
     def inputs(device: torch.device) -> AppendInputs:
         table = block_table(device, batch, LENGTH)
-        shape = (batch, tokens, heads.num_kv_heads, heads.head_dim)
+        shape = (batch * tokens, heads.num_kv_heads, heads.head_dim)
         k, v = torch.randn(2, *shape, dtype=dtype, device=device)
         return AppendInputs(k, v, cache(table, heads, dtype), cache(table, heads, dtype), table)
 
@@ -56,21 +56,21 @@ def append_kv(model: Model, dtype: torch.dtype, batch: int, tokens: int) -> Case
 
 
 def _append(x: AppendInputs) -> Call:
-    batch, tokens = x.k.shape[:2]
-    lengths = (ints(x.k.device, [n] * batch) for n in (CONTEXT, tokens))
+    device, batch = x.k.device, len(x.table)
+    lengths = ints(device, [CONTEXT] * batch), rows_of_each(device, batch, len(x.k) // batch)
     inputs = (x.k, x.v, x.k_cache, x.v_cache, x.table, *lengths)
     return lambda: ops.append_kv_(*inputs)
 
 
 def _index_copy(x: AppendInputs) -> Call:
     """A copy for the keys and one for the values, to places that are known beforehand."""
-    where = slots(x.table, CONTEXT + torch.arange(x.k.shape[1], device=x.k.device))
+    tokens = torch.arange(len(x.k) // len(x.table), device=x.k.device)
+    where = slots(x.table, CONTEXT + tokens)
     k_cache, v_cache = x.k_cache.flatten(0, 1), x.v_cache.flatten(0, 1)
-    k, v = x.k.flatten(0, 1), x.v.flatten(0, 1)
 
     def call() -> None:
-        k_cache.index_copy_(0, where, k)
-        v_cache.index_copy_(0, where, v)
+        k_cache.index_copy_(0, where, x.k)
+        v_cache.index_copy_(0, where, x.v)
 
     return call
 

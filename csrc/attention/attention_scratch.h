@@ -21,27 +21,30 @@ class AttentionScratch {
  public:
   explicit AttentionScratch(const BranchAttentionParams& p)
       : layout_(p),
-        num_kv_heads_(p.num_kv_heads),
         queries_(p.workspace),
-        partials_(p.workspace + p.batch_size * p.num_kv_heads * layout_.queries_size) {}
+        partials_(queries_ + p.num_kv_heads * layout_.queries_size),
+        chunk_indptr_(reinterpret_cast<std::int32_t*>(
+            partials_ + p.num_kv_heads * layout_.max_chunks * layout_.partial_size)) {}
 
   const ScratchLayout& layout() const { return layout_; }
 
-  float* queries(std::int64_t b, std::int64_t h) const {
-    return queries_ + (b * num_kv_heads_ + h) * layout_.queries_size;
-  }
+  /// The query rows of all requests under KV head h.
+  float* queries(std::int64_t h) const { return queries_ + h * layout_.queries_size; }
 
-  Partial partial(std::int64_t b, std::int64_t h, std::int64_t chunk) const {
-    const std::int64_t head = b * num_kv_heads_ + h;
-    float* out = partials_ + (head * layout_.max_chunks + chunk) * layout_.partial_size;
+  /// The results of each row's `chunk`-th chunk.
+  Partial partial(std::int64_t h, std::int64_t chunk) const {
+    float* out = partials_ + (h * layout_.max_chunks + chunk) * layout_.partial_size;
     return {out, reinterpret_cast<RowState*>(out + layout_.rows * layout_.padded_dim)};
   }
 
+  /// [B + 1]: of all requests' chunks, numbered one after another, the first of each request.
+  std::int32_t* chunk_indptr() const { return chunk_indptr_; }
+
  private:
   ScratchLayout layout_;
-  std::int64_t num_kv_heads_;
   float* queries_;
   float* partials_;
+  std::int32_t* chunk_indptr_;
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS

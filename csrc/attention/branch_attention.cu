@@ -36,7 +36,7 @@ void launch_branch_attention(const BranchAttentionParams& params, const SplitPla
                              const Workspace& workspace, CudaStream stream) {
   BranchAttentionLaunch launch{params, plan, workspace.tickets};
   launch.params.workspace = reinterpret_cast<float*>(workspace.scratch);
-  const dim3 grid(plan.row_tiles, plan.max_splits, params.batch_size * params.num_kv_heads);
+  const dim3 grid(plan.max_row_tiles, plan.max_splits, params.num_kv_heads);
   if (uses_tensor_cores(params)) {
     launch_mma(launch, grid, stream);
   } else {

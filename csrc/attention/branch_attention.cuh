@@ -53,13 +53,14 @@ __device__ void attend(const BranchAttentionLaunch& launch, const RowTile& rows,
   }
 }
 
-/// branch_attention for 16-bit elements in 16-byte vectors. Grid [row tiles, splits, B * Hkv].
+/// branch_attention for 16-bit elements in 16-byte vectors. Grid [row tiles, splits, Hkv].
 template <class T, class Tiling>
 __global__ void __launch_bounds__(kAttentionThreads, kBlocksPerSm)
     branch_attention_kernel(const __grid_constant__ BranchAttentionLaunch launch) {
   SPECBRANCH_DYNAMIC_SHARED(dynamic);
   auto& shared = *reinterpret_cast<AttentionShared<T, Tiling>*>(dynamic);
   const RowTile rows(launch);
+  if (rows.count <= 0) return;
   const RowVisibility visibility(launch.params, rows, shared.window_starts);
   const KeySplit split(visibility, launch.plan);
   if (static_cast<int>(blockIdx.y) >= split.count) return;

@@ -42,15 +42,19 @@ template <class T>
 __device__ void load_tile(const BranchAttentionParams& p, const RowTile& rows, int begin, int end,
                           PlainShared& shared) {
   const int head_dim = static_cast<int>(p.head_dim);
+  const int page_size = static_cast<int>(p.block_table.page_size);
+  const std::int32_t* pages = p.block_table.pages + rows.b * p.block_table.row_stride;
   const T* keys = static_cast<const T*>(p.k_cache) + rows.kv_head * p.k_strides.head;
   const T* values = static_cast<const T*>(p.v_cache) + rows.kv_head * p.v_strides.head;
   for (int i = threadIdx.x; i < (end - begin) * head_dim; i += blockDim.x) {
     const int key = i / head_dim;
     const int d = i % head_dim;
-    const std::int64_t k_offset = p.block_table.offset(rows.b, begin + key, p.k_strides);
-    const std::int64_t v_offset = p.block_table.offset(rows.b, begin + key, p.v_strides);
-    shared.keys[key][d] = static_cast<float>(keys[k_offset + d]);
-    shared.values[key][d] = static_cast<float>(values[v_offset + d]);
+    const std::int64_t page = pages[(begin + key) / page_size];
+    const int slot = (begin + key) % page_size;
+    const T* k = keys + page * p.k_strides.page + slot * p.k_strides.slot;
+    const T* v = values + page * p.v_strides.page + slot * p.v_strides.slot;
+    shared.keys[key][d] = static_cast<float>(k[d]);
+    shared.values[key][d] = static_cast<float>(v[d]);
   }
 }
 
@@ -158,13 +162,14 @@ __device__ void attend_plainly(const BranchAttentionLaunch& launch, const RowTil
   __syncthreads();
 }
 
-/// Grid [row tiles, splits, B * Hkv].
+/// Grid [row tiles, splits, Hkv].
 template <class T>
-__global__ void __launch_bounds__(kAttentionThreads)
+__global__ void __launch_bounds__(kAttentionThreads, kBlocksPerSm)
     branch_attention_plain_kernel(const __grid_constant__ BranchAttentionLaunch launch) {
   SPECBRANCH_DYNAMIC_SHARED(dynamic);
   auto& shared = *reinterpret_cast<PlainShared*>(dynamic);
   const RowTile rows(launch);
+  if (rows.count <= 0) return;
   const RowVisibility visibility(launch.params, rows, shared.window_starts);
   const KeySplit split(visibility, launch.plan);
   if (static_cast<int>(blockIdx.y) >= split.count) return;

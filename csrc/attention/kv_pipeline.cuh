@@ -125,7 +125,7 @@ class KvPipeline {
   }
 
   __device__ static std::int64_t offset_of(const Location& at, const KvStrides& strides) {
-    return (at.page * strides.outer + at.slot * strides.slot) * static_cast<int>(sizeof(T));
+    return (at.page * strides.page + at.slot * strides.slot) * static_cast<int>(sizeof(T));
   }
 
   __device__ void store_offsets(int i, const Location& at) {

@@ -27,7 +27,7 @@ void launch_tiling(const BranchAttentionLaunch& launch, const dim3& grid, CudaSt
 
 template <DType dtype, int kHeadDim>
 void launch_mma(const BranchAttentionLaunch& launch, const dim3& grid, CudaStream stream) {
-  dispatch(mma_warps_m(launch.plan.num_rows), MmaWarpsM{}, [&]<int warps_m>() {
+  dispatch(launch.plan.tile.rows / 16, MmaWarpsM{}, [&]<int warps_m>() {
     launch_tiling<typename MmaElement<dtype>::Type, MmaTiling<kHeadDim, warps_m>>(launch, grid,
                                                                                   stream);
   });

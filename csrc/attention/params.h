@@ -7,27 +7,19 @@
 
 namespace specbranch {
 
-/// tree_mask: parents of a draft block -> the ancestors (and self) of each node as bits, its depth.
-/// Rows from n_nodes[b] on become 0.
+/// tree_mask: parents of a draft block -> the ancestors (and self) as bits, and the depth, of each
+/// request's last row_indptr[b + 1] - row_indptr[b] nodes.
 struct TreeMaskParams {
-  const std::int32_t* parents;  // [B, N]
-  const std::int32_t* n_nodes;  // [B]
-  std::int32_t* ancestor_mask;  // [B, N, W]
-  std::int32_t* depth;          // [B, N]
+  const std::int32_t* parents;     // [B, N]
+  const std::int32_t* n_nodes;     // [B]
+  const std::int32_t* row_indptr;  // [B + 1]
+  std::int32_t* ancestor_mask;     // [T, W]
+  std::int32_t* depth;             // [T]
   std::int64_t parents_stride;
-  std::int64_t mask_batch_stride;
-  std::int64_t mask_row_stride;
-  std::int64_t depth_stride;
+  std::int64_t mask_stride;
   std::int64_t batch_size;
-  std::int64_t max_nodes;
+  std::int64_t num_rows;  // T
   std::int64_t num_words;
-};
-
-/// Strides, in elements, of q or out [B, Q, Hq, D], D contiguous, or of lse [B, Q, Hq].
-struct RowStrides {
-  std::int64_t batch;
-  std::int64_t row;
-  std::int64_t head;
 };
 
 inline constexpr std::int64_t kMaxHeadDim = 256;
@@ -44,11 +36,11 @@ struct BranchAttentionParams {
   BlockTable block_table;
   const std::int32_t* context_lens;   // [B]
   const std::int32_t* n_nodes;        // [B]
-  const std::int32_t* ancestor_mask;  // [B, Q, W]
-  std::int64_t mask_batch_stride;
-  std::int64_t mask_row_stride;
+  const std::int32_t* row_indptr;     // [B + 1]
+  const std::int32_t* ancestor_mask;  // [T, W]
+  std::int64_t mask_stride;
   std::int64_t batch_size;
-  std::int64_t num_rows;
+  std::int64_t num_rows;  // T
   std::int64_t num_qo_heads;
   std::int64_t num_kv_heads;
   std::int64_t head_dim;

@@ -152,17 +152,19 @@ __device__ void merge(const Partials& partials, int n, int num_rows, int head_di
   }
 }
 
-/// The partial results of a row tile's splits in the workspace, and the tickets of the blocks that
-/// leave them there.
+/// The partial results of a row tile's splits in the workspace, outputs [splits, Hkv, rows, D] and
+/// then lse [splits, Hkv, rows], and the tickets of the blocks that leave them there.
 class SplitResults {
  public:
-  __device__ explicit SplitResults(const BranchAttentionLaunch& launch)
+  __device__ SplitResults(const BranchAttentionLaunch& launch, const RowTile& rows)
       : plan_(launch.plan), head_dim_(static_cast<int>(launch.params.head_dim)) {
-    const std::int64_t tile = std::int64_t{blockIdx.z} * plan_.row_tiles + blockIdx.x;
-    const std::int64_t stride = plan_.partial_size(head_dim_);
-    float* out = launch.params.workspace + tile * plan_.max_splits * stride;
+    const std::int64_t split_rows = launch.params.num_kv_heads * plan_.num_rows;
+    const std::int64_t row = std::int64_t{rows.kv_head} * plan_.num_rows + rows.begin;
+    float* out = launch.params.workspace;
+    float* lse = out + plan_.max_splits * split_rows * head_dim_;
+    partials_ = {out + row * head_dim_, lse + row, split_rows * head_dim_, split_rows, head_dim_};
+    const std::int64_t tile = std::int64_t{rows.kv_head} * plan_.max_row_tiles + blockIdx.x;
     tickets_ = launch.tickets + tile * plan_.tickets_per_tile();
-    partials_ = {out, out + plan_.tile.rows * head_dim_, stride, stride, head_dim_};
   }
 
   __device__ Partials of(int split) const { return partials_.from(split, 1); }
@@ -207,7 +209,7 @@ __device__ void finish(const BranchAttentionLaunch& launch, const RowTile& rows,
     return;
   }
   const int split = blockIdx.y;
-  const SplitResults results(launch);
+  const SplitResults results(launch, rows);
   merge(partials, n, rows.count, head_dim, scratch, results.of(split));
   results.merge_splits(split, split_count, rows.count, scratch, output);
 }

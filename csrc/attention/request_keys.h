@@ -10,102 +10,118 @@
 
 namespace specbranch::SPECBRANCH_CPU_NS {
 
-/// Keys [begin, begin + count) of a request: all of them committed context, or all draft nodes.
+/// Positions [begin, begin + count) on the paths of a request's rows.
 struct KeyTile {
   std::int64_t begin;
   std::int64_t count;
 };
 
-/// The `count` lowest bits.
+/// The `count` lowest bits, none of them if it is negative.
 constexpr std::uint64_t low_bits(std::int64_t count) {
+  if (count <= 0) return 0;
   return count >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
 }
 
-constexpr std::uint64_t clear_lowest_set_bits(std::uint64_t bits, std::int64_t count) {
-  for (; count > 0 && bits != 0; --count) bits &= bits - 1;
-  return bits;
-}
-
-/// The keys of one request, in tiles, and which of them each query row sees: the whole committed
-/// context and the draft nodes of its mask, less what a sliding window hides. A row's path is the
-/// context followed by its nodes; the window counts positions on that path.
+/// The keys of one request, in tiles, and which of them each of its query rows sees. A row's path
+/// is the committed context, which all rows share, followed by the draft nodes of its mask, in
+/// order of depth; it sees its path less what a sliding window hides. Tiles are of positions on
+/// the path and begin at multiples of kTileKeys, wherever the context ends.
 class RequestKeys {
  public:
   RequestKeys(const BranchAttentionParams& p, std::int64_t b)
-      : mask_(p.ancestor_mask + b * p.mask_batch_stride),
-        row_stride_(p.mask_row_stride),
-        window_(p.window),
+      : mask_(p.ancestor_mask),
+        mask_stride_(p.mask_stride),
+        first_row_(p.row_indptr[b]),
+        end_row_(p.row_indptr[b + 1]),
         context_len_(p.context_lens[b]),
         n_nodes_(p.n_nodes[b]),
-        first_key_(window_ == 0 ? 0 : first_key_of_any_row(p.num_rows)),
-        context_tiles_(ceil_div(context_len_ - first_key_, kTileKeys)) {}
+        window_(p.window == 0 ? num_keys() : p.window),
+        first_key_(hides_keys() ? first_key_of_any_row() : 0) {}
 
+  std::int64_t first_row() const { return first_row_; }
+  std::int64_t end_row() const { return end_row_; }
   std::int64_t num_keys() const { return context_len_ + n_nodes_; }
 
   /// No row sees a key before this one, so none is read.
   std::int64_t first_key() const { return first_key_; }
 
-  std::int64_t num_tiles() const { return context_tiles_ + ceil_div(n_nodes_, kTileKeys); }
+  /// Tiles from first_tile to end_tile have all positions that some row sees.
+  std::int64_t first_tile() const { return first_key_ / kTileKeys; }
+  std::int64_t end_tile() const { return ceil_div(num_keys(), kTileKeys); }
 
-  KeyTile tile(std::int64_t index) const {
-    const bool is_context = index < context_tiles_;
-    const std::int64_t begin = is_context ? first_key_ + index * kTileKeys
-                                          : context_len_ + (index - context_tiles_) * kTileKeys;
-    const std::int64_t end = is_context ? context_len_ : context_len_ + n_nodes_;
-    return {begin, std::min(kTileKeys, end - begin)};
+  KeyTile tile(std::int64_t index) const { return tile_before(index, num_keys()); }
+
+  /// Tiles of context alone.
+  std::int64_t num_context_tiles() const { return context_len_ / kTileKeys; }
+
+  /// The positions of a tile that are context; none where no row sees them.
+  KeyTile context_of(std::int64_t index) const {
+    const KeyTile tile = tile_before(index, context_len_);
+    return tile.begin + tile.count > first_key_ ? tile : KeyTile{tile.begin, 0};
   }
 
-  /// Bit i: `row` sees the tile's i-th key.
+  /// Where in the cache, as a position of this request, a draft node lies.
+  std::int64_t position_of(std::int64_t node) const { return context_len_ + node; }
+
+  /// Bit i: `row` sees its key at the tile's i-th position.
   std::uint64_t visible(std::int64_t row, const KeyTile& tile) const {
-    if (tile.begin >= context_len_) return visible_nodes(row, tile.begin - context_len_);
-    const std::int64_t hidden = window_ == 0 ? 0 : first_in_window(row) - tile.begin;
-    return low_bits(tile.count) & ~low_bits(std::max<std::int64_t>(hidden, 0));
+    if (!hides_keys() && tile.begin + tile.count <= context_len_) return low_bits(tile.count);
+    const std::int64_t end = path_length(row) - tile.begin;
+    return low_bits(std::min(end, tile.count)) & ~low_bits(end - window_);
+  }
+
+  /// Calls f(i, node) for each node of a row's path at a position of the tile, its i-th.
+  template <class F>
+  void for_each_node(std::int64_t row, const KeyTile& tile, const F& f) const {
+    std::int64_t i = context_len_ - tile.begin;
+    for (std::int64_t first = 0; first < n_nodes_ && i < tile.count; first += 64) {
+      for (std::uint64_t bits = mask_bits(row, first); bits != 0; bits &= bits - 1, ++i) {
+        if (i >= 0 && i < tile.count) f(i, first + std::countr_zero(bits));
+      }
+    }
   }
 
  private:
-  std::int64_t first_key_of_any_row(std::int64_t num_rows) const {
-    std::int64_t first = context_len_;
-    for (std::int64_t row = 0; row < num_rows; ++row) first = std::min(first, first_in_window(row));
-    return std::max<std::int64_t>(first, 0);
+  static KeyTile tile_before(std::int64_t index, std::int64_t end) {
+    const std::int64_t begin = index * kTileKeys;
+    return {begin, std::clamp<std::int64_t>(end - begin, 0, kTileKeys)};
+  }
+
+  bool hides_keys() const { return window_ < num_keys(); }
+
+  std::int64_t first_key_of_any_row() const {
+    std::int64_t shortest = num_keys();
+    for (std::int64_t row = first_row_; row < end_row_; ++row) {
+      shortest = std::min(shortest, path_length(row));
+    }
+    return std::clamp<std::int64_t>(shortest - window_, 0, context_len_);
+  }
+
+  std::int64_t path_length(std::int64_t row) const {
+    std::int64_t length = context_len_;
+    for (std::int64_t first = 0; first < n_nodes_; first += 64) {
+      length += std::popcount(mask_bits(row, first));
+    }
+    return length;
   }
 
   /// 64 mask bits of a row from node `first`, a multiple of 64, on; 0 beyond the block.
   std::uint64_t mask_bits(std::int64_t row, std::int64_t first) const {
-    const std::int32_t* words = mask_ + row * row_stride_ + first / 32;
+    const std::int32_t* words = mask_ + row * mask_stride_ + first / 32;
     const std::int64_t count = n_nodes_ - first;
     std::uint64_t bits = static_cast<std::uint32_t>(words[0]);
     if (count > 32) bits |= std::uint64_t{static_cast<std::uint32_t>(words[1])} << 32;
     return bits & low_bits(count);
   }
 
-  /// Nodes before `end` on a row's path.
-  std::int64_t path_nodes(std::int64_t row, std::int64_t end) const {
-    std::int64_t nodes = 0;
-    for (std::int64_t first = 0; first < end; first += 64) {
-      nodes += std::popcount(mask_bits(row, first) & low_bits(end - first));
-    }
-    return nodes;
-  }
-
-  /// The position on its path of the first key that a row's window leaves visible.
-  std::int64_t first_in_window(std::int64_t row) const {
-    return context_len_ + path_nodes(row, n_nodes_) - window_;
-  }
-
-  std::uint64_t visible_nodes(std::int64_t row, std::int64_t first) const {
-    const std::uint64_t bits = mask_bits(row, first);
-    if (window_ == 0) return bits;
-    const std::int64_t position = context_len_ + path_nodes(row, first);
-    return clear_lowest_set_bits(bits, first_in_window(row) - position);
-  }
-
   const std::int32_t* mask_;
-  std::int64_t row_stride_;
-  std::int64_t window_;
+  std::int64_t mask_stride_;
+  std::int64_t first_row_;
+  std::int64_t end_row_;
   std::int64_t context_len_;
   std::int64_t n_nodes_;
+  std::int64_t window_;
   std::int64_t first_key_;
-  std::int64_t context_tiles_;
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS

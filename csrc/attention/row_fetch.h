@@ -56,4 +56,9 @@ class RowFetch {
   std::int64_t d_ = 0;
 };
 
+/// In the place of a RowFetch where nothing comes next.
+struct NoFetch {
+  void step() {}
+};
+
 }  // namespace specbranch::SPECBRANCH_CPU_NS

@@ -20,8 +20,8 @@ class RowVisibility {
  public:
   /// starts [rows.count] is shared memory. Call from all threads; synchronises them.
   __device__ RowVisibility(const BranchAttentionParams& p, const RowTile& rows, int* starts)
-      : mask_(p.ancestor_mask + rows.b * p.mask_batch_stride),
-        row_stride_(p.mask_row_stride),
+      : mask_(p.ancestor_mask),
+        mask_stride_(p.mask_stride),
         rows_(rows),
         window_(static_cast<int>(p.window)),
         context_len_(p.context_lens[rows.b]),
@@ -64,7 +64,7 @@ class RowVisibility {
  private:
   __device__ std::uint64_t mask_word(int r, int word) const {
     if (32 * word >= n_nodes_) return 0;
-    return static_cast<std::uint32_t>(mask_[rows_.query_row(r) * row_stride_ + word]);
+    return static_cast<std::uint32_t>(mask_[rows_.query_row(r) * mask_stride_ + word]);
   }
 
   /// 64 mask bits of a row from node `first` on; 0 beyond the block.
@@ -96,7 +96,7 @@ class RowVisibility {
   }
 
   const std::int32_t* mask_;
-  std::int64_t row_stride_;
+  std::int64_t mask_stride_;
   RowTile rows_;
   int window_;
   int context_len_;

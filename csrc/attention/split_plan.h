@@ -10,11 +10,11 @@
 #include "common/value_list.h"
 #include "common/workspace.h"
 
-// How a CUDA launch of branch_attention divides its work. The query rows that share a KV head
-// (Q * group_size of them) are cut into row tiles, the keys of a request into splits; a block
-// takes one row tile and one split. The launch is sized by shapes and the device alone, so that it
-// can be replayed with other lengths; the splits of a request are cut by its own lengths, and
-// those that get no keys end at once.
+// How a CUDA launch of branch_attention divides its work. A request's query rows that share a KV
+// head (group_size for each row of the request) are cut into row tiles, its keys into splits; a
+// block takes one row tile and one split. The launch is sized by shapes and the device alone, so
+// that it can be replayed with other rows and lengths; the splits of a request are cut by its own
+// lengths, and blocks that get no rows or no keys end at once.
 namespace specbranch {
 
 inline constexpr int kMaxTileRows = 16 * first_at_least(INT_MAX, MmaWarpsM{});
@@ -57,10 +57,8 @@ inline bool uses_tensor_cores(const BranchAttentionParams& p) {
   constexpr std::int64_t kVectorBytes = 16;
   if (p.dtype == DType::kFloat32) return false;
   const auto address = [](const void* data) { return reinterpret_cast<std::intptr_t>(data); };
-  const std::int64_t strides = p.q_strides.batch | p.q_strides.row | p.q_strides.head |
-                               p.k_strides.outer | p.k_strides.slot | p.k_strides.head |
-                               p.v_strides.outer | p.v_strides.slot | p.v_strides.head |
-                               p.out_strides.batch | p.out_strides.row | p.out_strides.head;
+  const std::int64_t strides =
+      p.q_strides.bits() | p.k_strides.bits() | p.v_strides.bits() | p.out_strides.bits();
   const std::int64_t bits =
       address(p.q) | address(p.k_cache) | address(p.v_cache) | address(p.out) | 2 * strides;
   return bits % kVectorBytes == 0;
@@ -68,9 +66,9 @@ inline bool uses_tensor_cores(const BranchAttentionParams& p) {
 
 struct SplitPlan {
   int group_size;  // query heads of a KV head
-  int num_rows;    // of a KV head: Q * group_size
+  int num_rows;    // of a KV head, of all requests: T * group_size
   TileShape tile;
-  int row_tiles;
+  int max_row_tiles;  // of a KV head: a request's last tile may be a part of one
   int max_splits;
   int fan_in;  // partial results that one block merges
 
@@ -80,18 +78,19 @@ struct SplitPlan {
         num_rows(static_cast<int>(p.num_rows) * group_size),
         tile(uses_tensor_cores(p) ? mma_tile(static_cast<int>(p.head_dim), mma_warps_m(num_rows))
                                   : kPlainTile),
-        row_tiles(ceil_divide(num_rows, tile.rows)) {
+        max_row_tiles(ceil_divide(num_rows, tile.rows) + static_cast<int>(p.batch_size) - 1) {
     const std::int64_t useful = p.max_positions / (kMinSplitTiles * tile.keys);
     const std::int64_t most = std::clamp<std::int64_t>(useful, 1, kMaxSplits);
-    max_splits = static_cast<int>(
-        std::clamp<std::int64_t>(kBlocksPerSm * num_multiprocessors / num_row_tiles(p), 1, most));
+    const std::int64_t blocks = kBlocksPerSm * num_multiprocessors / usual_row_tiles(p);
+    max_splits = static_cast<int>(std::clamp<std::int64_t>(blocks, 1, most));
     fan_in = kMinFanIn;
     while (fan_in * fan_in < max_splits) ++fan_in;
   }
 
-  /// Blocks of a launch that differ in more than their split.
-  std::int64_t num_row_tiles(const BranchAttentionParams& p) const {
-    return p.batch_size * p.num_kv_heads * row_tiles;
+  /// Row tiles of all KV heads where the requests have about as many rows each. There are less than
+  /// twice as many at most.
+  std::int64_t usual_row_tiles(const BranchAttentionParams& p) const {
+    return p.num_kv_heads * std::max<std::int64_t>(p.batch_size, ceil_divide(num_rows, tile.rows));
   }
 
   /// Counters of arrived blocks: one for each first merge, one for the last.
@@ -99,27 +98,23 @@ struct SplitPlan {
     return 1 + ceil_divide(max_splits, fan_in);
   }
 
-  /// Floats of a partial result: rows of output, then an lse for each.
-  SPECBRANCH_HOST_DEVICE_INLINE std::int64_t partial_size(std::int64_t head_dim) const {
-    return tile.rows * (head_dim + 1);
-  }
-
   /// Nothing where keys are not split.
   WorkspaceSize workspace(const BranchAttentionParams& p) const {
     if (max_splits == 1) return {0, 0};
     constexpr std::int64_t kFloat = sizeof(float);
-    return {num_row_tiles(p) * max_splits * partial_size(p.head_dim) * kFloat,
-            num_row_tiles(p) * tickets_per_tile()};
+    return {max_splits * p.num_kv_heads * num_rows * (p.head_dim + 1) * kFloat,
+            p.num_kv_heads * max_row_tiles * tickets_per_tile()};
   }
 };
 
 /// Suffices for every launch with this head_dim or a smaller one: keys are split only as far as
-/// there are blocks for them, and a row tile has no more tickets than splits.
+/// there are blocks for them in the usual row tiles, which hold all rows, and a row tile has no
+/// more tickets than splits.
 inline WorkspaceSize largest_attention_workspace(std::int64_t head_dim,
                                                  std::int64_t num_multiprocessors) {
   constexpr std::int64_t kFloat = sizeof(float);
   const std::int64_t blocks = kBlocksPerSm * num_multiprocessors;
-  return {blocks * kMaxTileRows * (head_dim + 1) * kFloat, blocks};
+  return {blocks * kMaxTileRows * (head_dim + 1) * kFloat, 2 * blocks};
 }
 
 /// The argument of the kernels; params.workspace is the scratch.

@@ -6,8 +6,8 @@
 namespace specbranch {
 
 void launch_tree_mask(const TreeMaskParams& params, CudaStream stream) {
-  if (params.batch_size == 0 || params.max_nodes == 0) return;
-  const dim3 grid((params.max_nodes + kTreeMaskThreads - 1) / kTreeMaskThreads, params.batch_size);
+  if (params.batch_size == 0 || params.num_rows == 0) return;
+  const dim3 grid((params.num_rows + kTreeMaskThreads - 1) / kTreeMaskThreads);
   launch_kernel("tree_mask", tree_mask_kernel, {grid, kTreeMaskThreads}, stream, params);
 }
 

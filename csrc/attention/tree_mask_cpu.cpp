@@ -9,18 +9,25 @@ namespace {
 
 void mask_request(const TreeMaskParams& p, std::int64_t b) {
   const std::int32_t* parents = p.parents + b * p.parents_stride;
-  std::int32_t* mask = p.ancestor_mask + b * p.mask_batch_stride;
-  std::int32_t* depth = p.depth + b * p.depth_stride;
-  for (std::int64_t node = 0; node < p.max_nodes; ++node) {
-    std::int32_t* row = mask + node * p.mask_row_stride;
-    std::fill_n(row, p.num_words, 0);
-    depth[node] = 0;
-    if (node >= p.n_nodes[b]) continue;
-    if (const std::int64_t parent = parents[node]; parent >= 0) {
-      std::copy_n(mask + parent * p.mask_row_stride, p.num_words, row);
-      depth[node] = depth[parent] + 1;
+  const std::int64_t row_of_root = p.row_indptr[b + 1] - p.n_nodes[b];  // if it had one
+  for (std::int64_t row = p.row_indptr[b]; row < p.row_indptr[b + 1]; ++row) {
+    std::int32_t* words = p.ancestor_mask + row * p.mask_stride;
+    std::fill_n(words, p.num_words, 0);
+    std::int32_t depth = -1;
+    std::int64_t node = row - row_of_root;
+    do {
+      words[node / 32] |= static_cast<std::int32_t>(1u << (node % 32));
+      node = parents[node];
+      ++depth;
+    } while (node >= 0 && row_of_root + node < p.row_indptr[b]);
+    if (node >= 0) {  // an ancestor with a row, which has the rest
+      const std::int64_t above = row_of_root + node;
+      for (std::int64_t w = 0; w <= node / 32; ++w) {
+        words[w] |= p.ancestor_mask[above * p.mask_stride + w];
+      }
+      depth += 1 + p.depth[above];
     }
-    row[node / 32] |= static_cast<std::int32_t>(1u << (node % 32));
+    p.depth[row] = depth;
   }
 }
 

@@ -11,14 +11,14 @@ void launch(const AppendKvParams& p, CudaStream stream) {
   const std::int64_t columns =
       num_columns(p.num_kv_heads, p.head_dim * p.element_size, sizeof(Column));
   const int threads = column_threads(columns);
-  const dim3 grid(p.max_tokens, (columns + threads - 1) / threads, p.batch_size);
+  const dim3 grid(p.num_rows, (columns + threads - 1) / threads);
   launch_kernel("append_kv_", append_kv_kernel<Column>, {grid, dim3(threads)}, stream, p);
 }
 
 }  // namespace
 
 void launch_append_kv(const AppendKvParams& p, CudaStream stream) {
-  if (p.batch_size == 0 || p.max_tokens == 0 || p.num_kv_heads == 0 || p.head_dim == 0) return;
+  if (p.batch_size == 0 || p.num_rows == 0 || p.num_kv_heads == 0 || p.head_dim == 0) return;
   const bool wide = is_wide(p.k, p.k_strides, p.element_size) &&
                     is_wide(p.v, p.v_strides, p.element_size) &&
                     is_wide(p.k_cache, p.k_cache_strides, p.element_size) &&

@@ -23,19 +23,19 @@ constexpr int column_threads(std::int64_t columns) {
                                      : kMaxColumnThreads;
 }
 
-inline bool is_wide(const void* data, const KvStrides& strides, std::int64_t element_size) {
-  const std::int64_t bits = reinterpret_cast<std::intptr_t>(data) |
-                            (strides.outer | strides.slot | strides.head) * element_size;
+template <class Strides>
+bool is_wide(const void* data, const Strides& strides, std::int64_t element_size) {
+  const std::int64_t bits = reinterpret_cast<std::intptr_t>(data) | strides.bits() * element_size;
   return bits % kWideColumn == 0;
 }
 
 /// Offset in bytes of a column from the start of its token.
 SPECBRANCH_HOST_DEVICE inline std::int64_t column_offset(std::int64_t column,
                                                          std::int64_t head_bytes, int column_bytes,
-                                                         const KvStrides& strides,
+                                                         std::int64_t head_stride,
                                                          std::int64_t element_size) {
   const std::int64_t columns_per_head = head_bytes / column_bytes;
-  return column / columns_per_head * strides.head * element_size +
+  return column / columns_per_head * head_stride * element_size +
          column % columns_per_head * column_bytes;
 }
 

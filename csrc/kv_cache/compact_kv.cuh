@@ -51,7 +51,7 @@ __global__ void compact_kv_kernel(const __grid_constant__ CompactKvParams p) {
   const KvStrides& strides = is_key ? p.k_strides : p.v_strides;
   void* cache = is_key ? p.k_caches[layer] : p.v_caches[layer];
   const std::int64_t offset =
-      column_offset(column, head_bytes, sizeof(Column), strides, p.element_size);
+      column_offset(column, head_bytes, sizeof(Column), strides.head, p.element_size);
   compact_column<Column>(p, static_cast<char*>(cache) + offset, strides, blockIdx.y);
 }
 

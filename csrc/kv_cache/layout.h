@@ -6,11 +6,22 @@
 
 namespace specbranch {
 
-/// Strides, in elements, of a [P, S, Hkv, D] cache or a [B, T, Hkv, D] input. D is contiguous.
+/// Strides, in elements, of a [P, S, Hkv, D] cache. D is contiguous.
 struct KvStrides {
-  std::int64_t outer;  // page, or request
-  std::int64_t slot;   // slot of the page, or token
+  std::int64_t page;
+  std::int64_t slot;
   std::int64_t head;
+
+  /// What divides them all, for powers of two, divides these bits.
+  std::int64_t bits() const { return page | slot | head; }
+};
+
+/// Strides, in elements, of rows [T, H, D], D contiguous, or [T, H].
+struct RowStrides {
+  std::int64_t row;
+  std::int64_t head;
+
+  std::int64_t bits() const { return row | head; }
 };
 
 /// block_table[B, M]: logical position i of request b is slot i % page_size of page
@@ -27,7 +38,7 @@ struct BlockTable {
   /// Offset in elements of a position's first head.
   SPECBRANCH_HOST_DEVICE_INLINE std::int64_t offset(std::int64_t b, std::int64_t position,
                                                     const KvStrides& strides) const {
-    return page(b, position) * strides.outer + position % page_size * strides.slot;
+    return page(b, position) * strides.page + position % page_size * strides.slot;
   }
 };
 

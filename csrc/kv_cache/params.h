@@ -6,21 +6,22 @@
 
 namespace specbranch {
 
-/// append_kv_: k, v [B, T, Hkv, D] of request b go to positions start[b] + [0, n_tokens[b]).
+/// append_kv_: of k, v [T, Hkv, D], rows row_indptr[b] to row_indptr[b + 1] go to the positions of
+/// request b from start[b] on.
 struct AppendKvParams {
   const void* k;
   const void* v;
   void* k_cache;
   void* v_cache;
-  KvStrides k_strides;
-  KvStrides v_strides;
+  RowStrides k_strides;
+  RowStrides v_strides;
   KvStrides k_cache_strides;
   KvStrides v_cache_strides;
   BlockTable block_table;
-  const std::int32_t* start;     // [B]
-  const std::int32_t* n_tokens;  // [B]
+  const std::int32_t* start;       // [B]
+  const std::int32_t* row_indptr;  // [B + 1]
   std::int64_t batch_size;
-  std::int64_t max_tokens;
+  std::int64_t num_rows;  // T
   std::int64_t num_kv_heads;
   std::int64_t head_dim;
   std::int64_t element_size;  // bytes

@@ -16,6 +16,7 @@
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/launch_workspace.h"
 #include "torch_ops/paged_kv.h"
+#include "torch_ops/ragged_rows.h"
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
@@ -26,9 +27,13 @@ using SPECBRANCH_CPU_NS::RequestKeys;
 
 namespace {
 
-void check_parents(const OpCheck& op, const TreeMaskParams& p) {
+void check_trees(const OpCheck& op, const TreeMaskParams& p) {
+  require_row_indptr(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
-    require_in_range(op, "n_nodes", p.n_nodes[b], 0, p.max_nodes, b);
+    const std::int64_t rows = p.row_indptr[b + 1] - p.row_indptr[b];
+    if (rows == 0) continue;
+    require_in_range(op, "n_nodes", p.n_nodes[b], 0, op.size("N"), b);
+    require_nodes_of_rows(op, rows, p.n_nodes[b], b);
     for (std::int64_t node = 0; node < p.n_nodes[b]; ++node) {
       const std::int32_t parent = p.parents[b * p.parents_stride + node];
       if (parent >= -1 && parent < node) continue;
@@ -39,47 +44,46 @@ void check_parents(const OpCheck& op, const TreeMaskParams& p) {
   }
 }
 
-void tree_mask_out(const Tensor& parents_, const Tensor& n_nodes_, const Tensor& ancestor_mask_,
-                   const Tensor& depth_) {
+void tree_mask_out(const Tensor& parents_, const Tensor& n_nodes_, const Tensor& row_indptr_,
+                   const Tensor& ancestor_mask_, const Tensor& depth_) {
   OpCheck op("tree_mask");
   const TensorArg parents = op.tensor("parents", parents_, {kInt32}, {"B", "N"});
   const TensorArg n_nodes = op.tensor("n_nodes", n_nodes_, {kInt32}, {"B"});
+  const std::int32_t* row_indptr = check_row_indptr(op, row_indptr_);
   op.bind("W", ceil_div(op.size("N"), 32));
-  const TensorArg mask = op.output("ancestor_mask", ancestor_mask_, {kInt32}, {"B", "N", "W"});
-  const TensorArg depth = op.output("depth", depth_, {kInt32}, {"B", "N"});
+  const TensorArg mask = op.output("ancestor_mask", ancestor_mask_, {kInt32}, {"T", "W"});
+  const TensorArg depth = op.output("depth", depth_, {kInt32}, {"T"});
   const TreeMaskParams params{
       .parents = parents.data<const std::int32_t>(),
       .n_nodes = n_nodes.data<const std::int32_t>(),
+      .row_indptr = row_indptr,
       .ancestor_mask = mask.data<std::int32_t>(),
       .depth = depth.data<std::int32_t>(),
       .parents_stride = parents.stride(0),
-      .mask_batch_stride = mask.stride(0),
-      .mask_row_stride = mask.stride(1),
-      .depth_stride = depth.stride(0),
+      .mask_stride = mask.stride(0),
       .batch_size = op.size("B"),
-      .max_nodes = op.size("N"),
+      .num_rows = op.size("T"),
       .num_words = op.size("W"),
   };
   if (parents_.is_cpu()) {
-    check_parents(op, params);
+    check_trees(op, params);
     cpu_kernels().tree_mask(params);
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
-  require_grid(op, "parents", "B", params.batch_size);
   const CudaLaunch launch(parents_);
   launch_tree_mask(params, static_cast<CudaStream>(launch.stream()));
 #endif
 }
 
-std::tuple<Tensor, Tensor> tree_mask(const Tensor& parents, const Tensor& n_nodes) {
+std::tuple<Tensor, Tensor> tree_mask(const Tensor& parents, const Tensor& n_nodes,
+                                     const Tensor& row_indptr, std::int64_t num_rows) {
   OpCheck op("tree_mask");
   op.tensor("parents", parents, {kInt32}, {"B", "N"});
-  const std::int64_t batch_size = op.size("B");
-  const std::int64_t max_nodes = op.size("N");
-  const Tensor mask = new_empty(parents, {batch_size, max_nodes, ceil_div(max_nodes, 32)}, kInt32);
-  const Tensor depth = new_empty(parents, {batch_size, max_nodes}, kInt32);
-  tree_mask_out(parents, n_nodes, mask, depth);
+  op.require(num_rows >= 0, "num_rows", "0 or more", num_rows);
+  const Tensor mask = new_empty(parents, {num_rows, ceil_div(op.size("N"), 32)}, kInt32);
+  const Tensor depth = new_empty(parents, {num_rows}, kInt32);
+  tree_mask_out(parents, n_nodes, row_indptr, mask, depth);
   return {mask, depth};
 }
 
@@ -91,18 +95,15 @@ struct AttentionInputs {
   const Tensor& block_table;
   const Tensor& context_lens;
   const Tensor& n_nodes;
+  const Tensor& row_indptr;
   const Tensor& ancestor_mask;
   double scale;
   double softcap;
   std::int64_t window;
 };
 
-RowStrides row_strides(const TensorArg& tensor) {
-  return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
-}
-
 BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
-  const TensorArg q = op.tensor("q", in.q, kFloating, {"B", "Q", "Hq", "D"});
+  const TensorArg q = op.tensor("q", in.q, kFloating, {"T", "Hq", "D"});
   const TensorArg k_cache =
       op.tensor("k_cache", in.k_cache, {q.scalar_type()}, {"P", "S", "Hkv", "D"});
   const TensorArg v_cache =
@@ -110,7 +111,8 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
   const TensorArg table = op.tensor("block_table", in.block_table, {kInt32}, {"B", "M"});
   const TensorArg context_lens = op.tensor("context_lens", in.context_lens, {kInt32}, {"B"});
   const TensorArg n_nodes = op.tensor("n_nodes", in.n_nodes, {kInt32}, {"B"});
-  const TensorArg mask = op.tensor("ancestor_mask", in.ancestor_mask, {kInt32}, {"B", "Q", "W"});
+  const std::int32_t* row_indptr = check_row_indptr(op, in.row_indptr);
+  const TensorArg mask = op.tensor("ancestor_mask", in.ancestor_mask, {kInt32}, {"T", "W"});
 
   const std::int64_t head_dim = op.size("D");
   const std::int64_t num_qo_heads = op.size("Hq");
@@ -132,11 +134,11 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
       .block_table = block_table(table, op),
       .context_lens = context_lens.data<const std::int32_t>(),
       .n_nodes = n_nodes.data<const std::int32_t>(),
+      .row_indptr = row_indptr,
       .ancestor_mask = mask.data<const std::int32_t>(),
-      .mask_batch_stride = mask.stride(0),
-      .mask_row_stride = mask.stride(1),
+      .mask_stride = mask.stride(0),
       .batch_size = op.size("B"),
-      .num_rows = op.size("Q"),
+      .num_rows = op.size("T"),
       .num_qo_heads = num_qo_heads,
       .num_kv_heads = num_kv_heads,
       .head_dim = head_dim,
@@ -148,9 +150,13 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
 }
 
 void check_lengths(const OpCheck& op, const BranchAttentionParams& p) {
+  require_row_indptr(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
+    const std::int64_t rows = p.row_indptr[b + 1] - p.row_indptr[b];
+    if (rows == 0) continue;
     require_in_range(op, "context_lens", p.context_lens[b], 0, p.max_positions, b);
     require_in_range(op, "n_nodes", p.n_nodes[b], 0, 32 * op.size("W"), b);
+    require_nodes_of_rows(op, rows, p.n_nodes[b], b);
     const RequestKeys keys(p, b);
     require_pages(op, p.block_table, b, keys.first_key(), keys.num_keys());
   }
@@ -170,7 +176,6 @@ void attend_on_cpu(OpCheck& op, BranchAttentionParams& params, const Tensor& q,
 void attend_on_cuda(OpCheck& op, const BranchAttentionParams& params, const Tensor& q,
                     const std::optional<Tensor>& workspace_) {
   if (params.batch_size == 0 || params.num_rows == 0 || params.num_qo_heads == 0) return;
-  require_grid(op, "k_cache", "B * Hkv", params.batch_size * params.num_kv_heads);
   const CudaLaunch launch(q);
   const SplitPlan plan(params, num_multiprocessors());
   const LaunchWorkspace workspace(op, q, workspace_, plan.workspace(params));
@@ -182,8 +187,8 @@ void branch_attention_into(const AttentionInputs& in, const Tensor& out_, const 
                            const std::optional<Tensor>& workspace) {
   OpCheck op("branch_attention");
   BranchAttentionParams params = check_inputs(op, in);
-  const TensorArg out = op.output("out", out_, {in.q.scalar_type()}, {"B", "Q", "Hq", "D"});
-  const TensorArg lse = op.output("lse", lse_, {kFloat32}, {"B", "Q", "Hq"});
+  const TensorArg out = op.output("out", out_, {in.q.scalar_type()}, {"T", "Hq", "D"});
+  const TensorArg lse = op.output("lse", lse_, {kFloat32}, {"T", "Hq"});
   params.out = out.data();
   params.out_strides = row_strides(out);
   params.lse = lse.data<float>();
@@ -199,26 +204,26 @@ void branch_attention_into(const AttentionInputs& in, const Tensor& out_, const 
 
 void branch_attention_out(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
                           const Tensor& block_table, const Tensor& context_lens,
-                          const Tensor& n_nodes, const Tensor& ancestor_mask, double scale,
-                          double softcap, std::int64_t window, const Tensor& out, const Tensor& lse,
+                          const Tensor& n_nodes, const Tensor& row_indptr,
+                          const Tensor& ancestor_mask, double scale, double softcap,
+                          std::int64_t window, const Tensor& out, const Tensor& lse,
                           std::optional<Tensor> workspace) {
-  branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, ancestor_mask,
-                         scale, softcap, window},
+  branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, row_indptr,
+                         ancestor_mask, scale, softcap, window},
                         out, lse, workspace);
 }
 
 std::tuple<Tensor, Tensor> branch_attention(const Tensor& q, const Tensor& k_cache,
                                             const Tensor& v_cache, const Tensor& block_table,
                                             const Tensor& context_lens, const Tensor& n_nodes,
-                                            const Tensor& ancestor_mask, double scale,
-                                            double softcap, std::int64_t window) {
+                                            const Tensor& row_indptr, const Tensor& ancestor_mask,
+                                            double scale, double softcap, std::int64_t window) {
   OpCheck op("branch_attention");
-  op.tensor("q", q, kFloating, {"B", "Q", "Hq", "D"});
-  const Tensor out =
-      new_empty(q, {op.size("B"), op.size("Q"), op.size("Hq"), op.size("D")}, q.scalar_type());
-  const Tensor lse = new_empty(q, {op.size("B"), op.size("Q"), op.size("Hq")}, kFloat32);
-  branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, ancestor_mask,
-                         scale, softcap, window},
+  op.tensor("q", q, kFloating, {"T", "Hq", "D"});
+  const Tensor out = new_empty(q, {op.size("T"), op.size("Hq"), op.size("D")}, q.scalar_type());
+  const Tensor lse = new_empty(q, {op.size("T"), op.size("Hq")}, kFloat32);
+  branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, row_indptr,
+                         ancestor_mask, scale, softcap, window},
                         out, lse, std::nullopt);
   return {out, lse};
 }

@@ -11,45 +11,48 @@
 #include "kv_cache/params.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/paged_kv.h"
+#include "torch_ops/ragged_rows.h"
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
 namespace {
 
 void check_append(const OpCheck& op, const AppendKvParams& p) {
+  require_row_indptr(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
-    require_in_range(op, "n_tokens", p.n_tokens[b], 0, p.max_tokens, b);
+    const std::int64_t rows = p.row_indptr[b + 1] - p.row_indptr[b];
+    if (rows == 0) continue;
     require_in_range(op, "start", p.start[b], 0, op.size("M") * op.size("S"), b);
-    require_pages(op, p.block_table, b, p.start[b], std::int64_t{p.start[b]} + p.n_tokens[b]);
+    require_pages(op, p.block_table, b, p.start[b], p.start[b] + rows);
   }
 }
 
 void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const Tensor& v_cache_,
-               const Tensor& block_table_, const Tensor& start_, const Tensor& n_tokens_) {
+               const Tensor& block_table_, const Tensor& start_, const Tensor& row_indptr_) {
   OpCheck op("append_kv_");
-  const TensorArg k = op.tensor("k", k_, kFloating, {"B", "T", "Hkv", "D"});
-  const TensorArg v = op.tensor("v", v_, {k.scalar_type()}, {"B", "T", "Hkv", "D"});
+  const TensorArg k = op.tensor("k", k_, kFloating, {"T", "Hkv", "D"});
+  const TensorArg v = op.tensor("v", v_, {k.scalar_type()}, {"T", "Hkv", "D"});
   const TensorArg k_cache =
       op.output("k_cache", k_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
   const TensorArg v_cache =
       op.output("v_cache", v_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
   const TensorArg table = op.tensor("block_table", block_table_, {kInt32}, {"B", "M"});
   const TensorArg start = op.tensor("start", start_, {kInt32}, {"B"});
-  const TensorArg n_tokens = op.tensor("n_tokens", n_tokens_, {kInt32}, {"B"});
+  const std::int32_t* row_indptr = check_row_indptr(op, row_indptr_);
   const AppendKvParams params{
       .k = k.data(),
       .v = v.data(),
       .k_cache = k_cache.data(),
       .v_cache = v_cache.data(),
-      .k_strides = kv_strides(k),
-      .v_strides = kv_strides(v),
+      .k_strides = row_strides(k),
+      .v_strides = row_strides(v),
       .k_cache_strides = kv_strides(k_cache),
       .v_cache_strides = kv_strides(v_cache),
       .block_table = block_table(table, op),
       .start = start.data<const std::int32_t>(),
-      .n_tokens = n_tokens.data<const std::int32_t>(),
+      .row_indptr = row_indptr,
       .batch_size = op.size("B"),
-      .max_tokens = op.size("T"),
+      .num_rows = op.size("T"),
       .num_kv_heads = op.size("Hkv"),
       .head_dim = op.size("D"),
       .element_size = static_cast<std::int64_t>(size_of(k.dtype())),
@@ -60,7 +63,6 @@ void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
-  require_grid(op, "k", "B", params.batch_size);
   const CudaLaunch launch(k_);
   launch_append_kv(params, static_cast<CudaStream>(launch.stream()));
 #endif

@@ -12,6 +12,10 @@ inline KvStrides kv_strides(const TensorArg& tensor) {
   return {tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
 
+inline RowStrides row_strides(const TensorArg& tensor) {
+  return {tensor.stride(0), tensor.stride(1)};
+}
+
 /// A block_table argument [B, M] over a cache of sizes P and S.
 inline BlockTable block_table(const TensorArg& tensor, const OpCheck& op) {
   return {tensor.data<const std::int32_t>(), tensor.stride(0), op.size("S")};

@@ -9,7 +9,7 @@
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
 #include "torch_ops/launch_workspace.h"
-#include "torch_ops/row_indptr.h"
+#include "torch_ops/ragged_rows.h"
 #include "torch_ops/tensor_arg.h"
 #include "verify/launch.h"
 #include "verify/params.h"
@@ -108,7 +108,7 @@ void check_nodes(const OpCheck& op, const VerifyTreeParams& p, std::int64_t b) {
 }
 
 void check_trees(const OpCheck& op, const VerifyTreeParams& p) {
-  check_row_indptr_values(op, p.row_indptr, p.batch_size, p.num_rows);
+  require_row_indptr(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
     const std::int64_t n_nodes = p.n_nodes[b], n_rows = p.row_indptr[b + 1] - p.row_indptr[b];
     require_entry(op, 0 <= n_nodes && n_nodes <= p.max_nodes, "n_nodes",

@@ -76,6 +76,7 @@ class BatchedWriter:
         self._hidden = torch.zeros(batch, writer.max_len, hidden_size, dtype=model.dtype)
         self._fed = torch.zeros(batch, dtype=torch.int32)
         self._ones = torch.ones(batch, dtype=torch.int32)
+        self._row_indptr = torch.arange(batch + 1, dtype=torch.int32)
         self._passages = list(islice(source, batch))
 
     @torch.inference_mode()

@@ -75,4 +75,6 @@ class KVPool:
         block_table: int32 [B, M]. Returns k, v [B, length, Hkv, D].
         """
         pages = block_table[:, : self.pages_for(length)]
-        return tuple(pool[pages].flatten(1, 2)[:, :length] for pool in (self.k[layer], self.v[layer]))  # type: ignore[return-value]
+        return tuple(
+            pool[pages].flatten(1, 2)[:, :length] for pool in (self.k[layer], self.v[layer])
+        )  # type: ignore[return-value]

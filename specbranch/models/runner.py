@@ -155,9 +155,7 @@ class ModelRunner:
         if tokens is not None:
             torch.clamp(tokens, min=0, out=inputs.tokens[0])
         if self._forward is None:
-            self._forward = self._prepare(
-                self._block_forward, self._forward_buffers.inputs, inputs
-            )
+            self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs, inputs)
         logits, *features = self._forward(*inputs)
         self.features = features[0] if features else None
         self.next_positions = self._forward_buffers.next_positions[: len(logits)]

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 
-def tree_mask(parents: Tensor, n_nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Ancestor bits and depths of a draft block.
+def rows_of(row_indptr: Tensor) -> list[range]:
+    """The rows of each request, of all requests' rows one after another; row_indptr [B + 1]."""
+    bounds = row_indptr.tolist()
+    return [range(start, end) for start, end in pairwise(bounds)]
 
-    parents [B, N] (-1 for node 0, otherwise smaller than the node), n_nodes [B]
-    -> ancestor_mask [B, N, W], depth [B, N].
-    Bit j of row i is set if node j is i or one of its ancestors; the root has depth 0.
-    Rows from n_nodes on have no bits and depth 0.
+
+def tree_mask(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
+    """Ancestor bits and depths of the last nodes of each draft block.
+
+    parents [B, N] (-1 for node 0, otherwise smaller than the node), n_nodes [B],
+    row_indptr [B + 1], num_rows T -> ancestor_mask [T, W], depth [T].
+    Rows row_indptr[b] to row_indptr[b + 1] are the last nodes of request b. Bit j of a row is set
+    if node j is the row's own or one of its ancestors; the root has depth 0.
+    Rows from row_indptr[B] on have no bits and depth 0.
     """
-    B, N = parents.shape
-    bits = torch.zeros(B, N, -(-N // 32) * 32, dtype=torch.int64)
-    depth = torch.zeros(B, N, dtype=torch.int32)
-    for b in range(B):
-        for node in range(int(n_nodes[b])):
-            parent = int(parents[b, node])
-            if parent >= 0:
-                bits[b, node] = bits[b, parent]
-                depth[b, node] = depth[b, parent] + 1
-            bits[b, node, node] = 1
-    words = (bits.reshape(B, N, -1, 32) << torch.arange(32)).sum(-1)
+    N = parents.shape[1]
+    bits = torch.zeros(num_rows, -(-N // 32) * 32, dtype=torch.int64)
+    depth = torch.zeros(num_rows, dtype=torch.int32)
+    for b, rows in enumerate(rows_of(row_indptr)):
+        for row in rows:
+            node = int(n_nodes[b]) - rows.stop + row
+            path = []
+            while node >= 0:
+                path.append(node)
+                node = int(parents[b, node])
+            bits[row, path] = 1
+            depth[row] = len(path) - 1
+    words = (bits.reshape(num_rows, -(-N // 32), 32) << torch.arange(32)).sum(-1)
     return words.to(torch.int32), depth  # the cast keeps the low 32 bits
 
 
@@ -43,17 +55,17 @@ def append_kv_(
     v_cache: Tensor,
     block_table: Tensor,
     start: Tensor,
-    n_tokens: Tensor,
+    row_indptr: Tensor,
 ) -> None:
-    """Write the first n_tokens[b] of k, v [B, T, Hkv, D] to logical positions from start[b] on.
+    """Write each request's rows of k, v [T, Hkv, D] to its logical positions from start[b] on.
 
-    k_cache, v_cache [P, S, Hkv, D] (mutated), block_table [B, M], start [B], n_tokens [B].
+    k_cache, v_cache [P, S, Hkv, D] (mutated), block_table [B, M], start [B], row_indptr [B + 1].
     """
-    for b in range(k.shape[0]):
-        n = int(n_tokens[b])
-        where = _locate(start[b] + torch.arange(n), block_table[b], k_cache.shape[1])
-        k_cache[where] = k[b, :n]
-        v_cache[where] = v[b, :n]
+    for b, rows in enumerate(rows_of(row_indptr)):
+        positions = start[b] + torch.arange(len(rows))
+        where = _locate(positions, block_table[b], k_cache.shape[1])
+        k_cache[where] = k[rows.start : rows.stop]
+        v_cache[where] = v[rows.start : rows.stop]
 
 
 def branch_attention(
@@ -63,6 +75,7 @@ def branch_attention(
     block_table: Tensor,
     context_lens: Tensor,
     n_nodes: Tensor,
+    row_indptr: Tensor,
     ancestor_mask: Tensor,
     scale: float,
     softcap: float = 0.0,
@@ -70,23 +83,24 @@ def branch_attention(
 ) -> tuple[Tensor, Tensor]:
     """Attention of each row over the context that all rows share and over its own ancestors.
 
-    q [B, Q, Hq, D], k_cache, v_cache [P, S, Hkv, D], block_table [B, M], context_lens [B],
-    n_nodes [B] (nodes of the block so far), ancestor_mask [B, Q, W]
-    -> out [B, Q, Hq, D], lse [B, Q, Hq] (natural logarithm).
+    q [T, Hq, D], k_cache, v_cache [P, S, Hkv, D], block_table [B, M], context_lens [B],
+    n_nodes [B] (nodes of the block so far), row_indptr [B + 1] (which rows are which request's),
+    ancestor_mask [T, W] -> out [T, Hq, D], lse [T, Hq] (natural logarithm).
 
     Node j's KV lies at logical position context_lens + j. A row sees the whole context and the
     nodes of its mask; with window > 0 only keys with row position - key position < window, where
-    positions are counted along the row's own path. A row that sees nothing gets out 0, lse -inf.
+    positions are counted along the row's own path. A row that sees nothing gets out 0, lse -inf,
+    as do rows from row_indptr[B] on.
     Scores are scale * q.k; with softcap > 0, softcap * tanh(scale * q.k / softcap).
     """
-    B, Q, Hq, D = q.shape
+    T, Hq, D = q.shape
     page_size, Hkv = k_cache.shape[1:3]
-    out = torch.zeros(B, Q, Hq, D, dtype=torch.float64)
-    lse = torch.full((B, Q, Hq), -math.inf, dtype=torch.float64)
-    for b in range(B):
+    out = torch.zeros(T, Hq, D, dtype=torch.float64)
+    lse = torch.full((T, Hq), -math.inf, dtype=torch.float64)
+    for b, rows in enumerate(rows_of(row_indptr)):
         context_len = int(context_lens[b])
-        for row in range(Q):
-            bits = (ancestor_mask[b, row, :, None] >> torch.arange(32)) & 1
+        for row in rows:
+            bits = (ancestor_mask[row, :, None] >> torch.arange(32)) & 1
             nodes = bits.flatten()[: int(n_nodes[b])].nonzero().flatten()
             # In order of position, each visible key is one position after the one before it.
             keys = torch.cat([torch.arange(context_len), context_len + nodes])
@@ -97,11 +111,11 @@ def branch_attention(
             where = _locate(keys, block_table[b], page_size)
             k = k_cache[where].double().repeat_interleave(Hq // Hkv, dim=1)
             v = v_cache[where].double().repeat_interleave(Hq // Hkv, dim=1)
-            scores = scale * torch.einsum("hd,khd->hk", q[b, row].double(), k)
+            scores = scale * torch.einsum("hd,khd->hk", q[row].double(), k)
             if softcap > 0:
                 scores = softcap * torch.tanh(scores / softcap)
-            lse[b, row] = scores.logsumexp(-1)
-            out[b, row] = torch.einsum("hk,khd->hd", scores.softmax(-1), v)
+            lse[row] = scores.logsumexp(-1)
+            out[row] = torch.einsum("hk,khd->hd", scores.softmax(-1), v)
     return out, lse
 
 

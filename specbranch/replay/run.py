@@ -57,9 +57,7 @@ class Replayer:
         params, text, lanes = recording.params, recording.text, self._lanes
         transcript = Transcript(None, recording.eos_token_ids, (), params.max_new_tokens)
         request = Request(recording.prompt, params, self.policy.begin(), transcript)
-        source = RecordedSource(
-            text, laws, max_nodes=self._max_nodes, max_fan=self.policy.max_fan
-        )
+        source = RecordedSource(text, laws, max_nodes=self._max_nodes, max_fan=self.policy.max_fan)
         target = RecordedTarget(lanes.target, text, outlooks, max_rows=self._max_nodes)
         trace = lanes.begin()
         growth = Growth(source, lanes.draft, self._experience)

@@ -37,7 +37,9 @@ class RecordedSource(Source):
         rows = len(nodes) + (self._catch_up(lane, request) if nodes[0] == 0 else 0)
         if steps == 1:
             places = [self._path(request, node) for node in nodes]
-            return self._guesses(lane.run(Label.DRAFT, lambda: self._laws_at(request, places), rows=rows))
+            return self._guesses(
+                lane.run(Label.DRAFT, lambda: self._laws_at(request, places), rows=rows)
+            )
         charged = [lane.submit(Label.DRAFT, lambda: None, rows=rows)]
         charged += [lane.submit(Label.DRAFT, lambda: None, rows=1) for _ in range(steps - 1)]
         path, laws = self._path(request, nodes[0]), []

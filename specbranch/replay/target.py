@@ -51,9 +51,7 @@ class RecordedTarget:
     def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
         return self._lane.run(Label.VERIFY, lambda: [self._walk(request) for request in requests])
 
-    def outlooks(
-        self, requests: Sequence[Request], walks: Sequence[Walk]
-    ) -> list[Outlook | None]:
+    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
         if self._outlooks is None:
             return [None] * len(requests)
         # A request's walk is committed by now, and its last token is what the outlook is below.

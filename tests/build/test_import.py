@@ -34,8 +34,9 @@ import specbranch._C as C
 import torch
 assert torch.ops.specbranch.branch_attention
 parents = torch.empty(2, 40, dtype=torch.int32, device="meta")
-mask, depth = C.tree_mask(parents, torch.empty(2, dtype=torch.int32, device="meta"))
-assert mask.shape == (2, 40, 2) and depth.shape == (2, 40)
+n_nodes, row_indptr = (torch.empty(n, dtype=torch.int32, device="meta") for n in (2, 3))
+mask, depth = C.tree_mask(parents, n_nodes, row_indptr, 7)
+assert mask.shape == (7, 2) and depth.shape == (7,)
 """
     )
 

@@ -46,6 +46,7 @@ struct AttentionCase {
 
   std::vector<std::int32_t> parents = {-1, 0, 0, 1};
   std::vector<std::int32_t> n_nodes = {kRows};
+  std::vector<std::int32_t> row_indptr = {0, kRows};
   std::vector<std::int32_t> context_lens = {kContext};
   std::vector<std::int32_t> pages = {9, 3, 0, 1, 2, 8, 7, 6, 5, 4};
   std::vector<float> q = random_floats(kRows * kHeads * kDim, 1);
@@ -56,14 +57,13 @@ struct AttentionCase {
     std::vector<std::int32_t> ancestors(kRows), depth(kRows);
     kernels.tree_mask({.parents = parents.data(),
                        .n_nodes = n_nodes.data(),
+                       .row_indptr = row_indptr.data(),
                        .ancestor_mask = ancestors.data(),
                        .depth = depth.data(),
                        .parents_stride = kRows,
-                       .mask_batch_stride = kRows,
-                       .mask_row_stride = 1,
-                       .depth_stride = kRows,
+                       .mask_stride = 1,
                        .batch_size = 1,
-                       .max_nodes = kRows,
+                       .num_rows = kRows,
                        .num_words = 1});
     return ancestors;
   }
@@ -77,15 +77,15 @@ struct AttentionCase {
     params.q = q.data();
     params.k_cache = k.data();
     params.v_cache = v.data();
-    params.q_strides = {kRows * kHeads * kDim, kHeads * kDim, kDim};
+    params.q_strides = {kHeads * kDim, kDim};
     params.k_strides = {kPageSize * kKvHeads * kDim, kKvHeads * kDim, kDim};
     params.v_strides = params.k_strides;
     params.block_table = {pages.data(), kPages, kPageSize};
     params.context_lens = context_lens.data();
     params.n_nodes = n_nodes.data();
+    params.row_indptr = row_indptr.data();
     params.ancestor_mask = ancestors.data();
-    params.mask_batch_stride = kRows;
-    params.mask_row_stride = 1;
+    params.mask_stride = 1;
     params.batch_size = 1;
     params.num_rows = kRows;
     params.num_qo_heads = kHeads;
@@ -96,7 +96,7 @@ struct AttentionCase {
     params.out = result.data();
     params.lse = result.data() + kRows * kHeads * kDim;
     params.out_strides = params.q_strides;
-    params.lse_strides = {kRows * kHeads, kHeads, 1};
+    params.lse_strides = {kHeads, 1};
     std::vector<float> workspace(branch_attention_workspace(params));
     params.workspace = workspace.data();
     kernels.branch_attention(params);

@@ -13,16 +13,24 @@ from bench.gpu import captured
 from specbranch import ops, reference
 from tests.cuda.on_device import GPU
 from tests.ops.calls import CALLS, Arguments
-from tests.ops.cases import AttentionCase, int32
+from tests.ops.cases import AttentionCase, int32, mask_of
 
 WORKSPACE_FLOATS = 1 << 22
 IN_GRAPHS = [name for name in CALLS if name.endswith("_")] + [
     name for name in CALLS if name.endswith("_out")
 ]
 OTHER_LENGTHS: dict[str, Arguments] = {
-    "tree_mask_out": {"parents": int32([[-1, 0, 1, 2], [-1, 0, 0, 0]]), "n_nodes": int32([2, 4])},
-    "append_kv_": {"start": int32([0, 3]), "n_tokens": int32([1, 3])},
-    "branch_attention_out": {"context_lens": int32([8, 1]), "n_nodes": int32([2, 4])},
+    "tree_mask_out": {
+        "parents": int32([[-1, 0, 1, 2], [-1, 0, 0, 0]]),
+        "n_nodes": int32([2, 4]),
+        "row_indptr": int32([0, 1, 4]),
+    },
+    "append_kv_": {"start": int32([0, 3]), "row_indptr": int32([0, 0, 3])},
+    "branch_attention_out": {
+        "context_lens": int32([8, 1]),
+        "n_nodes": int32([2, 4]),
+        "row_indptr": int32([0, 1, 4]),
+    },
     "compact_kv_": {
         "context_lens": int32([6, 0]),
         "keep": int32([[1, 2, 0], [0, 1, 3]]),
@@ -85,15 +93,15 @@ def chain_over_a_context(nodes: int, max_context: int, dtype: torch.dtype) -> At
     pages = -(-(max_context + nodes) // page_size)
     shape = (pages, page_size, 2, 64)
     chain = torch.arange(-1, nodes - 1, dtype=torch.int32)
-    mask, _ = reference.tree_mask(chain[None], int32([nodes]))
     return AttentionCase(
-        q=torch.randn(1, nodes, 8, 64, generator=generator).to(dtype),
+        q=torch.randn(nodes, 8, 64, generator=generator).to(dtype),
         k_cache=torch.randn(shape, generator=generator).to(dtype),
         v_cache=torch.randn(shape, generator=generator).to(dtype),
         block_table=torch.randperm(pages, generator=generator, dtype=torch.int32)[None],
         context_lens=int32([max_context]),
         n_nodes=int32([nodes]),
-        ancestor_mask=mask,
+        row_indptr=int32([0, nodes]),
+        ancestor_mask=mask_of(chain, nodes),
         scale=0.125,
         softcap=0.0,
         window=0,
@@ -104,7 +112,7 @@ def chain_over_a_context(nodes: int, max_context: int, dtype: torch.dtype) -> At
 def test_attention_in_a_graph_follows_contexts_from_none_to_many_splits(dtype):
     case = chain_over_a_context(nodes=8, max_context=6000, dtype=dtype)
     static = [t.to(GPU) if isinstance(t, Tensor) else t for t in case.arguments()]
-    out, lse = torch.empty_like(static[0]), torch.empty(1, 8, 8, device=GPU)
+    out, lse = torch.empty_like(static[0]), torch.empty(8, 8, device=GPU)
     workspace = torch.zeros(WORKSPACE_FLOATS, device=GPU)
     graph = captured(lambda: ops.branch_attention_out(*static, out, lse, workspace))
     for context in (6000, 0, 17, 4000, 63):

@@ -46,9 +46,7 @@ class Together:
     def __init__(self, pair, policy, lanes, max_requests: int) -> None:
         sizes = {"max_len": 128, "max_nodes": 32, "max_requests": max_requests}
         target = ModelRunner(pair.target, **sizes)
-        source = ModelSource(
-            ModelRunner(pair.draft, **sizes), policy.max_fan, target.vocab_size
-        )
+        source = ModelSource(ModelRunner(pair.draft, **sizes), policy.max_fan, target.vocab_size)
         self.pair, self.policy, self.lanes = pair, policy, lanes
         growth = Growth(source, lanes.draft, Experience())
         self.loop = RoundLoop(growth, Verifier(target, lanes.target), lanes, lanes.begin())
@@ -78,9 +76,7 @@ def by_coupling(requests: list[Request]) -> list[Request]:
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_requests_together_write_what_each_writes_alone(pair, policy):
-    wanted = [
-        (prompt, params) for params in MIXES["gumbel"] for prompt in PROMPTS
-    ]
+    wanted = [(prompt, params) for params in MIXES["gumbel"] for prompt in PROMPTS]
     together = Together(pair, POLICIES[policy](), VirtualLanes(COSTS), len(wanted))
     engine = Engine(pair, Autoregressive(), lanes=VirtualLanes(COSTS), max_len=128)
     alone = [engine.generate(*each).token_ids for each in wanted]

@@ -17,12 +17,20 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def _tree_mask_out() -> Arguments:
+    return {
+        "parents": int32([[-1, 0, 0, 1], [-1, 0, 1, 2]]),
+        "n_nodes": int32([4, 3]),
+        "row_indptr": int32([0, 3, 5]),
+    }
+
+
 def tree_mask() -> Arguments:
-    return {"parents": int32([[-1, 0, 0, 1], [-1, 0, 1, 2]]), "n_nodes": int32([4, 3])}
+    return {**_tree_mask_out(), "num_rows": 5}
 
 
 def append_kv_() -> Arguments:
-    k, v = torch.randn(2, 2, 3, 2, 16, generator=_generator())
+    k, v = torch.randn(2, 5, 2, 16, generator=_generator())
     k_cache, v_cache = torch.randn(2, 5, 4, 2, 16, generator=_generator())
     return {
         "k": k,
@@ -31,19 +39,20 @@ def append_kv_() -> Arguments:
         "v_cache": v_cache,
         "block_table": int32([[3, 1], [0, 4]]),
         "start": int32([2, 5]),
-        "n_tokens": int32([3, 2]),
+        "row_indptr": int32([0, 3, 5]),
     }
 
 
 def branch_attention() -> Arguments:
     k_cache, v_cache = torch.randn(2, 6, 4, 2, 16, generator=_generator())
     return {
-        "q": torch.randn(2, 4, 6, 16, generator=_generator()),
+        "q": torch.randn(5, 6, 16, generator=_generator()),
         "k_cache": k_cache,
         "v_cache": v_cache,
         "block_table": int32([[3, 1, 0], [3, 5, 2]]),
         "context_lens": int32([5, 6]),
         "n_nodes": int32([4, 3]),
+        "row_indptr": int32([0, 3, 5]),
         "ancestor_mask": reference.tree_mask(**tree_mask())[0],
         "scale": 0.25,
         "softcap": 0.0,
@@ -123,8 +132,8 @@ def _float32(*sizes: int) -> torch.Tensor:
 
 
 OUTPUTS: dict[str, Callable[[], Arguments]] = {
-    "tree_mask": lambda: {"ancestor_mask": _int32(2, 4, 1), "depth": _int32(2, 4)},
-    "branch_attention": lambda: {"out": _float32(2, 4, 6, 16), "lse": _float32(2, 4, 6)},
+    "tree_mask": lambda: {"ancestor_mask": _int32(5, 1), "depth": _int32(5)},
+    "branch_attention": lambda: {"out": _float32(5, 6, 16), "lse": _float32(5, 6)},
     "sampling_probs": lambda: {"probs": _float32(2, 50)},
     "sample": lambda: {"ids": _int32(2)},
     "draft_topk": lambda: {
@@ -143,8 +152,12 @@ OUTPUTS: dict[str, Callable[[], Arguments]] = {
 }
 
 
+INPUTS = {**FUNCTIONAL, "tree_mask": _tree_mask_out}
+"""Of the _out forms."""
+
+
 def _with_outputs(name: str) -> Callable[[], Arguments]:
-    return lambda: {**FUNCTIONAL[name](), **OUTPUTS[name]()}
+    return lambda: {**INPUTS[name](), **OUTPUTS[name]()}
 
 
 CALLS: dict[str, Callable[[], Arguments]] = {

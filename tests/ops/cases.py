@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -59,9 +60,14 @@ def random_pages(lengths: list[int], page_size: int, generator: torch.Generator)
     return PagedCase(page_size, table, n_pages)
 
 
+def row_indptr_of(rows: list[int]) -> Tensor:
+    """int32 [B + 1] of the number of rows of each request."""
+    return int32([0, *itertools.accumulate(rows)])
+
+
 @dataclass
 class AttentionCase:
-    """Arguments of branch_attention, and the tree they came from."""
+    """Arguments of branch_attention, in its order."""
 
     q: Tensor
     k_cache: Tensor
@@ -69,6 +75,7 @@ class AttentionCase:
     block_table: Tensor
     context_lens: Tensor
     n_nodes: Tensor
+    row_indptr: Tensor
     ancestor_mask: Tensor
     scale: float
     softcap: float
@@ -77,14 +84,40 @@ class AttentionCase:
     def arguments(self) -> tuple:
         return tuple(vars(self).values())
 
+    @property
+    def n_rows(self) -> int:
+        """Of all requests; what follows is padding."""
+        return int(self.row_indptr[-1])
 
-def _mask_of(parents: Tensor, n_rows: int) -> Tensor:
+
+def mask_of(parents: Tensor, n_rows: int) -> Tensor:
     """ancestor_mask [n_rows, W] of the last n_rows nodes of a tree."""
     bits = torch.eye(len(parents), dtype=torch.int64)
     for node in range(1, len(parents)):
         bits[node] |= bits[int(parents[node])]
     padded = torch.nn.functional.pad(bits, (0, -len(parents) % 32))
-    return (padded.reshape(len(parents), -1, 32) << torch.arange(32)).sum(-1)[-n_rows:].int()
+    words = (padded.reshape(len(parents), -1, 32) << torch.arange(32)).sum(-1)
+    return words[len(parents) - n_rows :].int()
+
+
+@st.composite
+def ragged_batches(
+    draw: st.DrawFn, max_nodes: int, max_context: int = 70
+) -> list[tuple[int, int, int]]:
+    """Context, nodes and rows of each request: few that may be long or up to 64 that are short."""
+    few = st.tuples(st.integers(1, 4), st.just(max_context), st.just(max_nodes))
+    many = st.tuples(st.integers(5, 64), st.just(5), st.just(min(max_nodes, 3)))
+    size, longest, most = draw(st.one_of(few, few, many))
+    generator = draw(generators())
+    batch = []
+    for _ in range(size):
+        context, nodes = (
+            int(torch.randint(0, n + 1, (), generator=generator)) for n in (longest, most)
+        )
+        has_rows = int(torch.randint(0, 4, (), generator=generator)) > 0
+        rows = int(torch.randint(0, nodes + 1, (), generator=generator)) if has_rows else 0
+        batch.append((context, nodes, rows))
+    return batch
 
 
 @st.composite
@@ -95,36 +128,42 @@ def attention_cases(draw: st.DrawFn) -> AttentionCase:
         st.sampled_from([(1, 1), (1, 4), (2, 1), (2, 3), (3, 2), (4, 1), (1, 8)])
     )
     head_dim = draw(st.sampled_from([8, 16, 24, 40, 64, 128, 256]))
-    size = draw(st.sampled_from([1, 2, 5, 8, 17, 33, 40]))
-    lengths = draw(
-        st.lists(st.tuples(st.integers(0, 70), st.integers(0, size)), min_size=1, max_size=4)
-    )
+    size = draw(st.sampled_from([1, 2, 5, 8, 17, 33, 40, 70]))
+    batch = draw(ragged_batches(size))
     page_size = draw(st.sampled_from([1, 3, 16, 128]))
-    n_rows = draw(st.integers(1, size))
+    padding = draw(st.integers(0, 3))
     softcap = draw(st.sampled_from([0.0, 0.0, 5.0, 30.0]))
     window = draw(st.sampled_from([0, 0, 1, 3, 20, 200]))
 
-    pages = random_pages([c + n for c, n in lengths], page_size, generator)
+    lengths = [context + nodes if rows else 0 for context, nodes, rows in batch]
+    pages = random_pages(lengths, page_size, generator)
     shape = (pages.n_pages, page_size, kv_heads, head_dim)
     k_cache, v_cache = torch.full((2, *shape), math.nan, dtype=dtype)
-    mask = torch.zeros(len(lengths), n_rows, math.ceil(size / 32), dtype=torch.int32)
-    for b, (context, nodes) in enumerate(lengths):
-        rows = min(n_rows, nodes)  # the newest nodes; further rows are padding and see no node
-        if rows:
-            words = _mask_of(random_parents(nodes, nodes, generator), rows)
-            mask[b, :rows, : words.shape[1]] = words
-        seen = _seen_by_some_row(context, nodes, mask[b], window)
+    row_indptr = row_indptr_of([rows for _, _, rows in batch])
+    n_rows = int(row_indptr[-1])
+    mask = torch.zeros(n_rows + padding, math.ceil(size / 32), dtype=torch.int32)
+    mask[n_rows:] = 2**31 - 1
+    for b, (context, nodes, rows) in enumerate(batch):
+        if rows == 0:
+            continue
+        words = mask[row_indptr[b] : row_indptr[b + 1]]
+        tree = mask_of(random_parents(nodes, nodes, generator), rows)
+        words[:, : tree.shape[1]] = tree
+        seen = _seen_by_some_row(context, nodes, words, window)
+        _forget_pages_before(pages, b, min(context, int(seen[0])))
         where = (pages.block_table[b][seen // page_size].long(), seen % page_size)
         for cache in (k_cache, v_cache):
             cache[where] = torch.randn(len(seen), kv_heads, head_dim, generator=generator).to(dtype)
-    q = torch.randn(len(lengths), n_rows, kv_heads * group, head_dim, generator=generator).to(dtype)
+    q = torch.randn(len(mask), kv_heads * group, head_dim, generator=generator).to(dtype)
+    q[n_rows:] = math.nan
     return AttentionCase(
         q=draw(st.sampled_from(HEAD_LAYOUTS))(q),
         k_cache=draw(st.sampled_from(HEAD_LAYOUTS))(k_cache),
         v_cache=draw(st.sampled_from(HEAD_LAYOUTS))(v_cache),
         block_table=draw(st.sampled_from(MATRIX_LAYOUTS))(pages.block_table),
-        context_lens=int32([c for c, _ in lengths]),
-        n_nodes=int32([n for _, n in lengths]),
+        context_lens=int32([context for context, _, _ in batch]),
+        n_nodes=int32([nodes for _, nodes, _ in batch]),
+        row_indptr=row_indptr,
         ancestor_mask=draw(st.sampled_from(MATRIX_LAYOUTS))(mask),
         scale=draw(st.sampled_from([head_dim**-0.5, 0.3])),
         softcap=softcap,
@@ -140,6 +179,11 @@ def _seen_by_some_row(context: int, nodes: int, mask: Tensor, window: int) -> Te
         keys = [*range(context), *(context + j for j in bits)]
         seen.update(keys[-window:] if window else keys)
     return torch.tensor(sorted(seen), dtype=torch.int64)
+
+
+def _forget_pages_before(pages: PagedCase, b: int, first: int) -> None:
+    """Engines free the pages that a window has left behind."""
+    pages.block_table[b, : first // pages.page_size] = ABSURD[1]
 
 
 @dataclass

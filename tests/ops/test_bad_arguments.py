@@ -41,7 +41,13 @@ FIRST_OF_THEIR_SIZE = {
     *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
     *((name, argument) for name in CALLS for argument in ("q", "logits", "candidates")),
-    *((name, "k_cache") for name in ("branch_attention", "branch_attention_out")),
+    ("tree_mask_out", "ancestor_mask"),
+    *(
+        (name, argument)
+        for name in ("branch_attention", "branch_attention_out")
+        for argument in ("k_cache", "block_table")
+    ),
+    ("append_kv_", "block_table"),
     *((name, "target_logits") for name in ("verify_tree", "verify_tree_out")),
     ("compact_kv_", "block_table"),
 }
@@ -167,15 +173,24 @@ TREE_VALUES = [
     ("parents", entry(1, 1, value=3)),
     ("parents", entry(0, 1, value=-2)),
 ]
+ROW_VALUES = [
+    ("row_indptr", entry(0, value=1)),
+    ("row_indptr", entry(1, value=6)),
+    ("row_indptr", entry(2, value=6)),
+]
+VALUES_OF_LAST_NODES = [
+    *ROW_VALUES,
+    ("row_indptr", entry(1, value=5)),
+    ("row_indptr", entry(1, value=1)),
+]
 VALUES = {
-    "tree_mask": TREE_VALUES,
+    "tree_mask": [*TREE_VALUES, *VALUES_OF_LAST_NODES],
     "append_kv_": [
         ("v", half),
         ("k_cache", half),
         ("v_cache", half),
         ("start", entry(0, value=-1)),
-        ("n_tokens", entry(0, value=4)),
-        ("n_tokens", entry(0, value=-1)),
+        *ROW_VALUES,
         ("block_table", entry(0, 1, value=5)),
         ("block_table", entry(1, 1, value=-1)),
         ("block_table", lambda t: t[:, :1]),
@@ -190,6 +205,7 @@ VALUES = {
         ("block_table", entry(0, 1, value=6)),
         ("block_table", entry(1, 2, value=-1)),
         ("block_table", lambda t: t[:, :2]),
+        *VALUES_OF_LAST_NODES,
         ("softcap", the_value(-1.0)),
         ("window", the_value(-1)),
     ],
@@ -262,6 +278,10 @@ def test_a_head_dim_that_no_kernel_has():
         assert_refused("branch_attention", arguments, "q")
 
 
+def test_a_negative_number_of_rows():
+    assert_refused("tree_mask", {**CALLS["tree_mask"](), "num_rows": -1}, "num_rows")
+
+
 def test_draws_without_their_law():
     assert_refused("verify_tree", {**CALLS["verify_tree"](), "draft_probs": None}, "draw")
 
@@ -312,6 +332,6 @@ def test_sizes_of_a_workspace_are_not_negative():
 def test_the_message_says_what_was_wanted_and_what_came():
     arguments = CALLS["branch_attention"]()
     arguments["block_table"] = arguments["block_table"].long()
-    message = "branch_attention: block_table: expected int32 [B=2, M], got int64 [2, 3]"
+    message = "branch_attention: block_table: expected int32 [B, M], got int64 [2, 3]"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         torch.ops.specbranch.branch_attention(**arguments)

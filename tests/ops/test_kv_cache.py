@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specbranch import ops, reference
-from tests.ops.cases import DTYPES, generators, int32, random_pages
+from tests.ops.cases import (
+    DTYPES,
+    generators,
+    int32,
+    ragged_batches,
+    random_pages,
+    row_indptr_of,
+)
 from tests.ops.layouts import HEAD_LAYOUTS, MATRIX_LAYOUTS
 
 
@@ -19,7 +26,8 @@ def assert_same_bits(actual: torch.Tensor, expected: torch.Tensor) -> None:
 @given(
     generator=generators(),
     dtype=st.sampled_from(DTYPES),
-    requests=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)), min_size=1, max_size=4),
+    batch=ragged_batches(9, max_context=40),
+    padding=st.integers(0, 2),
     heads=st.sampled_from([1, 2, 5]),
     head_dim=st.sampled_from([8, 24, 64, 256]),
     page_size=st.sampled_from([1, 3, 16, 64]),
@@ -27,10 +35,11 @@ def assert_same_bits(actual: torch.Tensor, expected: torch.Tensor) -> None:
     new_layout=st.sampled_from(HEAD_LAYOUTS),
     table_layout=st.sampled_from(MATRIX_LAYOUTS),
 )
-def test_append_writes_its_tokens_and_nothing_else(
+def test_append_writes_its_rows_and_nothing_else(
     generator,
     dtype,
-    requests,
+    batch,
+    padding,
     heads,
     head_dim,
     page_size,
@@ -38,19 +47,19 @@ def test_append_writes_its_tokens_and_nothing_else(
     new_layout,
     table_layout,
 ):
-    pages = random_pages([start + n for start, n in requests], page_size, generator)
+    rows = [n for _, _, n in batch]
+    ends = [start + n if n else 0 for (start, _, _), n in zip(batch, rows, strict=True)]
+    pages = random_pages(ends, page_size, generator)
     shape = (pages.n_pages, page_size, heads, head_dim)
     before = torch.randn(2, *shape, generator=generator).to(dtype)
-    k, v = torch.randn(2, len(requests), 9, heads, head_dim, generator=generator).to(dtype)
-    k[:, 7:], v[:, 8:] = math.nan, math.nan
-    start, n_tokens = int32([s for s, _ in requests]), int32([n for _, n in requests])
+    k, v = torch.randn(2, sum(rows) + padding, heads, head_dim, generator=generator).to(dtype)
+    k[sum(rows) :] = v[sum(rows) :] = math.nan
+    lengths = int32([start for start, _, _ in batch]), row_indptr_of(rows)
 
     caches = [cache_layout(c) for c in before]
-    ops.append_kv_(
-        new_layout(k), new_layout(v), *caches, table_layout(pages.block_table), start, n_tokens
-    )
+    ops.append_kv_(new_layout(k), new_layout(v), *caches, table_layout(pages.block_table), *lengths)
     expected = [c.clone() for c in before]
-    reference.append_kv_(k, v, *expected, pages.block_table, start, n_tokens)
+    reference.append_kv_(k, v, *expected, pages.block_table, *lengths)
     for cache, wanted in zip(caches, expected, strict=True):
         assert_same_bits(cache, wanted)
 

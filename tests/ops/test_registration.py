@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specbranch import _C, ops
-from tests.ops.calls import CALLS, FUNCTIONAL, OUTPUTS
-from tests.ops.cases import attention_cases
+from tests.ops.calls import CALLS, FUNCTIONAL, INPUTS, OUTPUTS, Arguments
+from tests.ops.cases import attention_cases, int32
 from tests.ops.layouts import HEAD_LAYOUTS, MATRIX_LAYOUTS, contiguous
 
 
@@ -87,7 +87,7 @@ def test_only_outputs_are_written(name):
 @pytest.mark.parametrize("name", FUNCTIONAL)
 def test_the_out_form_equals_the_functional_form(name, layout):
     outputs = {n: layout(t) if t.dim() > 1 else contiguous(t) for n, t in OUTPUTS[name]().items()}
-    assert op(f"{name}_out")(**FUNCTIONAL[name](), **outputs) is None
+    assert op(f"{name}_out")(**INPUTS[name](), **outputs) is None
     for written, expected in zip(
         outputs.values(), results(name, **FUNCTIONAL[name]()), strict=True
     ):
@@ -97,11 +97,11 @@ def test_the_out_form_equals_the_functional_form(name, layout):
 @given(case=attention_cases(), layout=st.sampled_from(HEAD_LAYOUTS), data=st.data())
 def test_attention_writes_any_layout_with_or_without_a_workspace(case, layout, data):
     expected = ops.branch_attention(*case.arguments())
-    out, lse = layout(torch.full_like(case.q, 7)), torch.full(case.q.shape[:3], 7.0)
+    out, lse = layout(torch.full_like(case.q, 7)), torch.full(case.q.shape[:2], 7.0)
     workspace = torch.full((2**22,), torch.nan) if data.draw(st.booleans()) else None
     ops.branch_attention_out(*case.arguments(), out, lse, workspace)
-    assert_same_bits(out, expected[0])
-    assert_same_bits(lse, expected[1])
+    for written, wanted in zip((out, lse), expected, strict=True):
+        assert_same_bits(written[: case.n_rows], wanted[: case.n_rows])
 
 
 SIZES = {
@@ -160,7 +160,6 @@ def test_results_do_not_depend_on_the_number_of_threads(name):
 
 
 EMPTY = {
-    "tree_mask": {"parents": (0, 4), "n_nodes": (0,)},
     "sampling_probs": {
         "logits": (0, 9),
         **dict.fromkeys(("temperature", "top_k", "top_p", "min_p"), (0,)),
@@ -169,7 +168,23 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_a_batch_of_none_is_no_error(name):
+def test_no_rows_are_no_error(name):
     arguments = FUNCTIONAL[name]()
     empty = {n: arguments[n].new_empty(size) for n, size in EMPTY[name].items()}
     assert all(r.shape[0] == 0 for r in results(name, **empty))
+
+
+def without_requests(arguments: Arguments) -> Arguments:
+    of_requests = ("parents", "n_nodes", "block_table", "context_lens", "start")
+    none = {name: arguments[name][:0] for name in of_requests if name in arguments}
+    return {**arguments, **none, "row_indptr": int32([0])}
+
+
+@pytest.mark.parametrize("name", ["tree_mask", "branch_attention", "append_kv_"])
+def test_no_requests_are_no_error(name):
+    """All rows are padding."""
+    arguments = without_requests(CALLS[name]())
+    caches = [arguments[n].clone() for n in ("k_cache", "v_cache") if n in arguments]
+    op(name)(**arguments)
+    for cache, before in zip(("k_cache", "v_cache"), caches, strict=False):
+        assert_same_bits(arguments[cache], before)

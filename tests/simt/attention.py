@@ -10,20 +10,17 @@ import torch
 from torch import Tensor
 
 from specbranch import reference
-from tests.ops.cases import AttentionCase, int32, random_pages, random_parents
+from tests.ops.cases import (
+    AttentionCase,
+    int32,
+    random_pages,
+    random_parents,
+    row_indptr_of,
+)
 from tests.simt.device import Schedule, Traffic, device
-from tests.simt.params import BlockTable, KvStrides, integers, pointers
+from tests.simt.params import BlockTable, KvStrides, RowStrides, integers, pointers
 
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-
-
-class RowStrides(ctypes.Structure):
-    _fields_ = integers("batch", "row", "head")
-
-    @classmethod
-    def of(cls, values: Tensor) -> RowStrides:
-        """values [B, Q, Hq, D] or [B, Q, Hq]"""
-        return cls(*values.stride()[:3])
 
 
 class BranchAttentionParams(ctypes.Structure):
@@ -34,8 +31,8 @@ class BranchAttentionParams(ctypes.Structure):
         ("k_strides", KvStrides),
         ("v_strides", KvStrides),
         ("block_table", BlockTable),
-        *pointers("context_lens", "n_nodes", "ancestor_mask"),
-        *integers("mask_batch_stride", "mask_row_stride", "batch_size", "num_rows"),
+        *pointers("context_lens", "n_nodes", "row_indptr", "ancestor_mask"),
+        *integers("mask_stride", "batch_size", "num_rows"),
         *integers("num_qo_heads", "num_kv_heads", "head_dim", "max_positions"),
         ("scale", c_float),
         ("softcap", c_float),
@@ -49,7 +46,8 @@ class BranchAttentionParams(ctypes.Structure):
     @classmethod
     def of(cls, case: AttentionCase, out: Tensor, lse: Tensor) -> BranchAttentionParams:
         page_size = case.k_cache.shape[1]
-        batch_size, num_rows, num_qo_heads, head_dim = case.q.shape
+        num_rows, num_qo_heads, head_dim = case.q.shape
+        lengths = (case.context_lens, case.n_nodes, case.row_indptr)
         return cls(
             DTYPES[case.q.dtype],
             *(t.data_ptr() for t in (case.q, case.k_cache, case.v_cache)),
@@ -57,9 +55,9 @@ class BranchAttentionParams(ctypes.Structure):
             KvStrides.of(case.k_cache),
             KvStrides.of(case.v_cache),
             BlockTable.of(case.block_table, page_size),
-            *(t.data_ptr() for t in (case.context_lens, case.n_nodes, case.ancestor_mask)),
-            *case.ancestor_mask.stride()[:2],
-            *(batch_size, num_rows, num_qo_heads, case.k_cache.shape[2], head_dim),
+            *(t.data_ptr() for t in (*lengths, case.ancestor_mask)),
+            case.ancestor_mask.stride(0),
+            *(len(case.n_nodes), num_rows, num_qo_heads, case.k_cache.shape[2], head_dim),
             case.block_table.shape[1] * page_size,
             *(case.scale, case.softcap, case.window),
             *(out.data_ptr(), lse.data_ptr()),
@@ -73,7 +71,8 @@ def make_case(
     *,
     contexts: tuple[int, ...],
     nodes: tuple[int, ...],
-    rows: int,
+    rows: tuple[int, ...],
+    padding: int = 0,
     heads: tuple[int, int] = (4, 2),
     head_dim: int = 64,
     page_size: int = 16,
@@ -83,21 +82,23 @@ def make_case(
 ) -> AttentionCase:
     """Requests with room for `contexts`, of which they may use less."""
     generator = torch.Generator().manual_seed(seed)
-    size = max(rows, *nodes)
+    size = max(*nodes, 1)
     pages = random_pages(
         [c + n for c, n in zip(contexts, nodes, strict=True)], page_size, generator
     )
     parents = torch.stack([random_parents(n, size, generator) for n in nodes])
-    mask, _ = reference.tree_mask(parents, int32(nodes))
+    row_indptr, num_rows = row_indptr_of(list(rows)), sum(rows) + padding
+    mask, _ = reference.tree_mask(parents, int32(nodes), row_indptr, num_rows)
     cache = (pages.n_pages, page_size, heads[1], head_dim)
     return AttentionCase(
-        q=torch.randn(len(nodes), rows, heads[0], head_dim, generator=generator).to(dtype),
+        q=torch.randn(num_rows, heads[0], head_dim, generator=generator).to(dtype),
         k_cache=torch.randn(cache, generator=generator).to(dtype),
         v_cache=torch.randn(cache, generator=generator).to(dtype),
         block_table=pages.block_table,
         context_lens=int32(contexts),
         n_nodes=int32(nodes),
-        ancestor_mask=mask[:, :rows].contiguous(),
+        row_indptr=row_indptr,
+        ancestor_mask=mask,
         scale=head_dim**-0.5,
         softcap=softcap,
         window=window,

@@ -16,12 +16,21 @@ def integers(*names: str) -> list[tuple[str, type]]:
 
 
 class KvStrides(Structure):
-    _fields_ = integers("outer", "slot", "head")
+    _fields_ = integers("page", "slot", "head")
 
     @classmethod
-    def of(cls, values: Tensor) -> KvStrides:
-        """values [P, S, Hkv, D] or [B, T, Hkv, D]"""
-        return cls(*values.stride()[:3])
+    def of(cls, cache: Tensor) -> KvStrides:
+        """cache [P, S, Hkv, D]"""
+        return cls(*cache.stride()[:3])
+
+
+class RowStrides(Structure):
+    _fields_ = integers("row", "head")
+
+    @classmethod
+    def of(cls, rows: Tensor) -> RowStrides:
+        """rows [T, H, D] or [T, H]"""
+        return cls(*rows.stride()[:2])
 
 
 class BlockTable(Structure):
@@ -34,21 +43,25 @@ class BlockTable(Structure):
 
 class TreeMaskParams(Structure):
     _fields_ = [
-        *pointers("parents", "n_nodes", "ancestor_mask", "depth"),
-        *integers("parents_stride", "mask_batch_stride", "mask_row_stride", "depth_stride"),
-        *integers("batch_size", "max_nodes", "num_words"),
+        *pointers("parents", "n_nodes", "row_indptr", "ancestor_mask", "depth"),
+        *integers("parents_stride", "mask_stride", "batch_size", "num_rows", "num_words"),
     ]
 
     @classmethod
     def of(
-        cls, parents: Tensor, n_nodes: Tensor, ancestor_mask: Tensor, depth: Tensor
+        cls,
+        parents: Tensor,
+        n_nodes: Tensor,
+        row_indptr: Tensor,
+        ancestor_mask: Tensor,
+        depth: Tensor,
     ) -> TreeMaskParams:
-        tensors = (parents, n_nodes, ancestor_mask, depth)
+        tensors = (parents, n_nodes, row_indptr, ancestor_mask, depth)
         return cls(
             *(t.data_ptr() for t in tensors),
             parents.stride(0),
-            *ancestor_mask.stride()[:2],
-            depth.stride(0),
+            ancestor_mask.stride(0),
+            len(n_nodes),
             *ancestor_mask.shape,
         )
 
@@ -56,13 +69,13 @@ class TreeMaskParams(Structure):
 class AppendKvParams(Structure):
     _fields_ = [
         *pointers("k", "v", "k_cache", "v_cache"),
-        ("k_strides", KvStrides),
-        ("v_strides", KvStrides),
+        ("k_strides", RowStrides),
+        ("v_strides", RowStrides),
         ("k_cache_strides", KvStrides),
         ("v_cache_strides", KvStrides),
         ("block_table", BlockTable),
-        *pointers("start", "n_tokens"),
-        *integers("batch_size", "max_tokens", "num_kv_heads", "head_dim", "element_size"),
+        *pointers("start", "row_indptr"),
+        *integers("batch_size", "num_rows", "num_kv_heads", "head_dim", "element_size"),
     ]
 
     @classmethod
@@ -74,15 +87,16 @@ class AppendKvParams(Structure):
         v_cache: Tensor,
         block_table: Tensor,
         start: Tensor,
-        n_tokens: Tensor,
+        row_indptr: Tensor,
     ) -> AppendKvParams:
-        data = (k, v, k_cache, v_cache)
         return cls(
-            *(t.data_ptr() for t in data),
-            *(KvStrides.of(t) for t in data),
+            *(t.data_ptr() for t in (k, v, k_cache, v_cache)),
+            *(RowStrides.of(t) for t in (k, v)),
+            *(KvStrides.of(t) for t in (k_cache, v_cache)),
             BlockTable.of(block_table, k_cache.shape[1]),
             start.data_ptr(),
-            n_tokens.data_ptr(),
+            row_indptr.data_ptr(),
+            len(start),
             *k.shape,
             k.element_size(),
         )

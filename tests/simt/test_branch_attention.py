@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from specbranch import reference
-from tests.ops.cases import DTYPES, AttentionCase, attention_cases
+from tests.ops.cases import DTYPES, AttentionCase, attention_cases, row_indptr_of
 from tests.simt.attention import Launch, make_case
 from tests.simt.device import SCHEDULES, Order, Schedule, Traffic
 
@@ -26,15 +26,22 @@ def assert_matches_reference(case: AttentionCase, out: Tensor, lse: Tensor) -> N
     expected_out, expected_lse = reference.branch_attention(*case.arguments())
     rounding = ROUNDING[out.dtype]
     largest_value = case.v_cache.nan_to_num(0, 0, 0).abs().max().item()
+    rows, padding = slice(case.n_rows), slice(case.n_rows, None)
     torch.testing.assert_close(
-        out.double(), expected_out, rtol=rounding, atol=max(2e-5, rounding / 2 * largest_value)
+        out[rows].double(),
+        expected_out[rows],
+        rtol=rounding,
+        atol=max(2e-5, rounding / 2 * largest_value),
     )
-    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(lse[rows].double(), expected_lse[rows], rtol=1e-5, atol=2e-5)
+    assert out[padding].isnan().all()  # as it was before the launch
+    assert lse[padding].isnan().all()
 
 
 @settings(max_examples=40)
 @given(case=attention_cases(), schedule=st.sampled_from(SCHEDULES))
 def test_equals_reference_and_ignores_what_no_row_sees(case, schedule):
+    assume(len(case.q) > 0)
     launch = Launch(case, num_multiprocessors=8)
     assert_matches_reference(launch.case, *launch.run(schedule))
 
@@ -42,8 +49,8 @@ def test_equals_reference_and_ignores_what_no_row_sees(case, schedule):
 @settings(max_examples=25)
 @given(
     dtype=st.sampled_from([torch.bfloat16, torch.float16]),
-    contexts=st.lists(st.sampled_from([1, 64, 65, 513, 1100]), min_size=1, max_size=2).map(tuple),
-    rows=st.sampled_from([1, 3, 8, 17, 33]),
+    contexts=st.lists(st.sampled_from([1, 64, 65, 513, 1100]), min_size=1, max_size=3).map(tuple),
+    size=st.sampled_from([1, 3, 8, 17, 33]),
     heads=st.sampled_from([(1, 1), (4, 1), (4, 2), (8, 1)]),
     head_dim=st.sampled_from([8, 64, 96, 128, 192, 256]),
     page_size=st.sampled_from([1, 8, 64, 2048]),
@@ -54,15 +61,30 @@ def test_equals_reference_and_ignores_what_no_row_sees(case, schedule):
     data=st.data(),
 )
 def test_splits_are_merged_in_the_launch_and_lengths_may_change_between_replays(
-    contexts, rows, num_multiprocessors, schedule, data, **shape
+    contexts, size, num_multiprocessors, schedule, data, **shape
 ):
-    nodes = tuple(data.draw(st.integers(0, rows)) for _ in contexts)
-    case = make_case(contexts=contexts, nodes=nodes, rows=rows, **shape)
+    nodes = tuple(data.draw(st.integers(0, size)) for _ in contexts)
+    rows = tuple(data.draw(st.integers(0, n)) for n in nodes)
+    case = make_case(contexts=contexts, nodes=nodes, rows=rows, padding=1, **shape)
     launch = Launch(case, num_multiprocessors)
     assert_matches_reference(launch.case, *launch.run(schedule))
     for b, context in enumerate(contexts):
         launch.case.context_lens[b] = data.draw(st.integers(0, context))
+    fewer = [data.draw(st.integers(0, n)) for n in rows]
+    launch.case.row_indptr.copy_(row_indptr_of(fewer))
     assert_matches_reference(launch.case, *launch.run(schedule))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_requests_share_the_row_tiles(dtype):
+    """Requests without rows between others; one with more rows than a tile has."""
+    rows = (0, 1, 0, 0, 40, 2, 1, *[0, 1, 3] * 8, 0)
+    contexts = tuple(7 * b % 90 for b in range(len(rows)))
+    shape = {"contexts": contexts, "nodes": tuple(n + 1 for n in rows), "rows": rows}
+    case = make_case(dtype, **shape, padding=3, heads=(6, 2), window=30)
+    for num_multiprocessors in (1, 400):
+        launch = Launch(case, num_multiprocessors)
+        assert_matches_reference(launch.case, *launch.run(SCHEDULES[2]))
 
 
 @pytest.mark.parametrize("window", [0, 9])
@@ -72,7 +94,7 @@ def test_draft_blocks_longer_than_a_tile_are_masked_throughout(head_dim, window)
         torch.bfloat16,
         contexts=(30, 0),
         nodes=(100, 70),
-        rows=100,
+        rows=(100, 50),
         heads=(1, 1),
         head_dim=head_dim,
         window=window,
@@ -83,7 +105,7 @@ def test_draft_blocks_longer_than_a_tile_are_masked_throughout(head_dim, window)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_levels_of_merging_give_the_same_bits_in_every_order(dtype):
-    case = make_case(dtype, contexts=(1300,), nodes=(3,), rows=3, heads=(2, 1))
+    case = make_case(dtype, contexts=(1300,), nodes=(3,), rows=(3,), heads=(2, 1))
     launch = Launch(case, num_multiprocessors=132)
     assert launch.max_splits > 4
     results = [launch.run(schedule) for schedule in (*SCHEDULES, *CONCURRENT)]
@@ -94,16 +116,16 @@ def test_two_levels_of_merging_give_the_same_bits_in_every_order(dtype):
 
 
 def test_a_result_does_not_depend_on_other_requests():
-    shape = {"rows": 8, "head_dim": 128, "nodes": (8, 8)}
+    shape = {"rows": (8, 8), "head_dim": 128, "nodes": (8, 8)}
     case = make_case(torch.bfloat16, contexts=(700, 700), **shape)
     launch = Launch(case, num_multiprocessors=40)
     out, lse = launch.run(Schedule())
     launch.case.context_lens[1] = 33
-    launch.case.q[1] = 7
+    launch.case.q[8:] = 7
     other_out, other_lse = launch.run(Schedule())
-    torch.testing.assert_close(other_out[0], out[0], rtol=0, atol=0)
-    torch.testing.assert_close(other_lse[0], lse[0], rtol=0, atol=0)
-    assert not torch.equal(other_out[1], out[1])
+    torch.testing.assert_close(other_out[:8], out[:8], rtol=0, atol=0)
+    torch.testing.assert_close(other_lse[:8], lse[:8], rtol=0, atol=0)
+    assert not torch.equal(other_out[8:], out[8:])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -111,7 +133,12 @@ def test_a_result_does_not_depend_on_other_requests():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_value_reaches_the_rows_that_see_it_and_no_others(dtype, rows, head_dim, value):
     case = make_case(
-        dtype, contexts=(70, 3), nodes=(rows, rows), rows=rows, head_dim=head_dim, page_size=8
+        dtype,
+        contexts=(70, 3),
+        nodes=(rows, rows),
+        rows=(rows, rows),
+        head_dim=head_dim,
+        page_size=8,
     )
     clean, clean_lse = Launch(case, num_multiprocessors=8).run(Schedule())
     node = 2
@@ -120,7 +147,7 @@ def test_a_value_reaches_the_rows_that_see_it_and_no_others(dtype, rows, head_di
         case.v_cache[page, (context + node) % 8, :, 1::2] = value
     launch = Launch(case, num_multiprocessors=8)
     out, lse = launch.run(Schedule())
-    sees = (case.ancestor_mask[:, :, 0] >> node & 1).bool()
+    sees = (case.ancestor_mask[:, 0] >> node & 1).bool()
     assert sees.any()
     torch.testing.assert_close(out[~sees], clean[~sees], rtol=0, atol=0)
     torch.testing.assert_close(lse, clean_lse, rtol=0, atol=0)
@@ -141,7 +168,7 @@ def test_the_context_is_read_once_in_whole_sectors(rows, head_dim, report_traffi
         torch.bfloat16,
         contexts=(context,),
         nodes=(rows,),
-        rows=rows,
+        rows=(rows,),
         heads=(4, 1),
         head_dim=head_dim,
     )
@@ -157,7 +184,7 @@ def test_the_context_is_read_once_in_whole_sectors(rows, head_dim, report_traffi
 
 
 def test_the_limit_on_bank_conflicts_is_tripped_by_rows_without_padding():
-    case = make_case(torch.bfloat16, contexts=(512,), nodes=(4,), rows=4, heads=(4, 1))
+    case = make_case(torch.bfloat16, contexts=(512,), nodes=(4,), rows=(4,), heads=(4, 1))
     launch = Launch(case, num_multiprocessors=1)
     assert_banks_are_used_well(launch.count())
     unpadded = launch.count("unpadded_attention")

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from specbranch import reference
-from tests.ops.cases import DTYPES, generators, int32, random_pages
+from tests.ops.cases import (
+    DTYPES,
+    generators,
+    int32,
+    ragged_batches,
+    random_pages,
+    row_indptr_of,
+)
 from tests.ops.layouts import HEAD_LAYOUTS, MATRIX_LAYOUTS
 from tests.simt.device import SCHEDULES, Device, device
 from tests.simt.params import AppendKvParams, CompactKvParams
@@ -26,7 +33,8 @@ def place_caches(simulated: Device, name: str, caches: list[Tensor]) -> list[Ten
     schedule=st.sampled_from(SCHEDULES),
     generator=generators(),
     dtype=st.sampled_from(DTYPES),
-    requests=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), min_size=1, max_size=3),
+    batch=ragged_batches(4, max_context=20),
+    padding=st.integers(0, 2),
     heads=st.sampled_from([1, 2, 5]),
     head_dim=st.sampled_from([8, 24, 64, 128]),
     page_size=st.sampled_from([1, 3, 16, 128]),
@@ -34,11 +42,12 @@ def place_caches(simulated: Device, name: str, caches: list[Tensor]) -> list[Ten
     new_layout=st.sampled_from(HEAD_LAYOUTS),
     table_layout=st.sampled_from(MATRIX_LAYOUTS),
 )
-def test_append_writes_its_tokens_and_nothing_else(
+def test_append_writes_its_rows_and_nothing_else(
     schedule,
     generator,
     dtype,
-    requests,
+    batch,
+    padding,
     heads,
     head_dim,
     page_size,
@@ -46,10 +55,12 @@ def test_append_writes_its_tokens_and_nothing_else(
     new_layout,
     table_layout,
 ):
-    pages = random_pages([start + n for start, n in requests], page_size, generator)
+    rows = [n for _, _, n in batch]
+    ends = [start + n if n else 0 for (start, _, _), n in zip(batch, rows, strict=True)]
+    pages = random_pages(ends, page_size, generator)
     before = torch.full((2, pages.n_pages, page_size, heads, head_dim), math.nan).to(dtype)
-    k, v = torch.randn(2, len(requests), 4, heads, head_dim, generator=generator).to(dtype)
-    lengths = int32([s for s, _ in requests]), int32([n for _, n in requests])
+    k, v = torch.randn(2, sum(rows) + padding, heads, head_dim, generator=generator).to(dtype)
+    lengths = int32([start for start, _, _ in batch]), row_indptr_of(rows)
     expected = [c.clone() for c in before]
     reference.append_kv_(k, v, *expected, pages.block_table, *lengths)
 
@@ -59,10 +70,10 @@ def test_append_writes_its_tokens_and_nothing_else(
     new = simulated.place(new_layout(k), "k"), simulated.place(new_layout(v), "v")
     caches = place_caches(simulated, "cache", [cache_layout(c) for c in before])
     table = simulated.place(table_layout(pages.block_table), "block_table")
-    start, n_tokens = (
-        simulated.place(t, name) for t, name in zip(lengths, ("start", "n_tokens"), strict=True)
+    start, row_indptr = (
+        simulated.place(t, name) for t, name in zip(lengths, ("start", "row_indptr"), strict=True)
     )
-    params = AppendKvParams.of(*new, *caches, table, start, n_tokens)
+    params = AppendKvParams.of(*new, *caches, table, start, row_indptr)
     simulated.launch("append_kv", params)
     for cache, wanted in zip(caches, expected, strict=True):
         assert_same_bits(cache, wanted)

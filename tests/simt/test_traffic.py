@@ -31,13 +31,13 @@ def count_append(kernel: str, tokens: int) -> Traffic:
     table = int32([[3, 1, 7, 2]])
 
     def place_params(place):
-        new = [torch.randn(1, tokens, HEADS, HEAD_DIM).to(torch.bfloat16) for _ in range(2)]
+        new = [torch.randn(tokens, HEADS, HEAD_DIM).to(torch.bfloat16) for _ in range(2)]
         return AppendKvParams.of(
             *(place(t, "new") for t in new),
             *(place(random_cache(), "cache", writable=True) for _ in range(2)),
             place(table, "block_table"),
             place(int32([30]), "start"),
-            place(int32([tokens]), "n_tokens"),
+            place(int32([0, tokens]), "row_indptr"),
         )
 
     return count("kv_cache", kernel, place_params)
@@ -95,8 +95,9 @@ def test_tree_mask_writes_few_sectors(report_traffic):
         return TreeMaskParams.of(
             place(parents[None], "parents"),
             place(int32([nodes]), "n_nodes"),
-            place(torch.zeros(1, nodes, words, dtype=torch.int32), "mask", writable=True),
-            place(torch.zeros(1, nodes, dtype=torch.int32), "depth", writable=True),
+            place(int32([0, nodes]), "row_indptr"),
+            place(torch.zeros(nodes, words, dtype=torch.int32), "mask", writable=True),
+            place(torch.zeros(nodes, dtype=torch.int32), "depth", writable=True),
         )
 
     traffic = count("tree_mask", "tree_mask", place_params)

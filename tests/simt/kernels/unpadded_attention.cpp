@@ -19,7 +19,7 @@ SIMT_EXPORT int unpadded_attention(const BranchAttentionParams* params, int num_
                                    std::byte* scratch, unsigned* tickets) {
   return simt::guarded([&] {
     const SplitPlan plan(*params, num_multiprocessors);
-    const dim3 grid(plan.row_tiles, plan.max_splits, params->batch_size * params->num_kv_heads);
+    const dim3 grid(plan.max_row_tiles, plan.max_splits, params->num_kv_heads);
     BranchAttentionLaunch launch{*params, plan, tickets};
     launch.params.workspace = reinterpret_cast<float*>(scratch);
     launch_kernel("", branch_attention_kernel<__nv_bfloat16, Unpadded>,
