@@ -167,7 +167,10 @@ class Verifier:
             laws,
             None if laws is None else asked["draw"][:b, :n],
             answers["path"][:b, :n],
-            *(answers[name][:b] for name in ("path_len", "next_token", "winner", "status")),
+            answers["path_len"][:b],
+            answers["next_token"][:b],
+            answers["winner"][:b],
+            answers["status"][:b],
             self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
         )
         return self._read(requests)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from specbranch.cli.methods import Options, parse_option
+from specbranch.comparison.methods import Options, parse_option
 
 if TYPE_CHECKING:
     from specbranch.costs.model import CostModel

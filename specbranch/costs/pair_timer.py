@@ -15,7 +15,7 @@ from specbranch.lanes.base import Lane, Lanes, Pending
 from specbranch.models.block import Block, BlockRows, Keep
 from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
-from specbranch.models.sampling_rows import SamplingRows
+from specbranch.models.sampling_rows import SamplingRows, SamplingTensors
 from specbranch.sampling import SamplingParams
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
@@ -114,7 +114,7 @@ class PairTimer:
 
     def _ranked_forward(self, rows: int) -> Callable[[], Tensor]:
         """The same, but the ids stay on the device: nobody waits for them."""
-        sampling = [tensor[:rows] for tensor in self._sampling]
+        sampling = SamplingTensors(*(tensor[:rows] for tensor in self._sampling))
         positions = torch.zeros_like(self._sampling.top_k[:rows])
         _, block = self._blocks
 

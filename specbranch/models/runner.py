@@ -54,7 +54,7 @@ class ModelRunner:
         feature_layers: int = 0,
         prepare: Prepare | None = None,
     ) -> None:
-        """Reserve `max_len + max_nodes` cache slots a request and switch the model to our attention.
+        """Reserve `max_len + max_nodes` slots a request and switch the model to our attention.
 
         model: a decoder; its attention implementation is set to "specbranch", so until
             `model.set_attn_implementation("sdpa")` it runs under a ModelRunner only.
@@ -142,7 +142,8 @@ class ModelRunner:
         """Append nodes to the blocks of several requests and compute them in one forward.
 
         batch: the new nodes, at least one of each request, each request once.
-        tokens: int32 [rows] on the device, read in place of the batch's; where one is negative, 0 is.
+        tokens: int32 [rows] on the device, read in place of the batch's; where one is negative,
+            0 is.
 
         Returns logits [k, columns] in the model's dtype, of the wanted rows in the batch's order;
         on a GPU the next forward overwrites them. Raises ValueError for no or too many nodes, a
@@ -167,7 +168,8 @@ class ModelRunner:
     def keep(self, batch: Sequence[Keep]) -> None:
         """Keep some nodes of several requests' blocks, in place, and drop their others.
 
-        Raises ValueError for slots that cannot be kept, see `Block.kept`. Blocks are then as before.
+        Raises ValueError for slots that cannot be kept, see `Block.kept`. Blocks are then as
+        before.
         """
         remaining = [block.kept(slots, n_context) for block, slots, n_context in batch]
         block_table, *lengths = self._keep_buffers.send(batch)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specbranch.checks import require_positive
+from specbranch.costs.learnt import CostRatio
 from specbranch.policies.base import Outcome, Policy
-from specbranch.policies.costs import CostRatio
 
 if TYPE_CHECKING:
     from typing import Self

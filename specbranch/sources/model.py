@@ -61,7 +61,11 @@ class ModelSource(Source):
         return guesses
 
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
-        batch = [Keep(request.draft, *rest) for request, *rest in kept if len(request.draft)]
+        batch = [
+            Keep(request.draft, slots, n_context)
+            for request, slots, n_context in kept
+            if len(request.draft)
+        ]
         if batch:
             lane.run(Label.COMMIT, lambda: self._runner.keep(batch))
         for request, slots, n_context in kept:

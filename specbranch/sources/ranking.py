@@ -62,6 +62,9 @@ class Ranker:
         """
         rows = slice(first_row, first_row + len(logits))
         sampling = SamplingTensors(*(tensor[rows] for tensor in self._tensors))
+        ids, estimates, max_prob, entropy = (
+            self._guesses.fields[name][rows] for name in Guesses._fields
+        )
         ops.draft_topk_out(
             logits,
             self._k,
@@ -69,7 +72,10 @@ class Ranker:
             positions,
             coupling,
             self._token_ids,
-            *(field[rows] for field in self._guesses.fields.values()),
+            ids,
+            estimates,
+            max_prob,
+            entropy,
             self._scratch.of(ops.draft_topk_workspace_size(self._max_rows, logits.shape[1])),
         )
         return ops.sampling_probs(logits, *sampling.filters) if coupling == "rejection" else None

@@ -45,10 +45,12 @@ class Source(ABC):
     draws = False
 
     def begin(self, request: Request) -> None:
-        """Make room for a request."""
+        """Make room for a request; nothing by default."""
+        return
 
     def end(self, request: Request) -> None:
-        """Give back what `begin` took."""
+        """Give back what `begin` took; nothing by default."""
+        return
 
     @abstractmethod
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
@@ -68,7 +70,9 @@ class Source(ABC):
 
         kept: for each request the slots of expanded nodes that stay, strictly increasing; the first
             so many of them are committed, the others get slots from 0 on.
+        Nothing by default.
         """
+        return
 
 
 def read_apart(behind: int, context_len: int, max_nodes: int) -> bool:

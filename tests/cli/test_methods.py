@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specbranch.cli.methods import options_by_method, parse_option
 from specbranch.cli.options import PolicyOptions
+from specbranch.comparison.methods import options_by_method, parse_option
 from tests.cli.conftest import Invoke
 from tests.cli.test_compare import compare
 

@@ -5,39 +5,35 @@ from __future__ import annotations
 import pytest
 
 from specbranch.stats import Stats
-from specbranch.tree import Node
-
-
-def with_children(*tokens: int) -> Node:
-    node = Node(0)
-    node.children = [
-        Node(token, node, depth=1, on_main_line=not i) for i, token in enumerate(tokens)
-    ]
-    return node
+from specbranch.tree import Tree, Walk
+from tests.tree.grown import grow
 
 
 def test_guesses_are_counted_by_their_depth():
-    stats = Stats()
-    root = with_children(1, 2)
-    first = root.children[0]
-    first.children = [Node(3, first, depth=2), Node(4, first, depth=2, on_main_line=False)]
-    stats.count_walk([root, first], winner=first.children[1], committed=2)
-    stats.count_walk([with_children(5)], winner=None, committed=1)
-    stats.count_walk([Node(6)], winner=None, committed=1)  # nothing was guessed
+    stats, tree = Stats(), Tree(0)
+    first, _ = grow(tree, 0, [1, 2])
+    _, second = grow(tree, first, [3, 4])
+    stats.count_walk(tree, Walk([0, first], [0, 1], 4, second), committed=2)
+    rest = Tree(0)
+    grow(rest, 0, [5])
+    stats.count_walk(rest, Walk([0], [0], 7, -1), committed=1)
+    stats.count_walk(Tree(6), Walk([0], [0], 7, -1), committed=1)  # nothing was guessed
     assert (stats.tested_at, stats.accepted_at) == ([2, 1], [1, 0])
     assert (stats.tested, stats.tested_accepted) == (3, 1)
     assert stats.acceptance_by_position == [0.5, 0.0]
+    assert (stats.accepted_main, stats.accepted_branch, stats.hits) == (1, 1, 1)
+    assert (stats.tokens, stats.target_forwards, stats.accepted_lengths) == (4, 3, [2, 1, 1])
 
 
 def test_guesses_beyond_the_end_of_a_request_are_not_counted():
-    stats = Stats()
-    root = with_children(1)
-    child = root.children[0]
-    child.children = [Node(2, child, depth=2)]
-    stats.count_walk([root, child], winner=child.children[0], committed=1)
+    stats, tree = Stats(), Tree(0)
+    (child,) = grow(tree, 0, [1])
+    (grandchild,) = grow(tree, child, [2])
+    walk = Walk([0, child], [0, 1], 2, grandchild)
+    stats.count_walk(tree, walk, committed=1)
     assert (stats.tested_at, stats.accepted_at) == ([1], [1])
     assert stats.hits == 0
-    stats.count_walk([root, child], winner=child.children[0], committed=2)
+    stats.count_walk(tree, walk, committed=2)
     assert stats.hits == 1
 
 
