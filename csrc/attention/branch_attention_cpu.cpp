@@ -75,13 +75,13 @@ std::int64_t number_chunks(const BranchAttentionParams& p, std::int32_t* chunk_i
   return most;
 }
 
-std::int64_t num_products(const BranchAttentionParams& p, const std::int32_t* chunk_indptr) {
-  std::int64_t row_chunks = 0;
+std::int64_t num_products(const BranchAttentionParams& p) {
+  std::int64_t row_tiles = 0;
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
-    row_chunks += std::int64_t{chunk_indptr[b + 1] - chunk_indptr[b]} *
-                  (p.row_indptr[b + 1] - p.row_indptr[b]);
+    const RequestKeys keys(p, b);
+    row_tiles += (keys.end_row() - keys.first_row()) * (keys.end_tile() - keys.first_tile());
   }
-  return row_chunks * kChunkTiles * kTileKeys * p.num_qo_heads * 2 * p.head_dim;
+  return row_tiles * kTileKeys * p.num_qo_heads * 2 * p.head_dim;
 }
 
 template <class T>
@@ -114,7 +114,7 @@ void attend_chunks(const BranchAttentionParams& p, const AttentionScratch& works
   const std::int32_t* chunk_indptr = workspace.chunk_indptr();
   for_each_run(
       chunk_indptr[p.batch_size] * p.num_kv_heads, p.num_kv_heads,
-      1 + num_products(p, chunk_indptr) / kProductsWorthAThread,
+      1 + num_products(p) / kProductsWorthAThread,
       [&](std::int64_t begin, std::int64_t end) { attend_items<T>(p, workspace, begin, end); });
 }
 
