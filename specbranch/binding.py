@@ -38,7 +38,11 @@ def bind(name: str, doc: str) -> Callable[..., Any]:
         fakes.register_nothing(name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if returns_nothing and torch.is_grad_enabled():
+        if (
+            returns_nothing
+            and torch.is_grad_enabled()
+            and _requires_gradient((args, *kwargs.values()))
+        ):
             _refuse_gradients(schema, args, kwargs)
         try:
             results = op(*args, **kwargs)
@@ -102,17 +106,22 @@ def _refuse_non_tensors(
             raise ValueError(f"{op}: {argument.name}: expected {wanted}, got {found}")
 
 
+def _requires_gradient(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.requires_grad
+    return isinstance(value, list | tuple) and any(map(_requires_gradient, value))
+
+
 def _refuse_gradients(
     schema: FunctionSchema, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Of an op that writes into tensors, whose results would be cut off in silence."""
     for argument, value in _given(schema, args, kwargs):
-        for tensor in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(tensor, Tensor) and tensor.requires_grad:
-                raise RuntimeError(
-                    f"{schema.name}: {argument.name} requires a gradient, but the op has none: "
-                    "detach the tensor or call it under torch.no_grad()"
-                )
+        if _requires_gradient(value):
+            raise RuntimeError(
+                f"{schema.name}: {argument.name} requires a gradient, but the op has none: "
+                "detach the tensor or call it under torch.no_grad()"
+            )
 
 
 def _end_gradients(name: str, results: Any) -> None:

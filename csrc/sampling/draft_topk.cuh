@@ -11,12 +11,9 @@
 // k-th best is at least, so the last block reads again only the few tiles that reach it.
 namespace specbranch {
 
-/// What a token outside the draft's own filter loses in score under the gumbel coupling, where it
-/// may still be the target's choice.
-inline constexpr float kSoftPenalty = 2.0f;
-
-/// The penalty after the rounding of the logit from which it is taken.
-inline constexpr float kMaxPenalty = 4.0f;
+/// At least what kSoftPenalty takes off a score. It is taken off the logit, kSoftPenalty times the
+/// temperature, and the difference may round down further.
+inline constexpr float kMaxPenalty = 2.0f * kSoftPenalty;
 
 /// Below, a log weight has no weight.
 inline constexpr float kLeastLogWeight = -100.0f;

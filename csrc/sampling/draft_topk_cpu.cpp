@@ -10,10 +10,6 @@
 namespace specbranch::SPECBRANCH_CPU_NS {
 namespace {
 
-/// What a token outside the draft's own filter loses in score under the gumbel coupling, where it
-/// may still be the target's choice.
-constexpr float kSoftPenalty = 2.0f;
-
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 /// Of a law without filters.

@@ -60,6 +60,10 @@ enum class Coupling : std::uint8_t {
   kRejection,  // they are draws from the filtered law
 };
 
+/// What a token outside the draft's own filter loses in score under the gumbel coupling, where it
+/// may still be the target's choice.
+inline constexpr float kSoftPenalty = 2.0f;
+
 /// draft_topk: the k tokens of highest perturbed score of each row, best first.
 struct DraftTopkParams {
   LogitsRows logits;

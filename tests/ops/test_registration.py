@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pydoc
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +44,14 @@ def test_one_implementation_has_two_names(name):
     for tensor, expected in zip(*map(torch.utils._pytree.tree_leaves, returned), strict=True):
         if isinstance(tensor, torch.Tensor):
             assert_same_bits(tensor, expected)
+
+
+def test_the_contract_is_a_number_that_the_changelog_names():
+    changelog = (Path(__file__).parents[2] / "CHANGELOG.md").read_text()
+    newest = re.search(
+        r"`specbranch\._C\.contract` counts .*?; it is (\d+)\.", changelog, re.DOTALL
+    )
+    assert _C.contract == int(newest[1])
 
 
 @pytest.mark.parametrize("name", CALLS)
