@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import specbranch
+from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
+from specbranch.lanes import VirtualLanes
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 from tests.engine import tiny
@@ -34,8 +36,9 @@ def test_an_engine_takes_a_policy_from_elsewhere(at_examples: None) -> None:
     pair, params = tiny.pair(noise=0.15), SamplingParams(max_new_tokens=24)
     texts = []
     for method in ("ar", "policy:Hedge"):
-        with Engine(pair, make_policy(method), max_len=64) as engine:
-            generation = engine.generate([7, 3, 9], params)
+        lanes = VirtualLanes(CostModel.parse("virtual:c=8"))
+        engine = Engine(pair, make_policy(method), lanes=lanes, max_len=64)
+        generation = engine.generate([7, 3, 9], params)
         texts.append(generation.token_ids)
     assert texts[0] == texts[1]
     assert generation.stats.mean_accepted_length > 1.5
@@ -47,3 +50,30 @@ def test_the_policy_example_runs(
     monkeypatch.setattr(specbranch, "load_pair", lambda *_, **__: tiny.pair(), raising=False)
     runpy.run_path(str(EXAMPLES / "policy.py"), run_name="__main__")
     assert "tokens per target forward" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["sps", "pearl", "bestfirst", "auto"])
+def test_an_engine_takes_a_source_from_elsewhere(at_examples: None, method: str) -> None:
+    """Its guesses are the text's own: only what repeats is drafted, and the text stays."""
+    source = runpy.run_path(str(EXAMPLES / "source.py"))["LastTime"]
+    prompt, params = [7, 3, 9, 4] * 6, SamplingParams(max_new_tokens=40)
+    texts = []
+    for options in ({}, {"source": source()}):
+        lanes = VirtualLanes(CostModel.parse("virtual:c=8"))
+        policy = make_policy(method if options else "ar")
+        engine = Engine(tiny.pair(sharpness=2.0), policy, lanes=lanes, max_len=64, **options)
+        generation = engine.generate(prompt, params)
+        texts.append(generation.token_ids)
+    assert texts[0] == texts[1]
+    assert generation.stats.tested > 0
+    assert not [span for span in generation.trace.spans if span.lane == "draft"]
+    with pytest.raises(ValueError, match="coupling: expected gumbel, .* got rejection"):
+        engine.generate(prompt, SamplingParams(1.0, coupling="rejection"))
+
+
+def test_the_source_example_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(specbranch, "load_pair", lambda *_, **__: tiny.pair(), raising=False)
+    runpy.run_path(str(EXAMPLES / "source.py"), run_name="__main__")
+    assert "tokens a target forward" in capsys.readouterr().out
