@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                          unsigned* request_tickets) {  // [B]
   write_if_idle(p);
   const std::int64_t row_index = blockIdx.x;
-  const std::int64_t b = request_of_row(p, row_index);
+  const std::int32_t b = request_of_row(p, row_index);
   if (b == p.batch_size) return;
   const Request request(p, b);
   if (request.is_idle()) return;

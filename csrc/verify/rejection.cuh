@@ -26,7 +26,7 @@ __device__ inline std::int32_t next_drawn(const Request& request, const std::uin
 template <class T>
 class Trial {
  public:
-  __device__ Trial(const VerifyTreeParams& p, const Request& request, std::int64_t b,
+  __device__ Trial(const VerifyTreeParams& p, const Request& request, std::int32_t b,
                    std::int32_t node, std::int32_t depth, const TileStats* tiles, const RowLaw& law)
       : request_(request),
         draw_(p.draw + b * p.draw_stride),
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                             unsigned* request_tickets) {  // [B]
   write_if_idle(p);
   const std::int64_t row_index = blockIdx.x;
-  const std::int64_t b = request_of_row(p, row_index);
+  const std::int32_t b = request_of_row(p, row_index);
   if (b == p.batch_size) return;
   const Request request(p, b);
   if (request.is_idle()) return;
