@@ -31,8 +31,8 @@ class Trial {
       : request_(request),
         draw_(p.draw + b * p.draw_stride),
         node_(node),
-        row_(row_of<T>(p, std::int64_t{request.first_row} + node)),
-        draft_(p.draft_probs + (std::int64_t{request.first_row} + node) * p.probs_stride,
+        row_(row_of<T>(p, std::int64_t{request.first_row()} + node)),
+        draft_(p.draft_probs + (std::int64_t{request.first_row()} + node) * p.probs_stride,
                p.vocab_size),
         tiles_(tiles),
         law_(law),
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   if (request.is_idle()) return;
 
   const auto tiles_of = [&](std::int64_t row) { return all_tiles + row * num_tiles(p.vocab_size); };
-  const auto node = static_cast<std::int32_t>(row_index - request.first_row);
+  const auto node = static_cast<std::int32_t>(row_index - request.first_row());
   const Row<T> row = row_of<T>(p, row_index);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
@@ -128,10 +128,10 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     all_laws[row_index] = law;
     all_decisions[row_index] = decision;
   }
-  if (!is_last_block(request_tickets + b, request.n_rows)) return;
+  if (!is_last_block(request_tickets + b, request.n_rows())) return;
 
   walk(request, [&](std::int32_t at, std::int32_t depth) -> Decision {
-    const std::int64_t row_index = std::int64_t{request.first_row} + at;
+    const std::int64_t row_index = std::int64_t{request.first_row()} + at;
     const Decision decision = all_decisions[row_index];
     if (decision.token != kUndecided) return decision;
     const RowLaw law = all_laws[row_index];

@@ -13,15 +13,17 @@ class Request {
  public:
   __device__ Request(const VerifyTreeParams& p, std::int32_t b)
       : n_nodes(p.n_nodes[b]),
-        first_row(p.row_indptr[b]),
-        n_rows(p.row_indptr[b + 1] - first_row),
         candidates(p.candidates + b * p.candidates_stride),
         parents(p.parents + b * p.parents_stride),
         p_(p),
         b_(b) {}
 
-  __device__ bool is_idle() const { return n_nodes == 0 || n_rows == 0; }
-  __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows; }
+  // Read again where they are wanted: the rejection kernel has no registers to keep them in.
+  __device__ std::int32_t first_row() const { return p_.row_indptr[b_]; }
+  __device__ std::int32_t n_rows() const { return p_.row_indptr[b_ + 1] - first_row(); }
+
+  __device__ bool is_idle() const { return n_nodes == 0 || n_rows() == 0; }
+  __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows(); }
 
   __device__ std::int32_t depth(std::int32_t node) const {
     std::int32_t depth = 0;
@@ -74,8 +76,6 @@ class Request {
   }
 
   const std::int32_t n_nodes;
-  const std::int32_t first_row;
-  const std::int32_t n_rows;
   const std::int32_t* const candidates;  // [N]
   const std::int32_t* const parents;     // [N]
 
