@@ -20,12 +20,12 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                          unsigned* request_tickets) {  // [B]
   write_if_idle(p);
   const std::int64_t row_index = blockIdx.x;
-  const std::int64_t b = request_of_row(p, row_index);
+  const std::int32_t b = request_of_row(p, row_index);
   if (b == p.batch_size) return;
   const Request request(p, b);
   if (request.is_idle()) return;
 
-  const auto node = static_cast<std::int32_t>(row_index - request.first_row);
+  const auto node = static_cast<std::int32_t>(row_index - request.first_row());
   const Row<T> row = row_of<T>(p, row_index);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const std::int32_t token = sample_row(row, tiles, filter, words);
   const Decision decision{token, request.find_child(node, token, AnyChild{})};
   if (threadIdx.x == 0) all_decisions[row_index] = decision;
-  if (!is_last_block(request_tickets + b, request.n_rows)) return;
+  if (!is_last_block(request_tickets + b, request.n_rows())) return;
 
-  const Decision* decisions = all_decisions + request.first_row;
+  const Decision* decisions = all_decisions + request.first_row();
   walk(request, [&](std::int32_t at, std::int32_t) { return decisions[at]; });
 }
 

@@ -26,13 +26,13 @@ __device__ inline std::int32_t next_drawn(const Request& request, const std::uin
 template <class T>
 class Trial {
  public:
-  __device__ Trial(const VerifyTreeParams& p, const Request& request, std::int64_t b,
+  __device__ Trial(const VerifyTreeParams& p, const Request& request, std::int32_t b,
                    std::int32_t node, std::int32_t depth, const TileStats* tiles, const RowLaw& law)
       : request_(request),
         draw_(p.draw + b * p.draw_stride),
         node_(node),
-        row_(row_of<T>(p, std::int64_t{request.first_row} + node)),
-        draft_(p.draft_probs + (std::int64_t{request.first_row} + node) * p.probs_stride,
+        row_(row_of<T>(p, std::int64_t{request.first_row()} + node)),
+        draft_(p.draft_probs + (std::int64_t{request.first_row()} + node) * p.probs_stride,
                p.vocab_size),
         tiles_(tiles),
         law_(law),
@@ -106,13 +106,13 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                             unsigned* request_tickets) {  // [B]
   write_if_idle(p);
   const std::int64_t row_index = blockIdx.x;
-  const std::int64_t b = request_of_row(p, row_index);
+  const std::int32_t b = request_of_row(p, row_index);
   if (b == p.batch_size) return;
   const Request request(p, b);
   if (request.is_idle()) return;
 
   const auto tiles_of = [&](std::int64_t row) { return all_tiles + row * num_tiles(p.vocab_size); };
-  const auto node = static_cast<std::int32_t>(row_index - request.first_row);
+  const auto node = static_cast<std::int32_t>(row_index - request.first_row());
   const Row<T> row = row_of<T>(p, row_index);
   const LoadingTile<T> tile(row, tile_of_warp());  // while the tree is read
   const Filter filter = p.filters[b];
@@ -128,10 +128,10 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     all_laws[row_index] = law;
     all_decisions[row_index] = decision;
   }
-  if (!is_last_block(request_tickets + b, request.n_rows)) return;
+  if (!is_last_block(request_tickets + b, request.n_rows())) return;
 
   walk(request, [&](std::int32_t at, std::int32_t depth) -> Decision {
-    const std::int64_t row_index = std::int64_t{request.first_row} + at;
+    const std::int64_t row_index = std::int64_t{request.first_row()} + at;
     const Decision decision = all_decisions[row_index];
     if (decision.token != kUndecided) return decision;
     const RowLaw law = all_laws[row_index];

@@ -11,18 +11,19 @@ namespace specbranch {
 /// One request's tree and results, as seen by a whole block.
 class Request {
  public:
-  __device__ Request(const VerifyTreeParams& p, std::int64_t b)
+  __device__ Request(const VerifyTreeParams& p, std::int32_t b)
       : n_nodes(p.n_nodes[b]),
-        first_row(p.row_indptr[b]),
-        n_rows(p.row_indptr[b + 1] - first_row),
         candidates(p.candidates + b * p.candidates_stride),
         parents(p.parents + b * p.parents_stride),
         p_(p),
-        b_(b),
-        path_(p.path + b * p.path_stride) {}
+        b_(b) {}
 
-  __device__ bool is_idle() const { return n_nodes == 0 || n_rows == 0; }
-  __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows; }
+  // Read again where they are wanted: the rejection kernel has no registers to keep them in.
+  __device__ std::int32_t first_row() const { return p_.row_indptr[b_]; }
+  __device__ std::int32_t n_rows() const { return p_.row_indptr[b_ + 1] - first_row(); }
+
+  __device__ bool is_idle() const { return n_nodes == 0 || n_rows() == 0; }
+  __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows(); }
 
   __device__ std::int32_t depth(std::int32_t node) const {
     std::int32_t depth = 0;
@@ -59,11 +60,11 @@ class Request {
 
   /// To be called before accept().
   __device__ void clear_path() const {
-    for (std::int64_t i = threadIdx.x; i < p_.max_nodes; i += kRowThreads) path_[i] = -1;
+    for (std::int64_t i = threadIdx.x; i < p_.max_nodes; i += kRowThreads) path()[i] = -1;
     __syncthreads();
   }
   __device__ void accept(std::int32_t length, std::int32_t node) const {
-    if (threadIdx.x == 0) path_[length] = node;
+    if (threadIdx.x == 0) path()[length] = node;
   }
   __device__ void write_end(std::int32_t path_len, std::int32_t next_token, std::int32_t winner,
                             VerifyStatus status) const {
@@ -75,15 +76,14 @@ class Request {
   }
 
   const std::int32_t n_nodes;
-  const std::int32_t first_row;
-  const std::int32_t n_rows;
   const std::int32_t* const candidates;  // [N]
   const std::int32_t* const parents;     // [N]
 
  private:
+  __device__ std::int32_t* path() const { return p_.path + b_ * p_.path_stride; }
+
   const VerifyTreeParams& p_;
-  const std::int64_t b_;
-  std::int32_t* const path_;
+  const std::int32_t b_;
 };
 
 /// The results of an idle request, which has no row whose block could write them: block x writes
@@ -91,13 +91,13 @@ class Request {
 __device__ inline void write_if_idle(const VerifyTreeParams& p) {
   const std::int64_t b = blockIdx.x;
   if (b >= p.batch_size || blockIdx.y > 0) return;
-  const Request request(p, b);
+  const Request request(p, static_cast<std::int32_t>(b));
   if (request.is_idle()) request.write_empty(VerifyStatus::kOk);
 }
 
 /// The request that a row belongs to, or batch_size for padding. The threads of the block divide
 /// what is left of the requests among them until one is left, which takes one step up to 512.
-__device__ inline std::int64_t request_of_row(const VerifyTreeParams& p, std::int64_t row) {
+__device__ inline std::int32_t request_of_row(const VerifyTreeParams& p, std::int64_t row) {
   std::int64_t first = 0;
   for (std::int64_t count = p.batch_size; count > 0;) {
     const std::int64_t share = (count + kRowThreads - 1) / kRowThreads;
@@ -108,7 +108,7 @@ __device__ inline std::int64_t request_of_row(const VerifyTreeParams& p, std::in
     first += passed;
     count = min(count - passed, share - 1);
   }
-  return first;
+  return static_cast<std::int32_t>(first);
 }
 
 template <class T>
