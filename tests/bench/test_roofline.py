@@ -48,7 +48,7 @@ def test_a_prediction_is_the_larger_of_two_times():
 def test_attention_moves_little_more_than_its_floor():
     context, rows = 300, 8
     case = make_case(
-        torch.bfloat16, contexts=(context,), nodes=(rows,), rows=rows, heads=(8, 2), head_dim=128
+        torch.bfloat16, contexts=(context,), nodes=(rows,), rows=(rows,), heads=(8, 2), head_dim=128
     )
     launch = Launch(case, num_multiprocessors=1)
     assert launch.max_splits == 1
