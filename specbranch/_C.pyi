@@ -55,7 +55,9 @@ def draft_topk_workspace_size(rows: int, vocab_size: int) -> int:
 def verify_tree_workspace_size(batch_size: int, num_rows: int, vocab_size: int) -> int:
     """Floats of workspace that suffice for as many as these; the CPU needs none."""
 
-def tree_mask(parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+def tree_mask(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: int
+) -> tuple[Tensor, Tensor]:
     """Who sees whom in a draft block. A request's rows are the last nodes of its block.
 
     parents int32 [B, N] with parents[b, 0] = -1 and parents[b, i] < i; n_nodes int32 [B], which
@@ -67,7 +69,9 @@ def tree_mask(parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, num_rows: in
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def tree_mask_out(parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor_mask: Tensor, depth: Tensor) -> None:
+def tree_mask_out(
+    parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor_mask: Tensor, depth: Tensor
+) -> None:
     """tree_mask into given tensors.
 
     Mutates ancestor_mask and depth.
@@ -76,7 +80,15 @@ def tree_mask_out(parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def append_kv_(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, block_table: Tensor, start: Tensor, row_indptr: Tensor) -> None:
+def append_kv_(
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    start: Tensor,
+    row_indptr: Tensor,
+) -> None:
     """Writes each request's rows of k, v [T, Hkv, D] to its positions from start[b] on.
 
     Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int32 [B],
@@ -86,7 +98,19 @@ def append_kv_(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, block_tab
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def branch_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, block_table: Tensor, context_lens: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor_mask: Tensor, scale: float, softcap: float = 0.0, window: int = 0) -> tuple[Tensor, Tensor]:
+def branch_attention(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    context_lens: Tensor,
+    n_nodes: Tensor,
+    row_indptr: Tensor,
+    ancestor_mask: Tensor,
+    scale: float,
+    softcap: float = 0.0,
+    window: int = 0,
+) -> tuple[Tensor, Tensor]:
     """Attention of all branches of a draft block over one shared context.
 
     q [T, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
@@ -104,7 +128,22 @@ def branch_attention(q: Tensor, k_cache: Tensor, v_cache: Tensor, block_table: T
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def branch_attention_out(q: Tensor, k_cache: Tensor, v_cache: Tensor, block_table: Tensor, context_lens: Tensor, n_nodes: Tensor, row_indptr: Tensor, ancestor_mask: Tensor, scale: float, softcap: float, window: int, out: Tensor, lse: Tensor, workspace: Tensor | None = None) -> None:
+def branch_attention_out(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    context_lens: Tensor,
+    n_nodes: Tensor,
+    row_indptr: Tensor,
+    ancestor_mask: Tensor,
+    scale: float,
+    softcap: float,
+    window: int,
+    out: Tensor,
+    lse: Tensor,
+    workspace: Tensor | None = None,
+) -> None:
     """branch_attention into given tensors.
 
     Mutates out, lse and the workspace.
@@ -116,7 +155,14 @@ def branch_attention_out(q: Tensor, k_cache: Tensor, v_cache: Tensor, block_tabl
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def compact_kv_(k_caches: list[Tensor], v_caches: list[Tensor], block_table: Tensor, context_lens: Tensor, keep: Tensor, keep_lens: Tensor) -> None:
+def compact_kv_(
+    k_caches: list[Tensor],
+    v_caches: list[Tensor],
+    block_table: Tensor,
+    context_lens: Tensor,
+    keep: Tensor,
+    keep_lens: Tensor,
+) -> None:
     """Moves position context_lens[b] + keep[b, i] to context_lens[b] + i, in every layer.
 
     Mutates the caches, one [P, S, Hkv, D] a layer, all alike. keep int32 [B, J] is strictly
@@ -126,7 +172,9 @@ def compact_kv_(k_caches: list[Tensor], v_caches: list[Tensor], block_table: Ten
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def sampling_probs(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
+def sampling_probs(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor
+) -> Tensor:
     """The law of the next token after temperature, top-k, top-p and min-p: float32 [R, V].
 
     logits [R, V]; temperature, top_p, min_p float32 [R]; top_k int32 [R]. top_k 0, top_p 1 and
@@ -136,7 +184,15 @@ def sampling_probs(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Te
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def sampling_probs_out(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, probs: Tensor, workspace: Tensor | None = None) -> None:
+def sampling_probs_out(
+    logits: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    probs: Tensor,
+    workspace: Tensor | None = None,
+) -> None:
     """sampling_probs into given tensors.
 
     Mutates probs and the workspace.
@@ -145,7 +201,15 @@ def sampling_probs_out(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def sample(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor) -> Tensor:
+def sample(
+    logits: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+) -> Tensor:
     """One token a row, int32 [R]: argmax of logits / T + Gumbel noise over the allowed tokens.
 
     The noise is a function of seed int64 [R], position int32 [R] and the token alone.
@@ -154,7 +218,17 @@ def sample(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, mi
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def sample_out(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor, ids: Tensor, workspace: Tensor | None = None) -> None:
+def sample_out(
+    logits: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+    ids: Tensor,
+    workspace: Tensor | None = None,
+) -> None:
     """sample into given tensors.
 
     Mutates ids and the workspace.
@@ -163,7 +237,18 @@ def sample_out(logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def draft_topk(logits: Tensor, k: int, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor, coupling: str, token_ids: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draft_topk(
+    logits: Tensor,
+    k: int,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+    coupling: str,
+    token_ids: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The draft's k guesses a row: ids int32 [R, k], estimates [R, k], max_prob [R], entropy [R].
 
     coupling "gumbel": the k largest of z = logits / T + noise, where tokens outside the filter
@@ -176,7 +261,23 @@ def draft_topk(logits: Tensor, k: int, temperature: Tensor, top_k: Tensor, top_p
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def draft_topk_out(logits: Tensor, k: int, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor, coupling: str, token_ids: Tensor | None, ids: Tensor, estimates: Tensor, max_prob: Tensor, entropy: Tensor, workspace: Tensor | None = None) -> None:
+def draft_topk_out(
+    logits: Tensor,
+    k: int,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+    coupling: str,
+    token_ids: Tensor | None,
+    ids: Tensor,
+    estimates: Tensor,
+    max_prob: Tensor,
+    entropy: Tensor,
+    workspace: Tensor | None = None,
+) -> None:
     """draft_topk into given tensors.
 
     Mutates ids, estimates, max_prob, entropy and the workspace.
@@ -185,7 +286,21 @@ def draft_topk_out(logits: Tensor, k: int, temperature: Tensor, top_k: Tensor, t
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def verify_tree(candidates: Tensor, parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, target_logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor, draft_probs: Tensor | None = None, draw: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def verify_tree(
+    candidates: Tensor,
+    parents: Tensor,
+    n_nodes: Tensor,
+    row_indptr: Tensor,
+    target_logits: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+    draft_probs: Tensor | None = None,
+    draw: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Walks each tree from its root as far as the target agrees, and names the next token.
 
     candidates and parents int32 [B, N], with parents[b, 0] = -1 and parents[b, i] < i. The
@@ -209,7 +324,27 @@ def verify_tree(candidates: Tensor, parents: Tensor, n_nodes: Tensor, row_indptr
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
-def verify_tree_out(candidates: Tensor, parents: Tensor, n_nodes: Tensor, row_indptr: Tensor, target_logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seed: Tensor, position: Tensor, draft_probs: Tensor | None, draw: Tensor | None, path: Tensor, path_len: Tensor, next_token: Tensor, winner: Tensor, status: Tensor, workspace: Tensor | None = None) -> None:
+def verify_tree_out(
+    candidates: Tensor,
+    parents: Tensor,
+    n_nodes: Tensor,
+    row_indptr: Tensor,
+    target_logits: Tensor,
+    temperature: Tensor,
+    top_k: Tensor,
+    top_p: Tensor,
+    min_p: Tensor,
+    seed: Tensor,
+    position: Tensor,
+    draft_probs: Tensor | None,
+    draw: Tensor | None,
+    path: Tensor,
+    path_len: Tensor,
+    next_token: Tensor,
+    winner: Tensor,
+    status: Tensor,
+    workspace: Tensor | None = None,
+) -> None:
     """verify_tree into given tensors.
 
     Mutates path, path_len, next_token, winner, status and the workspace.

@@ -67,7 +67,7 @@ def test_an_engine_takes_a_source_from_elsewhere(at_examples: None, method: str)
     assert texts[0] == texts[1]
     assert generation.stats.tested > 0
     assert not [span for span in generation.trace.spans if span.lane == "draft"]
-    with pytest.raises(ValueError, match="coupling: expected gumbel, .* got rejection"):
+    with pytest.raises(ValueError, match=r"coupling: expected gumbel, .* got rejection"):
         engine.generate(prompt, SamplingParams(1.0, coupling="rejection"))
 
 

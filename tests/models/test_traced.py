@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models.block_forward import BlockForward
 from specbranch.models.prepack import pack_linears
 from specbranch.models.quantize import quantized_draft
-from specbranch.models.runner import ModelRunner
 from specbranch.models.traced import traced
 
 from . import tiny
+from .single import Single
 
 PROMPT = list(range(20, 45))
 TRACED = {1: [-1], 2: [-1, 0], 5: [-1, 0, 1, 1, 0]}  # by rows
@@ -44,9 +43,9 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
 @pytest.mark.parametrize("rows", TRACED)
 def test_a_traced_forward_is_the_eager_one_to_the_bit(model, rows, logits_rows, monkeypatch):
     """Traced once, at any number of rows, and replayed at any other and any context."""
-    replaying = ModelRunner(model, max_len=64, max_nodes=16, page_size=8)
-    eager = ModelRunner(model, max_len=64, max_nodes=16, page_size=8)
-    eager._forward_block = BlockForward(model, eager.cache)
+    sizes = {"max_len": 64, "max_nodes": 16, "page_size": 8}
+    replaying = Single.of(model, **sizes)
+    eager = Single.of(model, prepare=lambda forward, *_: forward, **sizes)
     traces = []
 
     def note(forward, inputs, state):
@@ -61,8 +60,8 @@ def test_a_traced_forward_is_the_eager_one_to_the_bit(model, rows, logits_rows, 
                 runner.reset()
                 runner.prefill(context)
                 tokens = [50 + node for node in range(len(tree))]
-                logits.append(runner.forward(tokens, tree, logits_rows=logits_rows))
-                runner.commit([0], 1)
+                logits.append(runner.forward(tokens, tree, logits_rows))
+                runner.keep([0], 1)
                 logits.append(runner.forward([60, 61], [-1, 0]))
             assert torch.equal(logits[0], logits[2])
             assert torch.equal(logits[1], logits[3])
