@@ -1,9 +1,10 @@
 """What a round costs besides the two models: `python -m bench.host`.
 
-Policy, tree and loop run on the host's one thread while both lanes wait for them. Measures that
-thread's CPU time outside the lanes' work, beside the forwards of the same rounds. With
-`--operators METHOD` instead: where the models' time goes, operator by operator, every operator's
-own time without that of what it calls. All work runs on one thread, in virtual lanes.
+Policy, tree and loop run on the host's one thread while both lanes wait for them. Measures the time
+of a round outside the lanes' work, beside the forwards of the same rounds: medians of all rounds,
+so that what else the machine does counts little. With `--operators METHOD` instead: where the
+models' time goes, operator by operator, every operator's own time without that of what it calls.
+All work runs on one thread, in virtual lanes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,7 +28,7 @@ from bench.methods import MAX_NODES
 from bench.options import add_pair
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.lanes import Lanes, Pending, VirtualLanes
+from specbranch.lanes import Pending, VirtualLanes
 from specbranch.models import load_pair
 from specbranch.policies import POLICIES, make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS
@@ -34,6 +37,8 @@ from specbranch.trace import Label
 
 COST_RATIO = 4
 MEASURED: dict[str, tuple[str, dict[str, int]]] = {
+    "ar": ("ar", {}),
+    "sps": ("sps", {"gamma": COST_RATIO}),
     "pearl": ("pearl", {"gamma": COST_RATIO}),
     "specbranch": ("specbranch", {}),
     "bestfirst 8/32": ("bestfirst", {"rows_draft": 8, "rows_target": 32}),
@@ -43,41 +48,53 @@ MEASURED: dict[str, tuple[str, dict[str, int]]] = {
 
 
 class Stopwatch:
-    """CPU seconds of the calling thread, where virtual lanes run, in each kind of lane work."""
+    """Seconds of each round in each kind of lane work, and in the host's own.
 
-    def __init__(self, lanes: Lanes) -> None:
-        self.seconds: Counter[str] = Counter()
+    rounds: one counter a round; the host's share is under "host".
+    """
+
+    def __init__(self, lanes: VirtualLanes) -> None:
+        self.rounds: list[Counter[str]] = []
+        self._work: Counter[str] = Counter()
         for lane in (lanes.draft, lanes.target):
             lane.submit = self._timed(lane.submit)  # type: ignore[method-assign]
+        lanes.round = self._round  # type: ignore[method-assign]
+
+    @contextmanager
+    def _round(self) -> Iterator[None]:
+        self._work = Counter()
+        start = time.perf_counter()
+        yield
+        whole = time.perf_counter() - start
+        self.rounds.append(self._work | Counter(host=whole - self._work.total()))
 
     def _timed(self, submit: Callable[..., Pending[Any]]) -> Callable[..., Pending[Any]]:
         def timed(label: str, work: Callable[[], Any], *, rows: int = 0) -> Pending[Any]:
             def measured() -> Any:
-                start = time.thread_time()
+                start = time.perf_counter()
                 try:
                     return work()
                 finally:
-                    self.seconds[label] += time.thread_time() - start
+                    self._work[label] += time.perf_counter() - start
 
             return submit(label, measured, rows=rows)
 
         return timed
 
+    def milliseconds(self, kind: str) -> float:
+        """The median of the rounds."""
+        return 1e3 * median(each[kind] for each in self.rounds)
+
 
 def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, float]:
     """Milliseconds a round: the host's own, one target forward, all draft steps."""
-    params = SamplingParams(max_new_tokens=new_tokens)
     engine.generate(EXAMPLE_PROMPTS[0], SamplingParams(max_new_tokens=8))
-    watch.seconds.clear()
-    start = time.thread_time()
-    rounds = sum(
-        engine.generate(prompt, params).stats.target_forwards for prompt in EXAMPLE_PROMPTS
-    )
-    host = time.thread_time() - start - watch.seconds.total()
-    target, draft = watch.seconds[Label.TARGET], watch.seconds[Label.DRAFT]
-    kinds = {"host": host, "target": target, "draft": draft}
-    shares = {"host_share": host / (host + target)}
-    return {"rounds": rounds} | {kind: 1e3 * sec / rounds for kind, sec in kinds.items()} | shares
+    watch.rounds.clear()
+    for prompt in EXAMPLE_PROMPTS:
+        engine.generate(prompt, SamplingParams(max_new_tokens=new_tokens))
+    kinds = {kind: watch.milliseconds(kind) for kind in ("host", Label.TARGET, Label.DRAFT)}
+    share = kinds["host"] / (kinds["host"] + kinds[Label.TARGET])
+    return {"rounds": len(watch.rounds)} | kinds | {"host_share": share}
 
 
 def operators(engine: Engine, new_tokens: int, top: int) -> Table:
