@@ -29,7 +29,7 @@ from bench.options import add_pair
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Pending, VirtualLanes
-from specbranch.models import load_pair
+from specbranch.loading import load_pair
 from specbranch.policies import POLICIES, make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams

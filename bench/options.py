@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.session import Session
-from specbranch.models.pair import load_pair
+from specbranch.loading.pair import load_pair
 
 TARGET = "builtin:smollm2"
 DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}

@@ -17,7 +17,7 @@ from bench.prompts import TEXT_SETS as SETS
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes
-from specbranch.models import ModelPair, load_pair
+from specbranch.loading import ModelPair, load_pair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpeculativeSampling
 from specbranch.prompts import read_prompts

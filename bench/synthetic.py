@@ -24,7 +24,7 @@ from transformers import (
 from specbranch.comparison.divergence import divergence
 from specbranch.engine import Engine, Generation
 from specbranch.files import write_whole
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 

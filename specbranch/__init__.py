@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from specbranch.engine import GenerationStream as GenerationStream
     from specbranch.info import build_info as build_info
     from specbranch.lanes import LaneError as LaneError
-    from specbranch.models.pair import ModelPair as ModelPair
-    from specbranch.models.pair import load_pair as load_pair
+    from specbranch.loading.pair import ModelPair as ModelPair
+    from specbranch.loading.pair import load_pair as load_pair
     from specbranch.policies import Policy as Policy
     from specbranch.policies import make_policy as make_policy
     from specbranch.sampling import SamplingParams as SamplingParams
@@ -30,11 +30,11 @@ _HOME = {
     "Generation": "specbranch.engine",
     "GenerationStream": "specbranch.engine",
     "LaneError": "specbranch.lanes",
-    "ModelPair": "specbranch.models.pair",
+    "ModelPair": "specbranch.loading.pair",
     "Policy": "specbranch.policies",
     "SamplingParams": "specbranch.sampling",
     "build_info": "specbranch.info",
-    "load_pair": "specbranch.models.pair",
+    "load_pair": "specbranch.loading.pair",
     "make_policy": "specbranch.policies",
 }
 __all__ = sorted(_HOME)

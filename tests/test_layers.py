@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,33 @@ def test_imports_are_seen_wherever_they_are(tmp_path: Path):
         "def f():\n    from specbranch.cli import app\nimport bench.ops\n"
     )
     assert set(imported(tmp_path / "a.py")) == {"specbranch.cli.app", "bench.ops"}
+
+
+def test_packages_stand_on_each_other_without_a_circle() -> None:
+    """A part is a module or a package right below specbranch; types alone are no dependence."""
+    parts: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "specbranch").rglob("*.py")):
+        part = path.relative_to(ROOT / "specbranch").with_suffix("").parts[0]
+        if part != "__init__":
+            parts.setdefault(part, set()).update(_parts_needed(path) - {part})
+    assert len(list(TopologicalSorter(parts).static_order())) >= len(parts)
+
+
+def _parts_needed(path: Path) -> set[str]:
+    """The parts whose modules a file imports when it is imported itself."""
+    return {
+        name.split(".")[1]
+        for node in ast.parse(path.read_text()).body
+        for name in _imported(node)
+        if name.startswith("specbranch.") and name.split(".")[1] != "_C"
+    }
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom) or node.module is None:
+        return []
+    if node.module == "specbranch":
+        return [f"specbranch.{alias.name}" for alias in node.names]
+    return [node.module]

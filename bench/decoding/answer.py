@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from specbranch.engine import Engine, default_lanes
 from specbranch.lanes import Lanes
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats

@@ -23,8 +23,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
 from specbranch.lanes import Lane
-from specbranch.models.builtin import builtin_gguf
-from specbranch.models.pair import ModelPair, load_draft_for, load_model
+from specbranch.loading.builtin import builtin_gguf
+from specbranch.loading.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams
 
 LOOKUP_TOKENS = 10

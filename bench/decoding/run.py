@@ -13,7 +13,7 @@ from bench.decoding.records import Key, Record, RunFile
 from specbranch.comparison.baseline import BASELINE
 from specbranch.comparison.divergence import divergence
 from specbranch.engine import Generation
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.trace import Trace

@@ -29,11 +29,11 @@ def calibrate(
     repeats: Annotated[int, typer.Option(min=1, help="Forwards that a median is of.")] = 15,
 ) -> None:
     """Measure what draft steps and target forwards cost on this machine, by rows."""
-    from specbranch.costs.pair_timer import PairTimer
     from specbranch.engine import default_lanes
     from specbranch.info import environment
-    from specbranch.models.pair import load_pair
+    from specbranch.loading.pair import load_pair
     from specbranch.policies import PEARL
+    from specbranch.training.pair_timer import PairTimer
 
     console = Console(stderr=True)
     with console.status(f"loading target {models.target} and draft {models.draft}"):
@@ -58,7 +58,7 @@ def calibrate(
 
 def costs_json(measurements: Sequence[Any], latencies: tuple[float, float]) -> dict[str, Any]:
     """What the file says, as CostModel.parse reads it, and the contended seconds beside."""
-    from specbranch.costs.pair_timer import contention
+    from specbranch.training.pair_timer import contention
 
     def by_rows(lane: str, contended: bool) -> dict[str, float]:
         return {

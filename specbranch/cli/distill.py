@@ -30,10 +30,10 @@ def distill_data(
 
     from specbranch.cli.distill_data import store
     from specbranch.cli.loading import load_target
-    from specbranch.distill.corpus import Corpus
-    from specbranch.distill.generate import BatchedWriter
-    from specbranch.distill.passages import Frame, PassageWriter
-    from specbranch.models.pair import eos_token_ids
+    from specbranch.loading.pair import eos_token_ids
+    from specbranch.training.distill.corpus import Corpus
+    from specbranch.training.distill.generate import BatchedWriter
+    from specbranch.training.distill.passages import Frame, PassageWriter
 
     records = read_prompts(prompts)
     model, tokenizer = load_target(target, torch.bfloat16)
@@ -74,9 +74,9 @@ def distill(
 
     from specbranch.cli.distill_train import parse_layers, run_with_progress
     from specbranch.cli.loading import load_target
-    from specbranch.distill.corpus import Corpus
-    from specbranch.distill.run import Distillation, DraftShape
-    from specbranch.distill.train import TrainOptions
+    from specbranch.training.distill.corpus import Corpus
+    from specbranch.training.distill.run import Distillation, DraftShape
+    from specbranch.training.distill.train import TrainOptions
 
     shape = DraftShape(parse_layers(layers), vocab)
     model, _ = load_target(target, torch.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from specbranch.cli.progress import progress_bar
-from specbranch.distill.corpus import Corpus
-from specbranch.distill.generate import Written
+from specbranch.training.distill.corpus import Corpus
+from specbranch.training.distill.generate import Written
 
 SHARD_TOKENS = 20_000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from specbranch.cli.progress import progress_bar
-from specbranch.distill.run import Distillation
-from specbranch.distill.validate import Validation
+from specbranch.training.distill.run import Distillation
+from specbranch.training.distill.validate import Validation
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

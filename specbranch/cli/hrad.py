@@ -34,8 +34,8 @@ def collect(
 ) -> None:
     """Run the pair on prompts and store, at every token, what H-RAD would see and what came."""
     from specbranch.cli.loading import open_session
-    from specbranch.hrad.collect import Collector
-    from specbranch.hrad.collection import Collection
+    from specbranch.training.hrad.collect import Collector
+    from specbranch.training.hrad.collection import Collection
 
     params = sampling.params()
     records = {record.prompt: record for record in read_prompts(prompts, limit)}
@@ -67,11 +67,11 @@ def train(
 ) -> None:
     """Train the classifier, and score it on held-out prompts beside simpler rules."""
     from specbranch.cli.hrad_train import fit_with_progress, scores_table, sides_line
-    from specbranch.hrad.collection import Collection
-    from specbranch.hrad.confusion import save_confusion
     from specbranch.hrad.model import save_classifier
-    from specbranch.hrad.scores import score_all
-    from specbranch.hrad.train import TrainingOptions, config_for, pooled, split_by_prompt
+    from specbranch.training.hrad.collection import Collection
+    from specbranch.training.hrad.confusion import save_confusion
+    from specbranch.training.hrad.scores import score_all
+    from specbranch.training.hrad.train import TrainingOptions, config_for, pooled, split_by_prompt
 
     collection = Collection(data)
     config = config_for(collection.settings, gamma)

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from specbranch.hrad.model import CLASSES, HRadConfig, OutlookClassifier
-from specbranch.hrad.scores import Scores
-from specbranch.hrad.train import Examples, Split, TrainingOptions, fit
+from specbranch.training.hrad.scores import Scores
+from specbranch.training.hrad.train import Examples, Split, TrainingOptions, fit
 
 
 def fit_with_progress(

@@ -13,7 +13,7 @@ from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
 from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.session import Session
 from specbranch.hrad.model import HRad
-from specbranch.models.pair import load_model, load_pair
+from specbranch.loading.pair import load_model, load_pair
 from specbranch.policies import find_policy
 
 

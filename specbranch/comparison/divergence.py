@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from specbranch.engine import Generation
+from specbranch.loading.pair import ModelPair
 from specbranch.models.block import BlockRows
-from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.reference.noise import Stream, gumbel_noise
 from specbranch.reference.sampling import RowParams, log_law

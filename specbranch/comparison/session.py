@@ -15,7 +15,7 @@ from specbranch.engine import Engine, default_lanes
 from specbranch.hrad.model import HRad
 from specbranch.info import environment
 from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.policies import Policy, make_policy
 
 WALL_CLOCK = "wall"

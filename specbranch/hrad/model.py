@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from specbranch.files import write_whole
 from specbranch.hrad.features import with_embedding
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.policies.base import Outlook
 
 CLASSES = ("nothing", "some", "everything")

@@ -16,8 +16,8 @@ from transformers import GenerationConfig
 from bench import decode
 from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
 from bench.decoding.peers import Absent, _gguf_of, _llama_answer, _WidenedHead
-from specbranch.models.distilled import cut_draft, save_draft
-from specbranch.models.pair import load_model
+from specbranch.loading.distilled import cut_draft, save_draft
+from specbranch.loading.pair import load_model
 from specbranch.sampling import SamplingParams
 from tests.engine import tiny
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from specbranch.cli import app
 from specbranch.cli.calibrate import costs_json, summary
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
-from specbranch.costs.pair_timer import ROWS, Measurement, PairTimer, contention
 from specbranch.lanes import ThreadLanes
+from specbranch.training.pair_timer import ROWS, Measurement, PairTimer, contention
 from tests.engine import tiny
 
 

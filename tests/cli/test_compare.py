@@ -15,7 +15,7 @@ from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.comparison.runs import run_once
 from specbranch.comparison.session import Session
 from specbranch.comparison.summary import summarise
-from specbranch.models.pair import load_pair
+from specbranch.loading.pair import load_pair
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 from tests.cli.conftest import Invoke

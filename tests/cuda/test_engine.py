@@ -14,8 +14,8 @@ from bench.synthetic import pair_of
 from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.lanes import StreamLanes
+from specbranch.loading.pair import ModelPair
 from specbranch.models.cuda_graphs import CapturedForward
-from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import PEARL, Autoregressive
 from specbranch.sampling import SamplingParams

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from specbranch.distill.corpus import Corpus
-from specbranch.distill.generate import BatchedWriter, Written
-from specbranch.distill.passages import Frame, PassageWriter
+from specbranch.training.distill.corpus import Corpus
+from specbranch.training.distill.generate import BatchedWriter, Written
+from specbranch.training.distill.passages import Frame, PassageWriter
 from tests.engine import tiny
 from tests.threads import one_thread
 

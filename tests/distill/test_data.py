@@ -9,10 +9,10 @@ from itertools import islice
 import pytest
 import torch
 
-from specbranch.distill.batches import make_batch, read_examples, shuffled_batches
-from specbranch.distill.corpus import Corpus, read_shard
-from specbranch.distill.generate import BatchedWriter
-from specbranch.distill.passages import Frame, Passage, PassageWriter
+from specbranch.training.distill.batches import make_batch, read_examples, shuffled_batches
+from specbranch.training.distill.corpus import Corpus, read_shard
+from specbranch.training.distill.generate import BatchedWriter
+from specbranch.training.distill.passages import Frame, Passage, PassageWriter
 from tests.engine import tiny
 
 from .conftest import PROMPTS

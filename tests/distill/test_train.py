@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from specbranch.distill import run, validate
-from specbranch.distill.batches import make_batch, read_examples, shuffled_batches
-from specbranch.distill.head import Head
-from specbranch.distill.run import CHECKPOINT, Distillation, DraftShape, frequent_tokens
-from specbranch.distill.train import Columns, Trainer, TrainOptions, divergence, draft_states
-from specbranch.distill.validate import Validator, fit_readout
-from specbranch.models.distilled import cut_draft
+from specbranch.loading.distilled import cut_draft
+from specbranch.training.distill import run, validate
+from specbranch.training.distill.batches import make_batch, read_examples, shuffled_batches
+from specbranch.training.distill.head import Head
+from specbranch.training.distill.run import CHECKPOINT, Distillation, DraftShape, frequent_tokens
+from specbranch.training.distill.train import (
+    Columns,
+    Trainer,
+    TrainOptions,
+    divergence,
+    draft_states,
+)
+from specbranch.training.distill.validate import Validator, fit_readout
 from tests.engine import tiny
 
 SHAPE = DraftShape((0,), 40)
@@ -55,8 +61,8 @@ def test_a_head_with_all_that_a_head_can_have():
 
 
 def test_columns_are_the_frequent_the_present_and_a_few_others(monkeypatch):
-    monkeypatch.setattr("specbranch.distill.train._FREQUENT", 5)
-    monkeypatch.setattr("specbranch.distill.train._RARE", 3)
+    monkeypatch.setattr("specbranch.training.distill.train._FREQUENT", 5)
+    monkeypatch.setattr("specbranch.training.distill.train._RARE", 3)
     columns = Columns(torch.arange(100, 0, -1, dtype=torch.int32))
     chosen = [columns.choose(torch.tensor([[100, 7, 300]]), seed).tolist() for seed in range(5)]
     for one in chosen:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from specbranch.engine import Engine
-from specbranch.models.pair import ModelPair
+from specbranch.loading.pair import ModelPair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 

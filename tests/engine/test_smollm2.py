@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
-from specbranch.models.builtin import builtin_folder
+from specbranch.loading.builtin import builtin_folder
 from specbranch.policies import POLICIES, make_policy
 from specbranch.sampling import SamplingParams
 

@@ -15,8 +15,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from specbranch._C import Tree
-from specbranch.models.distilled import cut_draft
-from specbranch.models.pair import ModelPair
+from specbranch.loading.distilled import cut_draft
+from specbranch.loading.pair import ModelPair
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outcome, Outlook, Policy
 

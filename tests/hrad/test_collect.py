@@ -10,8 +10,6 @@ import torch
 
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.hrad.collect import Collector
-from specbranch.hrad.collection import Collection
 from specbranch.hrad.features import FEATURE_LAYERS
 from specbranch.lanes import VirtualLanes
 from specbranch.models.sampling_rows import SamplingRows
@@ -19,6 +17,8 @@ from specbranch.ops import draft_topk
 from specbranch.policies import SpeculativeSampling
 from specbranch.prompts import PromptRecord
 from specbranch.sampling import SamplingParams
+from specbranch.training.hrad.collect import Collector
+from specbranch.training.hrad.collection import Collection
 from tests.engine import tiny
 from tests.models.single import Single
 

@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from specbranch.hrad.collection import PromptExamples, Settings
-from specbranch.hrad.confusion import save_confusion
 from specbranch.hrad.model import HRad, HRadConfig, OutlookClassifier, save_classifier
-from specbranch.hrad.scores import ConfidenceRule, majority, score_all, scores
-from specbranch.hrad.train import (
+from specbranch.training.hrad.collection import PromptExamples, Settings
+from specbranch.training.hrad.confusion import save_confusion
+from specbranch.training.hrad.scores import ConfidenceRule, majority, score_all, scores
+from specbranch.training.hrad.train import (
     Examples,
     TrainingOptions,
     config_for,

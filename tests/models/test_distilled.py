@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from specbranch.models import load_pair
-from specbranch.models.distilled import (
+from specbranch.loading import load_pair
+from specbranch.loading.distilled import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     cut_draft,

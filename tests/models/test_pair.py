@@ -12,7 +12,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from specbranch.models import ModelPair, builtin, load_pair
+from specbranch.loading import ModelPair, builtin, load_pair
 from specbranch.models.support import kv_shape
 
 from . import tiny

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models.prepack import PackedLinear, can_pack, pack_linears
+from specbranch.loading.prepack import PackedLinear, can_pack, pack_linears
 
 from . import tiny
 from .single import Single

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models.prepack import PackedLinear, can_pack, pack_linears
-from specbranch.models.quantize import GROUP_SIZE, Int4Linear, Int8Linear, quantized_draft
+from specbranch.loading.prepack import PackedLinear, can_pack, pack_linears
+from specbranch.loading.quantize import GROUP_SIZE, Int4Linear, Int8Linear, quantized_draft
 
 from . import tiny
 from .single import Single

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from specbranch.models import ModelPair
-from specbranch.models.builtin import builtin_folder
-from specbranch.models.distilled import load_draft
+from specbranch.loading import ModelPair
+from specbranch.loading.builtin import builtin_folder
+from specbranch.loading.distilled import load_draft
 
 from .single import Single
 

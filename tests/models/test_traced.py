@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from specbranch.models.prepack import pack_linears
-from specbranch.models.quantize import quantized_draft
+from specbranch.loading.prepack import pack_linears
+from specbranch.loading.quantize import quantized_draft
 from specbranch.models.traced import traced
 
 from . import tiny

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes
-from specbranch.models.builtin import builtin_folder
-from specbranch.models.prepack import pack_linears
+from specbranch.loading.builtin import builtin_folder
+from specbranch.loading.prepack import pack_linears
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import make_policy
 from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, Replayer, record

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from specbranch.models.prepack import PackedLinear, can_pack
+from specbranch.loading.prepack import PackedLinear, can_pack
 
 GROUP_SIZE = 32
 _DTYPE = torch.bfloat16

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specbranch.hrad.collection import PromptExamples, Settings
 from specbranch.hrad.model import CLASSES, HRadConfig, OutlookClassifier
+from specbranch.training.hrad.collection import PromptExamples, Settings
 
 NOTHING, SOME, EVERYTHING = range(len(CLASSES))
 HELD_OUT, VALIDATION = 2, 1  # of every ten prompts

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from specbranch.distill.batches import Batch, Example, make_batch
-from specbranch.distill.head import Head
-from specbranch.distill.train import LOGIT_ROWS, divergence, draft_states
-from specbranch.models.distilled import NarrowDraft
+from specbranch.loading.distilled import NarrowDraft
+from specbranch.training.distill.batches import Batch, Example, make_batch
+from specbranch.training.distill.head import Head
+from specbranch.training.distill.train import LOGIT_ROWS, divergence, draft_states
 
 _RIDGE = 1e-3  # of the mean square of a draft's state
 

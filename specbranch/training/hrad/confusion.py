@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from specbranch.hrad.model import CLASSES
-from specbranch.hrad.scores import Scores
 from specbranch.pictures import save_picture
+from specbranch.training.hrad.scores import Scores
 
 
 def save_confusion(by_name: dict[str, Scores], path: str | Path) -> None:

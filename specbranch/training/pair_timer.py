@@ -12,8 +12,8 @@ from torch import Tensor
 
 from specbranch import ops
 from specbranch.lanes.base import Lane, Lanes, Pending
+from specbranch.loading.pair import ModelPair
 from specbranch.models.block import Block, BlockRows, Keep
-from specbranch.models.pair import ModelPair
 from specbranch.models.runner import ModelRunner
 from specbranch.models.sampling_rows import SamplingRows, SamplingTensors
 from specbranch.sampling import SamplingParams

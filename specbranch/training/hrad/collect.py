@@ -7,13 +7,13 @@ from dataclasses import asdict
 import torch
 
 from specbranch.engine import Engine
-from specbranch.hrad.collection import PromptExamples, Settings
-from specbranch.hrad.examples import next_blocks
 from specbranch.hrad.features import FEATURE_LAYERS, text_features, with_embedding
 from specbranch.models.runner import ModelRunner
 from specbranch.prompts import PromptRecord
 from specbranch.replay import DraftLaws, DraftModel, LawStore, record
 from specbranch.sampling import SamplingParams
+from specbranch.training.hrad.collection import PromptExamples, Settings
+from specbranch.training.hrad.examples import next_blocks
 
 SHAPES_THE_TEXT = ("temperature", "top_k", "top_p", "min_p", "seed", "max_new_tokens", "ignore_eos")
 

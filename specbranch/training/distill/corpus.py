@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from specbranch.distill.generate import Written
 from specbranch.files import write_whole
+from specbranch.training.distill.generate import Written
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from specbranch.models.builtin import builtin_folder, load_gguf
-from specbranch.models.distilled import is_distilled, load_draft
-from specbranch.models.prepack import pack_linears
-from specbranch.models.quantize import quantized_draft
+from specbranch.loading.builtin import builtin_folder, load_gguf
+from specbranch.loading.distilled import is_distilled, load_draft
+from specbranch.loading.prepack import pack_linears
+from specbranch.loading.quantize import quantized_draft
 from specbranch.models.support import kv_shape
 
 _PROMPT = "one request's text, chat messages or token ids"

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from specbranch.distill.batches import Example, read_examples, shuffled_batches
-from specbranch.distill.corpus import Corpus
-from specbranch.distill.train import Trainer, TrainOptions
-from specbranch.distill.validate import Validation, Validator, fit_readout
 from specbranch.files import unfinished
-from specbranch.models.distilled import cut_draft, save_draft
+from specbranch.loading.distilled import cut_draft, save_draft
+from specbranch.training.distill.batches import Example, read_examples, shuffled_batches
+from specbranch.training.distill.corpus import Corpus
+from specbranch.training.distill.train import Trainer, TrainOptions
+from specbranch.training.distill.validate import Validation, Validator, fit_readout
 
 CHECKPOINT = "checkpoint.pt"
 _HELD_OUT = 24  # passages, at most

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from specbranch.hrad.model import CLASSES, OutlookClassifier
-from specbranch.hrad.train import EVERYTHING, NOTHING, SOME, Examples
+from specbranch.training.hrad.train import EVERYTHING, NOTHING, SOME, Examples
 
 THRESHOLDS = 50  # quantiles of the confidence that are tried
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.distill.head import Head
-from specbranch.distill.passages import Passage, PassageWriter
 from specbranch.models.attention import ATTENTION_NAME, BlockPass
 from specbranch.models.kv_pool import KVPool
 from specbranch.models.support import cache_argument, kv_shape
+from specbranch.training.distill.head import Head
+from specbranch.training.distill.passages import Passage, PassageWriter
 
 PAGE_SIZE = 64
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specbranch.distill.corpus import Corpus, Shard, read_shard
+from specbranch.training.distill.corpus import Corpus, Shard, read_shard
 
 HELD_OUT_EVERY = 20
 

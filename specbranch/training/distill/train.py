@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from specbranch.distill.batches import Batch, Example, shuffled_batches
-from specbranch.distill.head import Head
-from specbranch.models.distilled import NarrowDraft, trained_modules
+from specbranch.loading.distilled import NarrowDraft, trained_modules
+from specbranch.training.distill.batches import Batch, Example, shuffled_batches
+from specbranch.training.distill.head import Head
 
 LOGIT_ROWS = 512  # at a time: a whole batch's logits would take gigabytes
 _FREQUENT, _RARE = 4096, 1024  # columns of a batch's loss

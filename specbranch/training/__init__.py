@@ -1,0 +1,1 @@
+"""What is made before serving: classifiers, drafts, and measured costs."""
