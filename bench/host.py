@@ -15,8 +15,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from rich.console import Console
@@ -35,6 +36,8 @@ from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
 from specbranch.trace import Label
 
+T = TypeVar("T")
+
 COST_RATIO = 4
 MEASURED: dict[str, tuple[str, dict[str, int]]] = {
     "ar": ("ar", {}),
@@ -48,42 +51,59 @@ MEASURED: dict[str, tuple[str, dict[str, int]]] = {
 
 
 class Stopwatch:
-    """Seconds of each round in each kind of lane work, and in the host's own.
+    """Seconds of each round in each kind of lane work, in the lanes besides, and in the host.
+
+    A virtual clock's own bookkeeping is no one's who runs on real lanes: it is left out.
 
     rounds: one counter a round; the host's share is under "host".
     """
 
     def __init__(self, lanes: VirtualLanes) -> None:
         self.rounds: list[Counter[str]] = []
-        self._work: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
         for lane in (lanes.draft, lanes.target):
-            lane.submit = self._timed(lane.submit)  # type: ignore[method-assign]
+            lane.submit = self._watched(lane.submit)  # type: ignore[method-assign]
         lanes.round = self._round  # type: ignore[method-assign]
 
     @contextmanager
     def _round(self) -> Iterator[None]:
-        self._work = Counter()
+        self._seconds = Counter()
         start = time.perf_counter()
         yield
         whole = time.perf_counter() - start
-        self.rounds.append(self._work | Counter(host=whole - self._work.total()))
+        self.rounds.append(self._seconds | Counter(host=whole - self._seconds["lanes"]))
 
-    def _timed(self, submit: Callable[..., Pending[Any]]) -> Callable[..., Pending[Any]]:
-        def timed(label: str, work: Callable[[], Any], *, rows: int = 0) -> Pending[Any]:
-            def measured() -> Any:
-                start = time.perf_counter()
-                try:
-                    return work()
-                finally:
-                    self._work[label] += time.perf_counter() - start
+    def _timed(self, kind: str, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self._seconds[kind] += time.perf_counter() - start
 
-            return submit(label, measured, rows=rows)
+    def _watched(self, submit: Callable[..., Pending[Any]]) -> Callable[..., Pending[Any]]:
+        def watched(label: str, work: Callable[[], Any], *, rows: int = 0) -> Pending[Any]:
+            noted = partial(self._timed, label, work)
+            pending = self._timed("lanes", partial(submit, label, noted, rows=rows))
+            return WatchedPending(pending, partial(self._timed, "lanes"))
 
-        return timed
+        return watched
 
     def milliseconds(self, kind: str) -> float:
         """The median of the rounds."""
         return 1e3 * median(each[kind] for each in self.rounds)
+
+
+class WatchedPending(NamedTuple):
+    """Work of a lane; asking for it is the lanes' time."""
+
+    pending: Pending[Any]
+    timed: Callable[[Callable[[], Any]], Any]
+
+    def done(self) -> bool:
+        return self.timed(self.pending.done)
+
+    def result(self) -> Any:
+        return self.timed(self.pending.result)
 
 
 def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, float]:

@@ -523,6 +523,9 @@ class Tree:
     def rows(self) -> tuple[list[int], list[int]]:
         """Tokens of the submitted nodes and their parents' rows, -1 for the root."""
 
+    def draft_rows(self, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Tokens of the nodes and their parents' slots, -1 for the root."""
+
     def question_size(self) -> int:
         """Nodes that verification asks about: the submitted ones and their other children."""
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from specbranch.policies import Policy as Policy
     from specbranch.policies import make_policy as make_policy
     from specbranch.sampling import SamplingParams as SamplingParams
+    from specbranch.sources import Source as Source
 
 _HOME = {
     "Chunk": "specbranch.engine",
@@ -33,6 +34,7 @@ _HOME = {
     "ModelPair": "specbranch.loading.pair",
     "Policy": "specbranch.policies",
     "SamplingParams": "specbranch.sampling",
+    "Source": "specbranch.sources",
     "build_info": "specbranch.info",
     "load_pair": "specbranch.loading.pair",
     "make_policy": "specbranch.policies",

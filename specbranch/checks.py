@@ -19,7 +19,7 @@ def is_real(value: object) -> bool:
 
 def is_integer(value: object, low: int, end: float = math.inf) -> bool:
     """Whether it is an integer from `low` to below `end`."""
-    return isinstance(value, Integral) and low <= int(value) < end
+    return isinstance(value, int | Integral) and low <= int(value) < end
 
 
 def require_positive(**arguments: int) -> None:

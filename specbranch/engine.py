@@ -122,18 +122,10 @@ class Engine:
         require_positive(max_len=max_len, max_nodes=max_nodes)
         require("policy", "a Policy, as make_policy gives", policy, isinstance(policy, Policy))
         require("policy", f"max_fan up to {MAX_FAN}", policy.max_fan, policy.max_fan <= MAX_FAN)
-        self.pair = pair
-        self.policy = policy
-        self.lanes = lanes or default_lanes(pair, policy)
-        self._owns_lanes = lanes is None
+        require("source", "a Source", source, isinstance(source, Source | None))
         hrad = hrad if policy.reads_outlook else None
-        if hrad:
-            hrad.config.require_pair(pair)
-        if hrad and policy.gamma not in (0, hrad.config.gamma):
-            raise ValueError(
-                f"gamma: expected {hrad.config.gamma}, which hrad was trained for, "
-                f"got {policy.gamma}"
-            )
+        self.pair = pair
+        self.policy = with_blocks_of(hrad, policy, pair) if hrad else policy
         target = ModelRunner(
             pair.target,
             max_len=max_len,
@@ -145,7 +137,8 @@ class Engine:
             draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
             self.max_len = min(self.max_len, draft.max_positions)
             source = ModelSource(draft, policy.max_fan, target.vocab_size)
-        require("source", "a Source", source, isinstance(source, Source))
+        self.lanes = lanes or default_lanes(pair, policy)
+        self._owns_lanes = lanes is None
         self._verifier = Verifier(target, self.lanes.target, hrad)
         self._growth = Growth(source, self.lanes.draft, Experience())
         self._source = source
@@ -257,6 +250,21 @@ class Engine:
             )
         finally:
             self._lock.release()
+
+
+def with_blocks_of(hrad: HRad, policy: Policy, pair: ModelPair) -> Policy:
+    """The policy with chains of hrad's gamma, where it has none of its own.
+
+    Raises ValueError if hrad was trained for another pair or another gamma.
+    """
+    hrad.config.require_pair(pair)
+    gamma = hrad.config.gamma
+    require(
+        "gamma", f"{gamma}, which hrad was trained for", policy.gamma, policy.gamma in (0, gamma)
+    )
+    policy = policy.begin()
+    policy.gamma = gamma
+    return policy
 
 
 def default_lanes(pair: ModelPair, policy: Policy) -> Lanes:

@@ -97,6 +97,8 @@ class Growth:
         if not is_integer(answer, 0):
             error = ValueError(f"stretch: expected an integer >= 0, got {answer!r}")
             raise nonsense(policy, error)
+        if answer <= 1:
+            return 1
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
         return max(1, min(answer, room, tree.remaining - int(tree.depth[nodes[0]])))
 

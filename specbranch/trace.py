@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from specbranch.files import write_whole
@@ -67,14 +66,15 @@ class Trace:
 
         recent: look at that many last spans only.
         """
-        spans = self.spans if recent is None else self.spans[-recent:]
-        seconds = {
-            lane: [span.end - span.start for span in spans if span.lane == lane and span.rows]
-            for lane in ("draft", "target")
-        }
-        if not all(map(sum, seconds.values())):
+        seconds = {"draft": 0.0, "target": 0.0}
+        count = {"draft": 0, "target": 0}
+        for span in self.spans if recent is None else self.spans[-recent:]:
+            if span.rows:
+                seconds[span.lane] += span.end - span.start
+                count[span.lane] += 1
+        if not (seconds["draft"] and seconds["target"]):
             return 0.0
-        return fmean(seconds["target"]) / fmean(seconds["draft"])
+        return (seconds["target"] / count["target"]) / (seconds["draft"] / count["draft"])
 
     def save(self, path: str | Path) -> None:
         """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open."""

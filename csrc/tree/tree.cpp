@@ -51,6 +51,17 @@ std::vector<int> Tree::main_line(int top) const {
   return line;
 }
 
+std::pair<std::vector<int>, std::vector<int>> Tree::draft_rows(std::span<const int> nodes) const {
+  std::vector<int> tokens, slots;
+  for (const int node : nodes) {
+    require_node("draft_rows", node);
+    const int parent = columns_.parent[node];
+    tokens.push_back(columns_.token[node]);
+    slots.push_back(parent < 0 ? -1 : columns_.slot[parent]);
+  }
+  return {std::move(tokens), std::move(slots)};
+}
+
 std::vector<int> Tree::path(int node) const {
   require_node("path", node);
   std::vector<int> nodes(columns_.depth[node]);

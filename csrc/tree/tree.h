@@ -95,6 +95,8 @@ class Tree {
   /// The nodes from below the root down to `node`.
   std::vector<int> path(int node) const;
   bool expandable(int node) const;
+  /// Tokens of the nodes and their parents' slots, -1 for the root.
+  std::pair<std::vector<int>, std::vector<int>> draft_rows(std::span<const int> nodes) const;
 
   /// The `count` likeliest nodes that could be expanded, likeliest first; ties go by id.
   std::vector<int> frontier(int count) const;

@@ -81,14 +81,10 @@ class ModelSource(Source):
 
     def _rows(self, request: Request, nodes: Sequence[int]) -> BlockRows:
         """The nodes, behind committed tokens that the draft lacks before the root."""
-        tree, block = request.tree, request.draft
-        tokens = tree.token[nodes].tolist()
-        parents = [-1]
-        if nodes[0] == 0:
-            catch_up = request.committed[block.context_len : -1]
+        block = request.draft
+        tokens, parents = request.tree.draft_rows(nodes)
+        if nodes[0] == 0 and (catch_up := request.committed[block.context_len : -1]):
             tokens, parents = [*catch_up, *tokens], list(range(-1, len(catch_up)))
-        else:
-            parents = tree.slot[tree.parent[nodes]].tolist()
         # A token beyond a narrower draft's vocabulary becomes some other: a worse guess, no error.
         tokens = [token % self._runner.vocab_size for token in tokens]
         return BlockRows(block, tokens, parents, len(nodes))
