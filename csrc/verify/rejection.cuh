@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   if (threadIdx.x == 0) b = found;
   __syncthreads();
   const Request request(p, b);
-  if (request.is_idle()) return;
+  if (request.n_nodes() == 0) return;  // idle, with rows for nothing
 
   const auto tiles_of = [&](std::int64_t row) { return all_tiles + row * num_tiles(p.vocab_size); };
   const auto node = static_cast<std::int32_t>(row_index - request.first_row());
