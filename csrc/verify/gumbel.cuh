@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const std::int32_t b = request_of_row(p, row_index);
   if (b == p.batch_size) return;
   const Request request(p, b);
-  if (request.is_idle()) return;
+  if (request.n_nodes() == 0) return;  // idle, with rows for nothing
 
   const auto node = static_cast<std::int32_t>(row_index - request.first_row());
   const Row<T> row = row_of<T>(p, row_index);

@@ -11,23 +11,29 @@ namespace specbranch {
 /// One request's tree and results, as seen by a whole block.
 class Request {
  public:
-  __device__ Request(const VerifyTreeParams& p, std::int32_t b)
-      : n_nodes(p.n_nodes[b]),
-        candidates(p.candidates + b * p.candidates_stride),
-        parents(p.parents + b * p.parents_stride),
-        p_(p),
-        b_(b) {}
+  /// `b` may lie in shared memory.
+  __device__ Request(const VerifyTreeParams& p, const std::int32_t& b) : p_(p), b_(b) {}
 
   // Read again where they are wanted: the rejection kernel has no registers to keep them in.
+  __device__ std::int32_t n_nodes() const { return p_.n_nodes[b_]; }
+  __device__ std::int32_t candidate(std::int32_t node) const {
+    return p_.candidates[b_ * p_.candidates_stride + node];
+  }
+  __device__ std::int32_t parent(std::int32_t node) const {
+    return p_.parents[b_ * p_.parents_stride + node];
+  }
+  __device__ std::int32_t draw(std::int32_t node) const {
+    return p_.draw[b_ * p_.draw_stride + node];
+  }
   __device__ std::int32_t first_row() const { return p_.row_indptr[b_]; }
   __device__ std::int32_t n_rows() const { return p_.row_indptr[b_ + 1] - first_row(); }
 
-  __device__ bool is_idle() const { return n_nodes == 0 || n_rows() == 0; }
+  __device__ bool is_idle() const { return n_nodes() == 0 || n_rows() == 0; }
   __device__ bool is_submitted(std::int32_t node) const { return 0 <= node && node < n_rows(); }
 
   __device__ std::int32_t depth(std::int32_t node) const {
     std::int32_t depth = 0;
-    for (; node > 0; node = parents[node]) ++depth;
+    for (; node > 0; node = parent(node)) ++depth;
     return depth;
   }
 
@@ -42,15 +48,16 @@ class Request {
   template <class MayMatch>
   __device__ std::int32_t find_child(std::int32_t node, std::int32_t token,
                                      const MayMatch& may_match) const {
-    std::int32_t found = n_nodes;
-    for (std::int32_t i = node + 1 + threadIdx.x; i < n_nodes; i += kRowThreads) {
-      if (parents[i] == node && candidates[i] == token && may_match(i)) {
+    const std::int32_t none = n_nodes();
+    std::int32_t found = none;
+    for (std::int32_t i = node + 1 + threadIdx.x; i < none; i += kRowThreads) {
+      if (parent(i) == node && candidate(i) == token && may_match(i)) {
         found = i;
         break;
       }
     }
     found = block_reduce(found, Smallest{});
-    return found < n_nodes ? found : -1;
+    return found < none ? found : -1;
   }
 
   __device__ void write_empty(VerifyStatus status) const {
@@ -75,23 +82,19 @@ class Request {
     p_.status[b_] = static_cast<std::int32_t>(status);
   }
 
-  const std::int32_t n_nodes;
-  const std::int32_t* const candidates;  // [N]
-  const std::int32_t* const parents;     // [N]
-
  private:
   __device__ std::int32_t* path() const { return p_.path + b_ * p_.path_stride; }
 
   const VerifyTreeParams& p_;
-  const std::int32_t b_;
+  const std::int32_t& b_;
 };
 
 /// The results of an idle request, which has no row whose block could write them: block x writes
 /// those of request x.
 __device__ inline void write_if_idle(const VerifyTreeParams& p) {
-  const std::int64_t b = blockIdx.x;
+  const auto b = static_cast<std::int32_t>(blockIdx.x);
   if (b >= p.batch_size || blockIdx.y > 0) return;
-  const Request request(p, static_cast<std::int32_t>(b));
+  const Request request(p, b);
   if (request.is_idle()) request.write_empty(VerifyStatus::kOk);
 }
 

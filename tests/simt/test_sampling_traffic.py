@@ -1,6 +1,6 @@
 """What sampling and verification read, against the logits that they must read once.
 
-Every warp also reads the parameters of its row, about a fifth of what it reads of the logits here.
+Every warp also reads the parameters of its row, up to half of what it reads of the logits here.
 """
 
 from __future__ import annotations
