@@ -132,15 +132,15 @@ def test_rejection_sampled_sequences_have_the_targets_law():
     sizes = {"seed": 5, "vocab_size": VOCAB, "sharpness": 1.0, "layers": FEATURE_LAYERS + 1}
     pair = tiny.pair(noise=0.4, **sizes)
     lanes = VirtualLanes(CostModel.parse("virtual:c=3"))
-    policy = Listening(k_max=3, gamma=3)
+    listening = Listening(k_max=3, gamma=3)
     hrad = random_hrad(pair, gamma=3)
-    engine = Engine(pair, policy, lanes=lanes, hrad=hrad, max_len=32, max_nodes=32)
+    engine = Engine(pair, listening, lanes=lanes, hrad=hrad, max_len=32, max_nodes=32)
     counts: Counter[tuple[int, ...]] = Counter()
     foreseen: set[int] = set()
     for seed in range(RUNS):
         params = SamplingParams(**REJECTION, seed=seed, max_new_tokens=LENGTH)
         counts[tuple(engine.generate(PROMPT, params).token_ids)] += 1
-        foreseen |= {likeliest(outcome) for outcome in policy.outcomes if outcome.hit}
+        foreseen |= {likeliest(outcome) for outcome in engine.policy.outcomes if outcome.hit}
     assert foreseen == {0, 1, 2}
     law = exact_law(tiny.model(**sizes), SamplingParams(**REJECTION))
     assert p_value(counts, law) > SIGNIFICANCE
