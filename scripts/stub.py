@@ -1,6 +1,6 @@
 """Prints specbranch/_C.pyi as the built extension describes itself; `make stub` writes the file.
 
-The classes of the tree are typed by hand, in csrc/tree/tree.pyi.
+The classes of the tree are typed by hand, at its end: they stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from torch import Tensor
 contract: int
 
 """
-CLASSES = Path(__file__).parents[1] / "csrc/tree/tree.pyi"
+STUB = Path(__file__).parents[1] / "specbranch/_C.pyi"
+CLASSES = "# The speculation tree of a request"  # how their part begins
 
 
 def block(doc: str) -> str:
@@ -46,13 +47,13 @@ def function(name: str) -> str:
 
 
 def stub() -> str:
-    classes = CLASSES.read_text()
+    _, marker, classes = STUB.read_text().partition(CLASSES)
     functions = [
         name
         for name, value in vars(_C).items()
         if inspect.isroutine(value) and f"def {name}(" not in classes
     ]
-    return f"{block(_C.__doc__)}\n{HEAD}{''.join(map(function, functions))}{classes}"
+    return f"{block(_C.__doc__)}\n{HEAD}{''.join(map(function, functions))}{marker}{classes}"
 
 
 if __name__ == "__main__":
