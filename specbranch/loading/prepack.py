@@ -20,16 +20,34 @@ _LAYOUT_ROWS = 16
 # prompt. In script because a recorded forward must keep the choice, and the list of scalars, which
 # recording alone cannot express.
 _script = torch.jit.CompilationUnit("""
-def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor]) -> Tensor:
+def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor], most_rows: int) -> Tensor:
     scalars: List[Optional[number]] = []
-    n_rows = x.size(-2)
+    rows = x.flatten(0, -2)
+    n_rows = rows.size(0)
     lacking = max(4 - n_rows, 0) if n_rows <= 32 else -n_rows % 32
-    if lacking == 0:
-        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", scalars, "")
-    padded = torch.constant_pad_nd(x, [0, 0, 0, lacking])
-    out = torch.ops.mkldnn._linear_pointwise(padded, packed, bias, "none", scalars, "")
-    return out.narrow(-2, 0, n_rows)
+    if lacking > 0:
+        rows = torch.constant_pad_nd(rows, [0, 0, 0, lacking])
+    if rows.size(0) <= most_rows:
+        out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", scalars, "")
+    else:
+        outs: List[Tensor] = []
+        for some in rows.split(most_rows):
+            outs.append(
+                torch.ops.mkldnn._linear_pointwise(some, packed, bias, "none", scalars, "")
+            )
+        out = torch.cat(outs)
+    return out.narrow(0, 0, n_rows).view(x.size()[:-1] + [-1])
 """)
+
+# More rows than 32 in bf16 on AMX are summed in another order than fewer are, so they go in parts.
+_AMX_ROWS = 32
+_ANY_ROWS = 1 << 30
+
+
+def _most_rows(dtype: torch.dtype) -> int:
+    """Up to how many rows a product has the bits that it has for four rows."""
+    amx = dtype is torch.bfloat16 and torch.cpu._is_amx_tile_supported()
+    return _AMX_ROWS if amx else _ANY_ROWS
 
 
 class PackedLinear(nn.Module):
@@ -44,11 +62,12 @@ class PackedLinear(nn.Module):
         # An opaque tensor: state dicts cannot hold it, nor Module.to() move it.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
         self.register_buffer("_packed", packed, persistent=False)
+        self._most_rows = _most_rows(dtype)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., n, in_features] in the packed dtype. Returns [..., n, out_features]."""
-        out: Tensor = _script.multiply(x, self._packed, self._bias)
+        out: Tensor = _script.multiply(x, self._packed, self._bias, self._most_rows)
         return out
 
 

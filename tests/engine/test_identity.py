@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from bench.random_policy import RandomPolicy
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import ThreadLanes, VirtualLanes
@@ -37,8 +38,8 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "bestfirst": BestFirst,
     "bestfirst-wide": lambda: BestFirst(rows_draft=16, rows_target=64, min_estimate=1e-6),
     "auto": Auto,
-    "random-1": lambda: tiny.RandomPolicy(1),
-    "random-2": lambda: tiny.RandomPolicy(2),
+    "random-1": lambda: RandomPolicy(1),
+    "random-2": lambda: RandomPolicy(2),
 }
 FILTERS = {
     "greedy": SamplingParams(),

@@ -37,13 +37,21 @@ def test_product(dtype, bias, n_rows):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(576, 1536), (192, 576), (97, 64)])
-def test_a_row_does_not_depend_on_the_others(dtype, shape):
+@pytest.mark.parametrize("shape", [(576, 576), (192, 576), (1536, 576), (576, 1536), (97, 64)])
+def test_a_row_does_not_depend_on_the_others_nor_on_threads(dtype, shape):
     packed = PackedLinear(linear(*shape), dtype)
-    x = torch.randn(40, shape[1], dtype=dtype)
-    together = packed(x)
-    for n_rows in (1, 2, 3, 4, 5, 8, 17):
-        assert torch.equal(packed(x[7 : 7 + n_rows]), together[7 : 7 + n_rows]), n_rows
+    x = torch.randn(96, shape[1], dtype=dtype)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        together = packed(x)
+        for torch_threads in (1, 2):
+            torch.set_num_threads(torch_threads)
+            for n_rows in (1, 2, 3, 4, 5, 8, 16, 17, 31, 32, 33, 40, 64, 65, 96):
+                parts = torch.cat([packed(part) for part in x.split(n_rows)])
+                assert torch.equal(parts, together), (n_rows, torch_threads)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_packing_a_model_keeps_its_logits_and_its_embedding():
