@@ -12,12 +12,12 @@ from specbranch.loading import load_pair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 
-METHODS = ["sps", "specbranch", "bestfirst", "bench.random_policy:RandomPolicy"]
+METHODS = ["specbranch", "bestfirst", "bench.random_policy:RandomPolicy"]
 REQUESTS = {
     "Write a Python function that returns the prime numbers below n.": SamplingParams(
-        max_new_tokens=24
+        max_new_tokens=16
     ),
-    "Why is the sky blue?": SamplingParams(temperature=0.7, top_p=0.95, seed=7, max_new_tokens=24),
+    "Why is the sky blue?": SamplingParams(temperature=0.7, top_p=0.95, seed=7, max_new_tokens=16),
 }
 
 
