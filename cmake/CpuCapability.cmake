@@ -4,7 +4,7 @@
 #   specbranch_add_cpu_variant(<target> <capability> <sources>...)
 
 # at::vec falls back to scalar code unless CPU_CAPABILITY_* is defined beside the -m flags.
-# csrc/common/capability.cpp must ask the processor for every flag given here.
+# csrc/common/cpu/capability.cpp must ask the processor for every flag given here.
 set(SPECBRANCH_FLAGS_DEFAULT "")
 set(SPECBRANCH_FLAGS_AVX2 -mavx2 -mfma -mf16c)
 set(SPECBRANCH_FLAGS_AVX512 ${SPECBRANCH_FLAGS_AVX2} -mavx512f -mavx512bw -mavx512vl -mavx512dq)

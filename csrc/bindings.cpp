@@ -5,7 +5,7 @@
 #include <string>
 
 #include "build_config.h"
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "common/philox.h"
 #include "register.h"
 #include "tree_bindings.h"

@@ -5,7 +5,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include "common/parallel.h"
+#include "common/cpu/parallel.h"
 
 // A functional op allocates its results; its _out form writes given tensors and returns nothing,
 // and allocates nothing where it is given a workspace.

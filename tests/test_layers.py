@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -83,3 +84,23 @@ def _imported(node: ast.stmt) -> list[str]:
     if node.module == "specbranch":
         return [f"specbranch.{alias.name}" for alias in node.names]
     return [node.module]
+
+
+FAMILIES = ["attention", "common", "kv_cache", "sampling", "verify"]
+
+
+def included_sides(path: Path) -> set[str]:
+    """Those of cpu/ and cuda/ from which a file of csrc includes."""
+    return set(re.findall(r'^#include "\w+/(cpu|cuda)/', path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_for_one_device_know_nothing_of_the_other(family: str):
+    files = [path for path in (ROOT / "csrc" / family).rglob("*.*") if path.suffix != ".md"]
+    assert files
+    assert [path for path in files if not included_sides(path) <= {path.parent.name}] == []
+
+
+def test_includes_of_a_side_are_seen(tmp_path: Path):
+    (tmp_path / "a.h").write_text('#include "verify/params.h"\n#include "common/cpu/vec.h"\n')
+    assert included_sides(tmp_path / "a.h") == {"cpu"}

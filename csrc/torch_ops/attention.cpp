@@ -6,12 +6,12 @@
 #include <string>
 #include <tuple>
 
+#include "attention/cpu/plan.h"
+#include "attention/cpu/request_keys.h"
 #include "attention/launch.h"
 #include "attention/params.h"
-#include "attention/plan.h"
-#include "attention/request_keys.h"
 #include "attention/split_plan.h"
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "common/multiprocessors.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/launch_workspace.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "kv_cache/launch.h"
 #include "kv_cache/params.h"
 #include "torch_ops/cuda_stream.h"

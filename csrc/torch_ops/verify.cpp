@@ -5,7 +5,7 @@
 #include <string>
 #include <tuple>
 
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
 #include "torch_ops/launch_workspace.h"

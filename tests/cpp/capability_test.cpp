@@ -1,9 +1,9 @@
-#include "common/capability.h"
+#include "common/cpu/capability.h"
 
 #include <algorithm>
 #include <cstdlib>
 
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "test.h"
 
 namespace specbranch {

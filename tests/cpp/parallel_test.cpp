@@ -1,9 +1,9 @@
-#include "common/parallel.h"
+#include "common/cpu/parallel.h"
 
 #include <utility>
 #include <vector>
 
-#include "common/work_queue.h"
+#include "common/cpu/work_queue.h"
 #include "test.h"
 
 namespace specbranch {

@@ -6,9 +6,9 @@
 #include <random>
 #include <vector>
 
+#include "attention/cpu/plan.h"
 #include "attention/params.h"
-#include "attention/plan.h"
-#include "common/cpu_kernels.h"
+#include "common/cpu/kernels.h"
 #include "sampling/params.h"
 #include "test.h"
 

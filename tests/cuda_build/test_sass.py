@@ -34,7 +34,7 @@ def number_of(found: Counter[str], *parts: str) -> int:
 @on_each_architecture
 @pytest.mark.parametrize("source", ["append_kv", "compact_kv"])
 def test_wide_copies_move_16_bytes_at_once(source, architecture):
-    kernels = kernels_of(f"kv_cache/{source}", architecture)
+    kernels = kernels_of(f"kv_cache/cuda/{source}", architecture)
     wide = {name: found for name, found in kernels.items() if "uint4" in name}
     assert wide
     for name, found in wide.items():
@@ -58,7 +58,13 @@ def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously(arch
 @needs_sass
 @on_each_architecture
 @pytest.mark.parametrize(
-    "source", ["sampling/sample", "sampling/draft_topk", "sampling/sampling_probs", "verify/verify"]
+    "source",
+    [
+        "sampling/cuda/sample.cu",
+        "sampling/cuda/draft_topk",
+        "sampling/cuda/sampling_probs",
+        "verify/cuda/verify",
+    ],
 )
 def test_a_lane_has_four_loads_of_four_logits_under_way(source, architecture):
     kernels = kernels_of(source, architecture)

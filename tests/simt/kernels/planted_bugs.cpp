@@ -1,8 +1,8 @@
 // One kernel for each kind of bug. Every one reverses a block of 64 numbers, or would.
 
 #include "bind.hpp"
-#include "common/cuda_launch.cuh"
-#include "common/cuda_prims.cuh"
+#include "common/cuda/launch.cuh"
+#include "common/cuda/prims.cuh"
 
 namespace {
 

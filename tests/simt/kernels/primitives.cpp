@@ -1,8 +1,8 @@
 // Kernels that are little more than one primitive each: the harness's own tests.
 
 #include "bind.hpp"
-#include "common/cuda_launch.cuh"
-#include "common/cuda_prims.cuh"
+#include "common/cuda/launch.cuh"
+#include "common/cuda/prims.cuh"
 
 namespace {
 

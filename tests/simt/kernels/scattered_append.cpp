@@ -1,8 +1,8 @@
 // append_kv_ with neighbouring lanes 64 bytes apart: what the limits on traffic are for.
 
 #include "bind.hpp"
-#include "common/cuda_launch.cuh"
-#include "kv_cache/append_kv.cuh"
+#include "common/cuda/launch.cuh"
+#include "kv_cache/cuda/append_kv.cuh"
 
 namespace {
 

@@ -1,9 +1,9 @@
 // branch_attention without the padding of rows in shared memory: what the limits on traffic are
 // for.
 
-#include "attention/branch_attention.cuh"
+#include "attention/cuda/branch_attention.cuh"
 #include "bind.hpp"
-#include "common/cuda_launch.cuh"
+#include "common/cuda/launch.cuh"
 
 namespace {
 

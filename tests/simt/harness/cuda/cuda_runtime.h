@@ -1,7 +1,7 @@
 #pragma once
 
 // Stands in for the toolkit's header of the same name: kernels compiled by a host compiler, each
-// of their threads a fiber. Shared memory comes from common/cuda_prims.cuh.
+// of their threads a fiber. Shared memory comes from common/cuda/prims.cuh.
 
 #include <algorithm>
 #include <bit>

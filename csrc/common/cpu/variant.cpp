@@ -1,0 +1,27 @@
+// Compiled once per capability, like the kernels: the table of one variant.
+#include "common/cpu/kernels.h"
+
+namespace specbranch::SPECBRANCH_CPU_NS {
+
+void tree_mask(const TreeMaskParams&);
+void append_kv(const AppendKvParams&);
+void branch_attention(const BranchAttentionParams&);
+void compact_kv(const CompactKvParams&);
+void sampling_probs(const SamplingProbsParams&);
+void sample(const SampleParams&);
+void draft_topk(const DraftTopkParams&);
+void verify_tree(const VerifyTreeParams&);
+
+extern const CpuKernels kernels;
+const CpuKernels kernels = {
+    .tree_mask = tree_mask,
+    .append_kv = append_kv,
+    .branch_attention = branch_attention,
+    .compact_kv = compact_kv,
+    .sampling_probs = sampling_probs,
+    .sample = sample,
+    .draft_topk = draft_topk,
+    .verify_tree = verify_tree,
+};
+
+}  // namespace specbranch::SPECBRANCH_CPU_NS
