@@ -7,8 +7,8 @@ import torch
 
 from specbranch.engine import Engine
 from specbranch.lanes import ThreadLanes
-from specbranch.loading.prepack import can_pack
 from specbranch.loading import load_pair
+from specbranch.loading.prepack import can_pack
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 
