@@ -1,8 +1,7 @@
 """What forwards cost: supposed, published or measured before (`model`), learnt while they run
 (`learnt`), and timed on a machine (`training.pair_timer`).
 
-Two functions of the rows, which differ on purpose where nothing was measured. `RowCosts` goes on
-as between the last two measured row counts: a virtual clock must not give rows away. `RowTimes`
-goes on flat: more rows than were ever seen look free to a policy that grows by cost, which tries
-them therefore, and is corrected by what they take.
+Two functions of the rows, which differ on purpose towards few rows. `RowCosts` is flat there: what
+was not measured gets no cheaper. `RowTimes` falls a little: so a policy that grows by cost tries
+fewer rows than it has seen, where they matter least, and is corrected by what they take.
 """

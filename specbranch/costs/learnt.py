@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from specbranch.trace import Span
 
 ADAPTATION = 0.2  # weight of the newest observation
+FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
+MOST_CONTENTION = 2.0  # of two models that take turns on one device
 
 
 class CostRatio:
@@ -32,13 +33,15 @@ class RowTimes:
     """Seconds of a forward as a function of its rows.
 
     Observations are averaged over row counts from one power of two to the next, newer ones with
-    more weight, and the function is linear between those averages. Outside them it errs to where it
-    will be corrected: more rows than were ever seen look free, fewer look cheaper in proportion.
+    more weight. The function is linear between those averages and goes on as between the last two,
+    flat while there is one. Towards no rows it falls to the share FIXED of the first: fewer rows
+    than were ever seen look cheaper, so that they are tried where rows matter least.
     """
 
     def __init__(self) -> None:
+        self.most = 0  # rows seen
         self._averages: dict[int, tuple[float, float]] = {}  # by bit length: rows, seconds
-        self._points = np.zeros((1, 2))  # rows and seconds, from no rows on
+        self._seconds: list[float] = []  # of 0, 1, ... rows, as far as they were asked for
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a forward of `rows` rows that took `seconds`."""
@@ -48,22 +51,54 @@ class RowTimes:
             known_rows + ADAPTATION * (rows - known_rows),
             known_seconds + ADAPTATION * (seconds - known_seconds),
         )
-        self._points = np.array([(0.0, 0.0), *sorted(self._averages.values())])
+        self.most = max(self.most, rows)
+        self._seconds = []
+
+    def start_from(self, other: RowTimes) -> None:
+        """Expect what `other` does."""
+        self.most, self._averages, self._seconds = other.most, dict(other._averages), []
 
     def __call__(self, rows: int) -> float:
         """Expected seconds; 0 before anything was learnt."""
-        return float(np.interp(rows, *self._points.T))
+        return self.up_to(rows)[rows]
 
-    def up_to(self, rows: int) -> NDArray[np.float64]:
-        """Expected seconds of 1, 2, ... rows."""
-        return np.interp(np.arange(1, rows + 1), *self._points.T)
+    def up_to(self, rows: int) -> list[float]:
+        """Expected seconds of 0, 1, 2, ... rows, and perhaps of more."""
+        if rows >= len(self._seconds):
+            self._seconds = self._table(rows)
+        return self._seconds
+
+    def _table(self, rows: int) -> list[float]:
+        if not self._averages:
+            return [0.0] * (rows + 1)
+        points = sorted(self._averages.values())
+        slope, (last, latest) = 0.0, points[-1]
+        if len(points) > 1:
+            before, earlier = points[-2]
+            slope = max(0.0, (latest - earlier) / (last - before))
+        points.insert(0, (0.0, FIXED * points[0][1]))
+        end = max(rows, last) + 1
+        points.append((end, latest + slope * (end - last)))
+        return np.interp(np.arange(rows + 1), *np.transpose(points)).tolist()
 
 
 class Costs:
-    """Seconds of a draft step and of a target forward."""
+    """Seconds of a draft step and of a target forward.
 
-    def __init__(self) -> None:
+    most_contention: how many times as long as by itself a target forward may take here, 1 if this
+        is by itself.
+    contention: how many times as long it does; `most_contention` before that was measured.
+    """
+
+    def __init__(self, most_contention: float = 1.0) -> None:
         self.draft, self.target = RowTimes(), RowTimes()
+        self.contention = self._most_contention = most_contention
+
+    def start_from(self, others: Costs) -> None:
+        """Where nothing is known yet, others' costs are the guess."""
+        for mine, theirs in ((self.draft, others.draft), (self.target, others.target)):
+            if not mine.most:
+                mine.start_from(theirs)
 
     def learn(self, spans: Iterable[Span]) -> None:
         """Take in what the lanes did."""
@@ -71,3 +106,13 @@ class Costs:
             if span.rows:
                 times = self.draft if span.lane == "draft" else self.target
                 times.learn(span.rows, span.end - span.start)
+
+    def learn_contention(self, spans: Iterable[Span]) -> None:
+        """Take in a round in which the target worked by itself."""
+        for span in spans:
+            if span.rows and span.lane == "target":
+                self.contention = self.target(span.rows) / (span.end - span.start)
+
+    def forget_contention(self) -> None:
+        """Have it measured anew."""
+        self.contention = self._most_contention

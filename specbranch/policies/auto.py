@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from specbranch.costs.learnt import Costs
+from specbranch.costs.learnt import MOST_CONTENTION, Costs
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
 
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
 
     from specbranch._C import Tree
 
-FIRST_ROWS = 8  # of a forward, as long as nothing is known
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
 # Share of the likeliest node's chance below which a node only fills the draft's block.
 FILLER = 0.01
 TRIAL = 4  # rounds for which another way of working is tried
 FIRST_STAY = 16  # rounds between two trials, to begin with
+WORTH = 1.1  # contention from which on working by turns is tried
 
 
 class Pace:
@@ -54,64 +53,88 @@ class CostAware(BestFirst):
     Tokens have a price in seconds: those that one takes at the present pace. A row is submitted if
     its chance is worth more than what it adds to the target's forward; a draft step takes the rows
     that bring most a second, and takes place if that is worth the seconds that the target waits.
+    Before a pace is known it is best-first growth at its defaults, and from there on a forward gets
+    at most twice the rows that any had before.
 
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
     """
 
+    beside = True  # both models work at once
     longest_stay = 256  # rounds between two trials, at most
 
     def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
-        super().__init__(rows_draft, rows_target, fan)
+        super().__init__(fan=fan)
+        self.rows_draft = min(self.rows_draft, rows_draft)
+        self.rows_target = min(self.rows_target, rows_target)
+        self._limits = rows_draft, rows_target
         self.costs = costs
         self.pace = Pace()
         self._expected = 1.0
         self._time_left = 0.0  # of the target's forward
 
-    def promises(self, pace: float) -> bool:
-        """Whether it could be faster than `pace`, as far as is known without trying."""
+    def promises(self, settled: CostAware) -> bool:
+        """Whether it could be faster than this way, as far as is known without trying."""
         return True
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         if not (self.pace.tokens_per_s and self.costs.draft(1)):
-            return super().grow(tree, busy, step)[:FIRST_ROWS]
+            return super().grow(tree, busy, step)
         if step == 0:
             self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
-        best = tree.frontier(self.rows_draft)
-        rows = self._rows_of_step(tree, best, 1.0 if busy else self.early)
+        most = min(self._limits[0], max(self.rows_draft, 2 * self.costs.draft.most))
+        best = tree.frontier(most)
+        rows = self._rows_of_step(tree.estimate[best].tolist(), 1.0 if busy else self.early)
         self._time_left -= self.costs.draft(rows)
         return best[:rows]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         pace = self.pace.tokens_per_s
-        rows = super().submit(tree)[: None if pace else FIRST_ROWS]
-        tokens = tree.estimate[rows].cumsum()
-        best = int((tokens - pace * self.costs.target.up_to(len(rows))).argmax())
-        self._expected = float(tokens[best])
-        return rows[: 1 + best]
+        rows = tree.likeliest(
+            min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
+        )
+        seconds = self.costs.target.up_to(len(rows))
+        expected, best, count = 0.0, -inf, 0
+        for row, chance in enumerate(tree.estimate[rows].tolist(), start=1):
+            expected += chance
+            worth = expected - pace * seconds[row]
+            if worth > best:
+                best, count, self._expected = worth, row, expected
+        return rows[:count]
 
     def learn(self, outcome: Outcome) -> None:
         """Take in what a round cost, and its pace."""
         self.costs.learn(outcome.spans)
         self.pace.learn(self._expected, outcome.seconds)
 
-    def _rows_of_step(self, tree: Tree, best: Sequence[int], share: float) -> int:
+    def start_from(self, settled: CostAware) -> None:
+        """Begin a trial, after that way was in use."""
+        self.pace.start_from(settled.pace.tokens_per_s)
+        self.costs.start_from(settled.costs)
+
+    def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
-        chances = tree.estimate[best]
-        chances = chances[chances >= FILLER * chances.max(initial=0)]
-        if not len(chances):
-            return 0
+        pace, time_left = self.pace.tokens_per_s, max(0.0, self._time_left)
         seconds = self.costs.draft.up_to(len(chances))
-        waiting = np.maximum(0, seconds - max(0.0, self._time_left))
-        rates = (share * chances.cumsum() - self.pace.tokens_per_s * waiting) / seconds
-        rows = int(rates.argmax())
-        return 1 + rows if rates[rows] > 0 else 0
+        added, best, count = 0.0, 0.0, 0
+        for row, chance in enumerate(chances, start=1):
+            if chance < FILLER * chances[0]:
+                break
+            added += share * chance
+            rate = (added - pace * max(0.0, seconds[row] - time_left)) / seconds[row]
+            if rate > best:
+                best, count = rate, row
+        return count
 
 
 class InSeries(CostAware):
     """Grows only while the target is idle: nothing slows the target down."""
 
     early = 1.0
+    beside = False
+
+    def promises(self, settled: CostAware) -> bool:
+        return not settled.beside or settled.costs.contention > WORTH
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return () if busy else super().grow(tree, busy, step)
@@ -120,10 +143,12 @@ class InSeries(CostAware):
 class Alone(CostAware):
     """Grows nothing: plain decoding, once what had grown before is used up."""
 
+    beside = False
     longest_stay = 64  # to be here by mistake costs more than a trial
 
-    def promises(self, pace: float) -> bool:
-        return pace * self.costs.target(1) < 1
+    def promises(self, settled: CostAware) -> bool:
+        costs = settled.costs
+        return settled.pace.tokens_per_s * costs.target(1) < costs.contention
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()
@@ -141,11 +166,13 @@ class Auto(Policy):
     """Cost-aware best-first growth, both models at once or by turns, or plain decoding: whichever
     is fastest on this pair, this machine and this text.
 
-    It works in one of these ways and, at intervals, tries another for a few rounds. As long as that
-    teaches nothing new the intervals double; when another way is faster, it stays there and they
-    start small again. So drafting ends where it loses, on a saturated machine or with guesses that
-    are never right, and comes back. A request's first round has the prefill in it and a way's first
-    round the tree that another way grew: neither teaches anything.
+    It starts as best-first growth at its defaults. It works in one of these ways and, at intervals,
+    tries another that could be faster for a few rounds. As long as that teaches nothing new the
+    intervals double; when another way is faster, it stays there and they start small again. So
+    drafting ends where it loses, on a saturated machine or with guesses that are never right, and
+    comes back. A request's first round has the prefill in it and a way's first round the tree that
+    another way grew: neither teaches its pace. The first round by turns or alone tells how much the
+    target is slowed down by a draft beside it, and ends the trial if that is too little.
 
     rows_draft, rows_target: rows of a forward, at most. fan: children of a node, at most.
     """
@@ -156,8 +183,12 @@ class Auto(Policy):
     def __init__(self, rows_draft: int = 16, rows_target: int = 64, fan: int = 16) -> None:
         self.max_fan = fan
         self._limits = rows_draft, rows_target, fan
-        costs = Costs()
-        self.ways = [way(costs, *self._limits) for way in (CostAware, InSeries, Alone)]
+        beside, alone = Costs(MOST_CONTENTION), Costs(1.0)
+        self.ways = [
+            CostAware(beside, *self._limits),
+            InSeries(alone, *self._limits),
+            Alone(alone, *self._limits),
+        ]
         self._choice = Choice()
         self._way, self._way_before = 0, -1  # in this round, and in this request's last one
 
@@ -195,32 +226,47 @@ class Auto(Policy):
         way.observe(outcome)
         if self._way == self._way_before:
             way.learn(outcome)
+        elif self.settled.beside and not way.beside:
+            self.settled.costs.learn_contention(outcome.spans)
         self._way_before = self._way
         self._choice.rounds_left -= 1
-        if self._choice.rounds_left <= 0:
-            if self.current is self.settled:
-                self._try_another()
-            else:
+        over = self._choice.rounds_left <= 0
+        if self.current is not self.settled:
+            if not self.current.promises(self.settled):
+                self._stay_longer()
+            elif over:
                 self._settle()
+        elif over:
+            self._try_another()
 
     def _try_another(self) -> None:
-        choice, pace = self._choice, self.settled.pace.tokens_per_s
+        choice, settled = self._choice, self.settled
         others = [
             number
             for number, way in enumerate(self.ways)
-            if way is not self.settled and way.promises(pace)
+            if way is not settled and way.promises(settled)
         ]
+        if not others:
+            settled.costs.forget_contention()
+            self._stay_longer()
+            return
         choice.current = others[choice.trials % len(others)]
         choice.trials += 1
         choice.rounds_left = TRIAL
-        self.current.pace.start_from(pace)
+        self.current.start_from(settled)
 
     def _settle(self) -> None:
         """Stay with the faster of what was tried and what was done before."""
         choice = self._choice
         if self.current.pace.tokens_per_s > self.settled.pace.tokens_per_s:
             choice.settled, choice.stay = choice.current, FIRST_STAY
+            choice.rounds_left = choice.stay
+            self.settled.costs.forget_contention()
         else:
-            choice.current = choice.settled
-            choice.stay = min(2 * choice.stay, self.settled.longest_stay)
+            self._stay_longer()
+
+    def _stay_longer(self) -> None:
+        choice = self._choice
+        choice.current = choice.settled
+        choice.stay = min(2 * choice.stay, self.settled.longest_stay)
         choice.rounds_left = choice.stay
