@@ -15,8 +15,8 @@ from specbranch.comparison.divergence import ar_margin, first_difference
 from specbranch.engine import Engine, Generation
 from specbranch.lanes import StreamLanes
 from specbranch.loading.pair import ModelPair
+from specbranch.models import runner as runner_module
 from specbranch.models.cuda_graphs import CapturedForward
-from specbranch.models.runner import ModelRunner
 from specbranch.policies import PEARL, Autoregressive
 from specbranch.sampling import SamplingParams
 from tests.cuda.on_device import GPU
@@ -46,7 +46,7 @@ def written_alone(pair) -> dict[str, Generation]:
 @pytest.fixture(params=["graphs", "eager"])
 def graphs(request, monkeypatch) -> str:
     if request.param == "eager":
-        monkeypatch.setattr(ModelRunner, "_prepared", lambda runner, inputs: runner._block_forward)
+        monkeypatch.setattr(runner_module, "prepared", lambda forward, *_: forward)
     return request.param
 
 
@@ -105,13 +105,21 @@ def test_rejection_coupling_runs(pair, policy):
         assert len(engine.generate(PROMPTS[1], params).token_ids) == params.max_new_tokens
 
 
-def test_forwards_are_captured(pair, recwarn):
+def test_forwards_are_captured(pair, monkeypatch, recwarn):
+    made = []
+
+    def noted(*arguments):
+        made.append(prepared(*arguments))
+        return made[-1]
+
+    prepared = runner_module.prepared
+    monkeypatch.setattr(runner_module, "prepared", noted)
     with Engine(pair, POLICIES["bestfirst"](), max_len=256) as engine:
         engine.generate(PROMPTS[1], params_of("greedy"))
-        runners = engine._drafter._runner, engine._verifier._runner
-        for runner in runners:
-            assert isinstance(runner._forward_block, CapturedForward)
-            assert runner._forward_block._graphs
+    assert len(made) == 2
+    for forward in made:
+        assert isinstance(forward, CapturedForward)
+        assert forward._graphs
     assert not [warning for warning in recwarn if "CUDA graphs" in str(warning.message)]
 
 
