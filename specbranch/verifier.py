@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import accumulate, groupby
 from typing import Protocol
 
@@ -101,17 +100,16 @@ class Verifier:
         hrad, features = self._hrad, self._runner.features
         if hrad is None or features is None:
             return [None] * len(requests)
-        outlooks: list[Outlook | None] = []
-        first_row = 0
+        rows, tokens, first_row = [], [], 0
         for request, walk in zip(requests, walks, strict=True):
-            stopped = features[first_row + walk.rows[-1]]
-            outlooks.append(
-                None
-                if request.finished
-                else self._lane.run(Label.HRAD, partial(hrad.outlook, stopped, walk.next_token))
-            )
+            if not request.finished:
+                rows.append(first_row + walk.rows[-1])
+                tokens.append(walk.next_token)
             first_row += len(request.tree.submitted)
-        return outlooks
+        if not rows:
+            return [None] * len(requests)
+        found = iter(self._lane.run(Label.HRAD, lambda: hrad.outlooks(features[rows], tokens)))
+        return [None if request.finished else next(found) for request in requests]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
         batch = [

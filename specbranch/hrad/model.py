@@ -100,15 +100,11 @@ class HRad:
         """
         return cls(*load_classifier(path), pair)
 
-    def outlook(self, features: Tensor, token: int) -> Outlook:
-        """What to expect of the draft's next block.
-
-        features: [feature_layers * hidden] of the last accepted token. token: what follows it.
-        """
-        return self.outlooks(features[None], [token])[0]
-
     def outlooks(self, features: Tensor, tokens: list[int]) -> list[Outlook]:
-        """The outlook at each of n places: features [n, feature_layers * hidden], n new tokens."""
+        """What to expect of the draft's next block at each of n places.
+
+        features: [n, feature_layers * hidden] of the last accepted tokens. tokens: what follows.
+        """
         chances = self._classifier.chances(with_embedding(self._target, features, tokens))
         return [Outlook(*row) for row in chances.tolist()]
 
