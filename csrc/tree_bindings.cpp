@@ -195,8 +195,8 @@ void add_looks(py::class_<Tree>& tree) {
       .def("likeliest", &Tree::likeliest, "count"_a)
       .def("rows", &rows)
       .def(
-          "draft_rows",
-          [](const Tree& self, const Ids& nodes) { return self.draft_rows(nodes); }, "nodes"_a)
+          "draft_rows", [](const Tree& self, const Ids& nodes) { return self.draft_rows(nodes); },
+          "nodes"_a)
       .def("question_size", [](const Tree& self) { return self.question().size(); });
 }
 
