@@ -134,14 +134,14 @@ class Stats:
         self.hits += walk.winner >= 0 and committed == len(walk.path)
         path = walk.path[: committed + 1]
         reached_by = [*walk.path[1:], walk.winner][:committed]
-        first_choices = tree.first_child[path].tolist()
-        for place, (choice, reached) in enumerate(zip(first_choices, reached_by, strict=False)):
-            if choice >= 0:
-                self._count_tested(place, reached == choice)
-        guessed = [node for node in reached_by if node >= 0]
-        on_main_line = sum(tree.on_main_line[guessed].tolist())
-        self.accepted_main += on_main_line
-        self.accepted_branch += len(guessed) - on_main_line
+        first_choices, on_main_line = tree.first_child.tolist(), tree.on_main_line.tolist()
+        for place, (node, reached) in enumerate(zip(path, reached_by, strict=False)):
+            if first_choices[node] >= 0:
+                self._count_tested(place, reached == first_choices[node])
+        for node in reached_by:
+            if node >= 0:
+                self.accepted_main += on_main_line[node]
+                self.accepted_branch += not on_main_line[node]
 
     def _count_tested(self, place: int, right: bool) -> None:
         """Count the main-line guess at depth `place + 1`."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from specbranch.checks import is_real, require, require_positive
 from specbranch.policies.base import Outcome, Policy
 
@@ -61,9 +59,9 @@ class BestFirst(Policy):
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
         # A guess of rank r >= 1 has at most the r-th part of what the first guess leaves.
-        left = (tree.estimate * (1 - tree.first_chance))[list(nodes)]
-        others = np.minimum(left / self.min_estimate, self.max_fan - 1)
-        return (1 + others.astype(int)).tolist()
+        estimates, first_chances = tree.estimate.tolist(), tree.first_chance.tolist()
+        left = (estimates[node] * (1 - first_chances[node]) for node in nodes)
+        return [1 + min(int(share / self.min_estimate), self.max_fan - 1) for share in left]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         return tree.likeliest(self.rows_target)
@@ -73,6 +71,6 @@ class BestFirst(Policy):
             self.cost_ratio += 0.2 * (outcome.cost_ratio - self.cost_ratio)
 
     def _pays(self, tree: Tree, best: Sequence[int]) -> bool:
-        estimates = tree.estimate
-        added = self.early * estimates[best].sum()
-        return bool(added * self.cost_ratio > estimates[self.submit(tree)].sum())
+        estimates = tree.estimate.tolist()
+        added = self.early * sum(estimates[node] for node in best)
+        return added * self.cost_ratio > sum(estimates[node] for node in self.submit(tree))

@@ -49,11 +49,13 @@ class SpecBranch(OverlappedChains):
         return self._grow_branches(tree) if busy else self._grow_chain(tree)
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
-        forks = self._unsure(tree)
-        if self._branch_point >= 0:
-            forks[self._branch_point] = True
-        wanted = self.k_max * (1 - tree.first_chance)
-        return [max(1, int(wanted[node])) if forks[node] else 1 for node in nodes]
+        chances = tree.first_chance.tolist()
+        return [
+            max(1, int(self.k_max * (1 - chances[node])))
+            if node == self._branch_point or chances[node] < self._least_chance
+            else 1
+            for node in nodes
+        ]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         return tree.main_line()[: 1 if self._only_root else self.length + 1]
@@ -69,9 +71,9 @@ class SpecBranch(OverlappedChains):
         self._branch_point = -1
         if self._only_root:
             return ()
-        estimates = tree.estimate
-        expected = estimates[tree.main_line()].sum()
-        tips = self._tips(tree, [0])
+        estimates = tree.estimate.tolist()
+        expected = sum(estimates[node] for node in tree.main_line())
+        tips = self._tips(tree, [0], self._unsure(tree))
         return [tip for tip in tips if estimates[tip] * self._cost_ratio.value > expected]
 
     def _grow_branches(self, tree: Tree) -> Sequence[int]:
@@ -80,12 +82,11 @@ class SpecBranch(OverlappedChains):
         self._branch_point = next((node for node in chain if unsure[node]), chain[-1])
         if tree.expandable(self._branch_point):
             return (self._branch_point,)
-        return self._tips(tree, tree.children(self._branch_point))
+        return self._tips(tree, tree.children(self._branch_point), unsure)
 
-    def _tips(self, tree: Tree, tops: Sequence[int]) -> list[int]:
+    def _tips(self, tree: Tree, tops: Sequence[int], unsure: Sequence[bool]) -> list[int]:
         """Where the chains from `tops` on grow, those that came to a branch point or to their
         length left out."""
-        unsure = self._unsure(tree)
         chains = (tree.main_line(top) for top in tops)
         return [
             chain[-1]
@@ -97,4 +98,5 @@ class SpecBranch(OverlappedChains):
 
     def _unsure(self, tree: Tree) -> list[bool]:
         """Of each node, whether it is expanded and its first guess has too small a chance."""
-        return ((tree.slot >= 0) & (tree.first_chance < self._least_chance)).tolist()
+        nodes = zip(tree.slot.tolist(), tree.first_chance.tolist(), strict=True)
+        return [slot >= 0 and chance < self._least_chance for slot, chance in nodes]

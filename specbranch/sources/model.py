@@ -43,8 +43,9 @@ class ModelSource(Source):
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
         """A step reads its token where the one before wrote it, so that the lane goes on by itself
         and the host waits once, however many steps there are."""
-        for request, _ in wanted:
-            self._read_apart(lane, request)
+        for request, nodes in wanted:
+            if nodes[0] == 0:
+                self._read_apart(lane, request)
         batch = [self._rows(*each) for each in wanted]
         ranked = _ranked_rows(wanted, steps)
         count = sum(len(nodes) for _, nodes in wanted)
@@ -75,7 +76,7 @@ class ModelSource(Source):
     def _read_apart(self, lane: Lane, request: Request) -> None:
         block = request.draft
         behind = request.committed[block.context_len : -1]
-        if not len(block) and read_apart(len(behind), block.context_len, self.max_nodes):
+        if read_apart(len(behind), block.context_len, self.max_nodes):
             tokens = [token % self._runner.vocab_size for token in behind]
             lane.run(Label.PREFILL, lambda: self._runner.prefill(block, tokens))
 
