@@ -27,7 +27,7 @@ def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor], most_rows: int) 
     lacking = max(4 - n_rows, 0) if n_rows <= 32 else -n_rows % 32
     if lacking > 0:
         rows = torch.constant_pad_nd(rows, [0, 0, 0, lacking])
-    if rows.size(0) <= most_rows:
+    if n_rows + max(lacking, 0) <= most_rows:
         out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", scalars, "")
     else:
         outs: List[Tensor] = []
