@@ -30,7 +30,7 @@ class LastTime(Source):
 
 if __name__ == "__main__":
     with Engine(load_pair(), make_policy("sps", gamma=8), source=LastTime()) as engine:
-        prompt = "Count from one to twenty, then count again."
+        prompt = "Repeat five times: the quick brown fox jumps over the lazy dog."
         generation = engine.generate(prompt, SamplingParams(max_new_tokens=64))
         print(generation.text)
         print(f"{generation.stats.mean_accepted_length:.2f} tokens a target forward")
