@@ -227,6 +227,7 @@ class Engine:
             raise RuntimeError("the engine is busy: it runs one request at a time")
         try:
             self._require_open()
+            self.lanes.drain()  # an interrupted request may have left work behind
             draws = params.effective_coupling == "rejection"
             policy = self.policy.fresh() if draws else self.policy.begin()
             request = Request(prompt, params, policy, transcript)

@@ -69,7 +69,7 @@ class Trace:
         seconds = {"draft": 0.0, "target": 0.0}
         count = {"draft": 0, "target": 0}
         for span in self.spans if recent is None else self.spans[-recent:]:
-            if span.rows:
+            if span.rows and span.lane in seconds:
                 seconds[span.lane] += span.end - span.start
                 count[span.lane] += 1
         if not (seconds["draft"] and seconds["target"]):

@@ -17,8 +17,8 @@ _LAYOUT_ROWS = 16
 # Fewer than four rows take another oneDNN kernel, slower and rounding differently, so they are
 # padded. Many rows, those of a prompt, are padded to multiples of 32: oneDNN keeps what it
 # generates for each number of rows, some 0.6 MiB a layer shape, and a server meets every length of
-# prompt. In script because a recorded forward must keep the choice, and the list of scalars, which
-# recording alone cannot express.
+# prompt. In script because a traced forward must keep the choice, and the list of scalars, which
+# tracing alone cannot express.
 _script = torch.jit.CompilationUnit("""
 def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor], most_rows: int) -> Tensor:
     scalars: List[Optional[number]] = []
