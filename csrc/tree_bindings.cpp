@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -65,6 +66,18 @@ py::array_t<bool> flags(const Tree& tree) {
   return array;
 }
 
+/// The values of some nodes.
+template <auto kColumn>
+auto values(const Tree& tree, const Ids& nodes) {
+  const auto& column = tree.columns().*kColumn;
+  std::remove_cvref_t<decltype(column)> found(nodes.size());
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    tree.require_node("nodes", nodes[i]);
+    found[i] = column[nodes[i]];
+  }
+  return found;
+}
+
 std::string text_of(const py::handle& value) { return py::str(value).cast<std::string>(); }
 
 /// `array` as values of type T in C order; throws unless it is that and of this shape.
@@ -95,11 +108,11 @@ std::vector<int> shape_of(std::string_view what, const py::array& array, int ndi
   return {array.shape(), array.shape() + ndim};
 }
 
-void expand(Tree& tree, const Ids& nodes, int first_slot, const py::array& ids,
-            const py::array& estimates, const py::array& max_prob, const py::array& entropy,
-            int first_row, const Reliability& reliability) {
+void expand(Tree& tree, const Ids& nodes, const py::array& ids, const py::array& estimates,
+            const py::array& max_prob, const py::array& entropy, int first_row,
+            const Reliability& reliability) {
   const std::vector<int> shape = shape_of("expand: ids", ids, 2), rows = {shape[0]};
-  tree.expand(nodes, first_slot,
+  tree.expand(nodes,
               {values_of<std::int32_t>("expand: ids", ids, shape),
                values_of<float>("expand: estimates", estimates, shape),
                values_of<float>("expand: max_prob", max_prob, rows),
@@ -184,6 +197,14 @@ void add_columns(py::class_<Tree>& tree) {
       .def_property_readonly("terminal", &flags<&NodeColumns::terminal>);
 }
 
+void add_values(py::class_<Tree>& tree) {
+  tree.def("tokens", &values<&NodeColumns::token>, "nodes"_a)
+      .def("slots", &values<&NodeColumns::slot>, "nodes"_a)
+      .def("first_children", &values<&NodeColumns::first_child>, "nodes"_a)
+      .def("estimates", &values<&NodeColumns::estimate>, "nodes"_a)
+      .def("first_chances", &values<&NodeColumns::first_chance>, "nodes"_a);
+}
+
 void add_looks(py::class_<Tree>& tree) {
   tree.def("__len__", &Tree::size)
       .def_property_readonly("submitted", &Tree::submitted)
@@ -205,12 +226,12 @@ void add_growth(py::class_<Tree>& tree) {
       .def_property_readonly("num_expanded", &Tree::num_expanded)
       .def(
           "growable",
-          [](const Tree& self, const py::object& nodes, int limit) {
-            return self.growable(integers("grow", nodes), limit);
+          [](const Tree& self, const py::object& nodes, int max_expanded) {
+            return self.growable(integers("grow", nodes), max_expanded);
           },
-          "nodes"_a, "limit"_a)
-      .def("expand", &expand, "nodes"_a, "first_slot"_a, "ids"_a, "estimates"_a, "max_prob"_a,
-           "entropy"_a, "first_row"_a, "reliability"_a)
+          "nodes"_a, "max_expanded"_a)
+      .def("expand", &expand, "nodes"_a, "ids"_a, "estimates"_a, "max_prob"_a, "entropy"_a,
+           "first_row"_a, "reliability"_a)
       .def(
           "attach", [](Tree& self, const py::object& fans) { self.attach(integers("fan", fans)); },
           "fans"_a)
@@ -260,6 +281,7 @@ void add_tree(py::module_& module) {
   tree.def(py::init(&make_tree), "root_token"_a, py::kw_only(), "coupling"_a = "gumbel",
            "ends"_a = py::tuple(), "remaining"_a = INT_MAX);
   add_columns(tree);
+  add_values(tree);
   add_looks(tree);
   add_growth(tree);
   add_rounds(tree);

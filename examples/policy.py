@@ -20,8 +20,7 @@ class Hedge(Policy):
         return tree.frontier(self.width) if busy else ()
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
-        chances = tree.first_chance
-        return [1 if chances[node] > self.sure else 2 for node in nodes]
+        return [1 if chance > self.sure else 2 for chance in tree.first_chances(nodes)]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         return tree.likeliest(self.rows)

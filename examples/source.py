@@ -21,7 +21,7 @@ class LastTime(Source):
         return Guesses(np.array(tokens, np.int32)[:, None], sure[:, None], sure, 1 - sure)
 
     def next_token(self, request: Request, node: int) -> int:
-        text = request.committed + request.tree.token[request.tree.path(node)].tolist()
+        text = request.committed + request.tree.tokens(request.tree.path(node))
         for end in range(len(text) - 1, 1, -1):
             if text[end - 2 : end] == text[-2:]:
                 return text[end]

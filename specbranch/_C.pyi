@@ -461,6 +461,13 @@ class Tree:
 
     @property
     def terminal(self) -> NDArray[np.bool_]: ...
+
+    # Values of some nodes, as plain numbers: for a few nodes cheaper than a column.
+    def tokens(self, nodes: Sequence[int]) -> list[int]: ...
+    def slots(self, nodes: Sequence[int]) -> list[int]: ...
+    def first_children(self, nodes: Sequence[int]) -> list[int]: ...
+    def estimates(self, nodes: Sequence[int]) -> list[float]: ...
+    def first_chances(self, nodes: Sequence[int]) -> list[float]: ...
     def __len__(self) -> int:
         """Nodes."""
 
@@ -487,8 +494,9 @@ class Tree:
         """The `count` nodes of highest estimate that could be submitted, likeliest first, ties by
         id: a subtree at the root, parents first, for estimates never grow along a path."""
 
-    def growable(self, nodes: Sequence[int], limit: int) -> list[int]:
-        """The first `limit` of `nodes` that are not terminal.
+    def growable(self, nodes: Sequence[int], max_expanded: int) -> list[int]:
+        """The first of `nodes` that are not terminal, so many that `max_expanded` nodes of the tree
+        are expanded with them.
 
         Raises ValueError unless all of them are distinct and unexpanded.
         """
@@ -496,7 +504,6 @@ class Tree:
     def expand(
         self,
         nodes: Sequence[int],
-        first_slot: int,
         ids: NDArray[np.int32],
         estimates: NDArray[np.float32],
         max_prob: NDArray[np.float32],
@@ -506,7 +513,7 @@ class Tree:
     ) -> None:
         """Note what a draft step says of `nodes`, as `draft_topk` gives it for R rows.
 
-        The i-th node takes slot first_slot + i and row first_row + i: ids and estimates [R, k],
+        The i-th node takes the i-th free slot and row first_row + i: ids and estimates [R, k],
         where -1 ends the guesses, max_prob and entropy [R]; all contiguous, k up to 255; NaN counts
         as 0. The guesses wait for `attach`; those of an earlier step that still wait are dropped.
         """

@@ -83,7 +83,7 @@ class Growth:
         tree, policy = request.tree, request.policy
         answer = policy.grow(tree, busy, step)
         try:
-            return tree.growable(answer, self._source.max_nodes - tree.num_expanded)
+            return tree.growable(answer, self._source.max_nodes)
         except ValueError as error:
             raise nonsense(policy, error) from error
 
@@ -100,7 +100,7 @@ class Growth:
         if answer <= 1:
             return 1
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
-        return max(1, min(answer, room, tree.remaining - int(tree.depth[nodes[0]])))
+        return max(1, min(answer, room, tree.remaining - len(tree.path(nodes[0]))))
 
     def _attach(self, wanted: Sequence[Wanted], guesses: Guesses, steps: int) -> None:
         if steps > 1:
@@ -124,13 +124,13 @@ class Growth:
                 self._source.keep(self._lane, [(request, range(tree.num_expanded), 0)])
                 return
             self._expand(request, [node], guesses, row)
-            node = int(tree.first_child[node])
+            (node,) = tree.first_children([node])
 
     def _expand(
         self, request: Request, nodes: Sequence[int], guesses: Guesses, first_row: int
     ) -> None:
         tree, policy = request.tree, request.policy
-        tree.expand(nodes, tree.num_expanded, *guesses, first_row, request.reliability)
+        tree.expand(nodes, *guesses, first_row, request.reliability)
         answer = policy.fan(tree, nodes)
         try:
             tree.attach(answer)

@@ -79,8 +79,7 @@ class RoundLoop:
 
     def _commit(self, request: Request, walk: Walk) -> Progress:
         tree, stats = request.tree, request.stats
-        known = tree.token.tolist()
-        accepted = [known[node] for node in walk.path[1:]]
+        accepted = tree.tokens(walk.path[1:])
         tokens, text = request.transcript.commit([*accepted, walk.next_token])
         request.committed += tokens
         stats.count_walk(tree, walk, len(tokens))

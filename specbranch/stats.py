@@ -132,16 +132,17 @@ class Stats:
         self.tokens += committed
         self.accepted_lengths.append(committed)
         self.hits += walk.winner >= 0 and committed == len(walk.path)
-        path = walk.path[: committed + 1]
+        path = walk.path[:committed]
         reached_by = [*walk.path[1:], walk.winner][:committed]
-        first_choices, on_main_line = tree.first_child.tolist(), tree.on_main_line.tolist()
-        for place, (node, reached) in enumerate(zip(path, reached_by, strict=False)):
-            if first_choices[node] >= 0:
-                self._count_tested(place, reached == first_choices[node])
-        for node in reached_by:
-            if node >= 0:
-                self.accepted_main += on_main_line[node]
-                self.accepted_branch += not on_main_line[node]
+        on_main_line = True
+        moves = zip(reached_by, tree.first_children(path), strict=False)
+        for place, (reached, first_choice) in enumerate(moves):
+            on_main_line = on_main_line and reached == first_choice
+            if first_choice >= 0:
+                self._count_tested(place, reached == first_choice)
+            if reached >= 0:
+                self.accepted_main += on_main_line
+                self.accepted_branch += not on_main_line
 
     def _count_tested(self, place: int, right: bool) -> None:
         """Count the main-line guess at depth `place + 1`."""

@@ -132,7 +132,7 @@ class Verifier:
 
     def _laws(self, requests: Sequence[Request]) -> Tensor:
         """The laws [T, V] that submitted nodes' children were drawn from, zero where none were."""
-        slots = [request.tree.slot[request.tree.submitted].tolist() for request in requests]
+        slots = [request.tree.slots(request.tree.submitted) for request in requests]
         rows = sum(map(len, slots))
         laws = torch.zeros(rows, self.vocab_size, device=self._runner.device)
         row = 0

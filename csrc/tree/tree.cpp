@@ -87,19 +87,17 @@ std::vector<int> Tree::likeliest(int count) const {
   return best(count, [this](int node) { return !columns_.terminal[node]; });
 }
 
-std::vector<int> Tree::growable(std::span<const int> nodes, int limit) const {
-  require_count("grow: limit", limit);
+std::vector<int> Tree::growable(std::span<const int> nodes, int max_expanded) const {
   require_unexpanded("grow", nodes);
-  return first_living(nodes, limit);
+  return first_living(nodes, std::max(0, max_expanded - num_expanded()));
 }
 
-void Tree::expand(std::span<const int> nodes, int first_slot, const DraftRows& rows, int first_row,
+void Tree::expand(std::span<const int> nodes, const DraftRows& rows, int first_row,
                   const Reliability& reliability) {
   require_unexpanded("expand", nodes);
   for (const int node : nodes) {
     if (columns_.terminal[node]) throw_unexpected("expand", "no terminal node", describe(node));
   }
-  require_count("expand: first_slot", first_slot);
   require_count("expand: first_row", first_row);
   if (rows.k > kMaxGuesses) {
     throw_unexpected("expand: ids", "255 columns at most", std::to_string(rows.k));
@@ -111,6 +109,7 @@ void Tree::expand(std::span<const int> nodes, int first_slot, const DraftRows& r
                      std::to_string(first_row));
   }
   guesses_ = {};
+  const int first_slot = num_expanded();
   for (int i = 0; i < num_nodes; ++i) {
     const int node = nodes[i], row = first_row + i;
     columns_.slot[node] = first_slot + i;

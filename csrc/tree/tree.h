@@ -95,6 +95,8 @@ class Tree {
   /// The nodes from below the root down to `node`.
   std::vector<int> path(int node) const;
   bool expandable(int node) const;
+  /// Throws std::invalid_argument that names `what` if there is no such node.
+  void require_node(std::string_view what, int node) const;
   /// Tokens of the nodes and their parents' slots, -1 for the root.
   std::pair<std::vector<int>, std::vector<int>> draft_rows(std::span<const int> nodes) const;
 
@@ -104,11 +106,12 @@ class Tree {
   /// root with parents first, for estimates never grow along a path.
   std::vector<int> likeliest(int count) const;
 
-  /// The first `limit` of `nodes` that are not terminal; they must be distinct and unexpanded.
-  std::vector<int> growable(std::span<const int> nodes, int limit) const;
+  /// The first of `nodes` that are not terminal, so many that max_expanded nodes are expanded with
+  /// them; they must be distinct and unexpanded.
+  std::vector<int> growable(std::span<const int> nodes, int max_expanded) const;
   /// Note what rows first_row, first_row + 1, ... of a draft step say of `nodes`, which take the
-  /// slots from first_slot on. The guesses wait for attach.
-  void expand(std::span<const int> nodes, int first_slot, const DraftRows& rows, int first_row,
+  /// next slots. The guesses wait for attach.
+  void expand(std::span<const int> nodes, const DraftRows& rows, int first_row,
               const Reliability& reliability);
   /// The first fans[i] guesses of the i-th node of the last expand become its children.
   void attach(std::span<const int> fans);
@@ -147,7 +150,6 @@ class Tree {
   Dropped count_dropped(const std::vector<int>& survivors, Walk walk) const;
   void retain(const std::vector<int>& survivors);
 
-  void require_node(std::string_view what, int node) const;
   void require_unexpanded(std::string_view what, std::span<const int> nodes) const;
   void require_walk(std::string_view what, Walk walk) const;
   std::string describe(int node) const;

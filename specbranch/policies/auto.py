@@ -84,9 +84,7 @@ class CostAware(BestFirst):
             self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
         most = min(self._limits[0], max(self.rows_draft, 2 * self.costs.draft.most))
         best = tree.frontier(most)
-        estimates = tree.estimate.tolist()
-        chances = [estimates[node] for node in best]
-        rows = self._rows_of_step(chances, 1.0 if busy else self.early)
+        rows = self._rows_of_step(tree.estimates(best), 1.0 if busy else self.early)
         self._time_left -= self.costs.draft(rows)
         return best[:rows]
 
@@ -96,10 +94,9 @@ class CostAware(BestFirst):
             min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
         )
         seconds = self.costs.target.up_to(len(rows))
-        estimates = tree.estimate.tolist()
         expected, best, count = 0.0, -inf, 0
-        for row, node in enumerate(rows, start=1):
-            expected += estimates[node]
+        for row, estimate in enumerate(tree.estimates(rows), start=1):
+            expected += estimate
             worth = expected - pace * seconds[row]
             if worth > best:
                 best, count, self._expected = worth, row, expected

@@ -59,9 +59,9 @@ class BestFirst(Policy):
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
         # A guess of rank r >= 1 has at most the r-th part of what the first guess leaves.
-        estimates, first_chances = tree.estimate.tolist(), tree.first_chance.tolist()
-        left = (estimates[node] * (1 - first_chances[node]) for node in nodes)
-        return [1 + min(int(share / self.min_estimate), self.max_fan - 1) for share in left]
+        most, least = self.max_fan - 1, self.min_estimate
+        chances = zip(tree.estimates(nodes), tree.first_chances(nodes), strict=True)
+        return [1 + min(int(estimate * (1 - first) / least), most) for estimate, first in chances]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         return tree.likeliest(self.rows_target)
@@ -71,6 +71,5 @@ class BestFirst(Policy):
             self.cost_ratio += 0.2 * (outcome.cost_ratio - self.cost_ratio)
 
     def _pays(self, tree: Tree, best: Sequence[int]) -> bool:
-        estimates = tree.estimate.tolist()
-        added = self.early * sum(estimates[node] for node in best)
-        return added * self.cost_ratio > sum(estimates[node] for node in self.submit(tree))
+        added = self.early * sum(tree.estimates(best))
+        return added * self.cost_ratio > sum(tree.estimates(self.submit(tree)))

@@ -49,12 +49,11 @@ class SpecBranch(OverlappedChains):
         return self._grow_branches(tree) if busy else self._grow_chain(tree)
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
-        chances = tree.first_chance.tolist()
         return [
-            max(1, int(self.k_max * (1 - chances[node])))
-            if node == self._branch_point or chances[node] < self._least_chance
+            max(1, int(self.k_max * (1 - chance)))
+            if node == self._branch_point or chance < self._least_chance
             else 1
-            for node in nodes
+            for node, chance in zip(nodes, tree.first_chances(nodes), strict=True)
         ]
 
     def submit(self, tree: Tree) -> Sequence[int]:
@@ -71,32 +70,26 @@ class SpecBranch(OverlappedChains):
         self._branch_point = -1
         if self._only_root:
             return ()
-        estimates = tree.estimate.tolist()
-        expected = sum(estimates[node] for node in tree.main_line())
-        tips = self._tips(tree, [0], self._unsure(tree))
-        return [tip for tip in tips if estimates[tip] * self._cost_ratio.value > expected]
+        *above, tip = tree.estimates(tree.main_line())
+        pays = tip * self._cost_ratio.value > sum(above) + tip
+        return self._tips(tree, [0]) if pays else ()
 
     def _grow_branches(self, tree: Tree) -> Sequence[int]:
-        chain = tree.submitted
-        unsure = self._unsure(tree)
-        self._branch_point = next((node for node in chain if unsure[node]), chain[-1])
+        *chain, end = tree.submitted
+        chances = zip(chain, tree.first_chances(chain), strict=True)
+        unsure = (node for node, chance in chances if chance < self._least_chance)
+        self._branch_point = next(unsure, end)
         if tree.expandable(self._branch_point):
             return (self._branch_point,)
-        return self._tips(tree, tree.children(self._branch_point), unsure)
+        return self._tips(tree, tree.children(self._branch_point))
 
-    def _tips(self, tree: Tree, tops: Sequence[int], unsure: Sequence[bool]) -> list[int]:
+    def _tips(self, tree: Tree, tops: Sequence[int]) -> list[int]:
         """Where the chains from `tops` on grow, those that came to a branch point or to their
         length left out."""
-        chains = (tree.main_line(top) for top in tops)
-        return [
-            chain[-1]
-            for chain in chains
-            if len(chain) <= self.length
-            and tree.expandable(chain[-1])
-            and not any(unsure[node] for node in chain)
-        ]
-
-    def _unsure(self, tree: Tree) -> list[bool]:
-        """Of each node, whether it is expanded and its first guess has too small a chance."""
-        nodes = zip(tree.slot.tolist(), tree.first_chance.tolist(), strict=True)
-        return [slot >= 0 and chance < self._least_chance for slot, chance in nodes]
+        tips = []
+        for top in tops:
+            *chain, tip = tree.main_line(top)
+            sure = all(chance >= self._least_chance for chance in tree.first_chances(chain))
+            if sure and len(chain) < self.length and tree.expandable(tip):
+                tips.append(tip)
+        return tips

@@ -36,13 +36,14 @@ class RecordedSource(Source):
         ((request, nodes),) = wanted
         rows = len(nodes) + (self._catch_up(lane, request) if nodes[0] == 0 else 0)
         if steps == 1:
-            places = [self._path(request, node) for node in nodes]
+            tree = request.tree
+            places = [tree.tokens(tree.path(node)) for node in nodes]
             return self._guesses(
                 lane.run(Label.DRAFT, lambda: self._laws_at(request, places), rows=rows)
             )
         charged = [lane.submit(Label.DRAFT, lambda: None, rows=rows)]
         charged += [lane.submit(Label.DRAFT, lambda: None, rows=1) for _ in range(steps - 1)]
-        path, laws = self._path(request, nodes[0]), []
+        path, laws = request.tree.tokens(request.tree.path(nodes[0])), []
         for _ in range(steps):
             laws += self._laws_at(request, [path])
             path = [*path, laws[-1].ids[0]]
@@ -62,12 +63,6 @@ class RecordedSource(Source):
         if apart:
             lane.run(Label.PREFILL, lambda: None)
         return 0 if apart else behind
-
-    @staticmethod
-    def _path(request: Request, node: int) -> list[int]:
-        """Tokens from below the root down to the node."""
-        tokens: list[int] = request.tree.token[request.tree.path(node)].tolist()
-        return tokens
 
     def _laws_at(self, request: Request, paths: Sequence[Sequence[int]]) -> list[Law]:
         committed = len(request.committed) - len(request.prompt)

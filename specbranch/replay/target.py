@@ -67,7 +67,8 @@ class RecordedTarget:
         while True:
             token = self._text[decided + len(path) - 1]
             children = tree.children(path[-1])
-            child = next((each for each in children if tree.token[each] == token), -1)
+            named = zip(children, tree.tokens(children), strict=True)
+            child = next((each for each, guess in named if guess == token), -1)
             if child not in rows:
                 return Walk(path, [rows[node] for node in path], token, child)
             path.append(child)

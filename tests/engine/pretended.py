@@ -29,9 +29,8 @@ class Draft:
         estimates = (1 - first[:, None]) / np.float32(2) ** ranks
         estimates[:, 0] = first
         ids = (10 * depths[:, None] + ranks).astype(np.int32)
-        slot = int(self.tree.slot.max()) + 1
         self.tree.expand(
-            nodes, slot, ids, estimates.astype(np.float32), first, 4 * (1 - first), 0, Reliability()
+            nodes, ids, estimates.astype(np.float32), first, 4 * (1 - first), 0, Reliability()
         )
         self.tree.attach(self.policy.fan(self.tree, nodes))
 

@@ -22,7 +22,6 @@ def grow(
     estimates = estimates or [0.5 ** (rank + 1) for rank in range(len(tokens))]
     tree.expand(
         [node],
-        int(tree.slot.max()) + 1,
         np.array([tokens], np.int32),
         np.array([estimates], np.float32),
         np.array([max_prob], np.float32),
@@ -32,7 +31,3 @@ def grow(
     )
     tree.attach([len(tokens)])
     return tree.children(node)
-
-
-def tokens(tree: Tree, nodes: Sequence[int]) -> list[int]:
-    return tree.token[list(nodes)].tolist()

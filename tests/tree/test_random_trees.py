@@ -48,15 +48,15 @@ class Requests(RuleBasedStateMachine):
             padded[row, : len(chosen)] = chosen
         wanted = self.model.ids(nodes)
         terminal = [i for i, node in enumerate(self.model.nodes) if node.terminal][:1]
-        assert self.tree.growable([*terminal, *wanted], n) == wanted
+        assert self.tree.growable([*terminal, *wanted], slot + n) == wanted
         assert self.tree.num_expanded == slot
+        assert self.tree.estimates(wanted) == self.tree.estimate[wanted].tolist()
         assert self.tree.draft_rows(wanted) == (
             [node.token for node in nodes],
             [node.parent.slot if node.parent else -1 for node in nodes],
         )
         self.tree.expand(
             wanted,
-            slot,
             padded,
             rows[:, :K].copy(),
             rows[:, K].copy(),

@@ -21,7 +21,7 @@ def walked(reliability: Reliability, estimates: list[float], right: int, couplin
     row = np.array([estimates], np.float32)
     certainty = np.zeros(1, np.float32)
     ids = np.arange(k, dtype=np.int32)[None]
-    tree.expand([0], 0, ids, row, certainty, certainty, 0, reliability)
+    tree.expand([0], ids, row, certainty, certainty, 0, reliability)
     tree.attach([k])
     tree.teach([0], 1 + right if 0 <= right < k else -1, reliability)
 
@@ -69,7 +69,7 @@ def test_guesses_in_the_middle_of_a_walk_are_learnt_from_too():
     tree = Tree(0)
     for node in (0, 1):
         ids = np.full((1, 1), 5, np.int32)
-        tree.expand([node], node, ids, estimates, certainty, certainty, 0, untaught)
+        tree.expand([node], ids, estimates, certainty, certainty, 0, untaught)
         tree.attach([1])
     for _ in range(50):
         tree.teach([0, 1], -1, reliability)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from specbranch._C import Reliability, Tree, write_questions
-from tests.tree.grown import grow, tokens
+from tests.tree.grown import grow
 
 
 def test_a_fresh_tree_is_an_unexpanded_root():
@@ -24,9 +24,13 @@ def test_nodes_are_numbered_as_they_join_and_siblings_by_rank():
     assert grow(tree, first, [3, 4]) == [4, 5]
     assert tree.token.tolist() == [0, 1, 2, 5, 3, 4]
     assert tree.parent.tolist() == [-1, 0, 0, 2, 1, 1]
-    assert tokens(tree, tree.main_line()) == [0, 1, 3]
-    assert tokens(tree, tree.main_line(second)) == [2, 5]
-    assert tokens(tree, tree.path(5)) == [1, 4]
+    assert tree.tokens(tree.main_line()) == [0, 1, 3]
+    assert tree.tokens(tree.main_line(second)) == [2, 5]
+    assert tree.tokens(tree.path(5)) == [1, 4]
+    assert tree.first_children([0, second, 5]) == [first, 3, -1]
+    assert tree.slots([second, 0, first, 3]) == [1, 0, 2, -1]
+    with pytest.raises(ValueError, match=r"^nodes: expected .*, got 6$"):
+        tree.first_chances([0, 6])
     assert tree.estimate.tolist() == [1, 0.5, 0.25, 0.125, 0.25, 0.125]
     assert tree.frontier(9) == [4, 3, 5]  # ties by id
     assert tree.likeliest(4) == [0, 1, 2, 4]
@@ -42,10 +46,10 @@ def test_guesses_end_at_the_first_padding_and_a_fan_takes_no_more_than_there_are
     tree, certainty = Tree(0), np.zeros(2, np.float32)
     ids = np.array([[1, -1, 2], [-1, 3, 4]], np.int32)
     estimates = np.full((2, 3), 0.2, np.float32)
-    tree.expand([0], 0, ids, estimates, certainty, certainty, 0, Reliability())
+    tree.expand([0], ids, estimates, certainty, certainty, 0, Reliability())
     tree.attach([3])
-    assert tokens(tree, tree.children(0)) == [1]
-    tree.expand([1], 1, ids, estimates, certainty, certainty, 1, Reliability())
+    assert tree.tokens(tree.children(0)) == [1]
+    tree.expand([1], ids, estimates, certainty, certainty, 1, Reliability())
     tree.attach([3])
     assert tree.children(1) == []
     assert tree.slot.tolist() == [0, 1]
@@ -57,7 +61,7 @@ def test_a_node_says_how_sure_the_draft_is_of_it():
         row = np.array([[0.75, 0.125]], np.float32)
         max_prob, entropy = np.array([0.875], np.float32), np.array([0.5], np.float32)
         ids = np.array([[4, 5]], np.int32)
-        tree.expand([0], 0, ids, row, max_prob, entropy, 0, Reliability(coupling))
+        tree.expand([0], ids, row, max_prob, entropy, 0, Reliability(coupling))
         assert (tree.max_prob[0], tree.first_chance[0], tree.entropy[0]) == (
             0.875,
             first_chance,
@@ -110,7 +114,8 @@ def test_remaining_counts_for_nodes_to_come():
 def test_what_can_grow_is_checked():
     tree = Tree(0)
     first, second = grow(tree, 0, [1, 2])
-    assert tree.growable([second, first], 1) == [second]
+    assert tree.growable([second, first], 2) == [second]
+    assert tree.growable([second, first], 0) == []
     assert tree.growable((), 3) == []
     for nodes, got in (
         ([0], r"node 0 \(token 0 at depth 0\)"),
@@ -129,7 +134,7 @@ def test_fans_are_checked():
     tree = Tree(0)
     certainty = np.zeros(1, np.float32)
     ids, estimates = np.array([[1, 2]], np.int32), np.full((1, 2), 0.25, np.float32)
-    tree.expand([0], 0, ids, estimates, certainty, certainty, 0, Reliability())
+    tree.expand([0], ids, estimates, certainty, certainty, 0, Reliability())
     for fans, got in (([], "0"), ([1, 1], "2"), ([-1], "-1"), (3, "3"), ([None], r"\[None\]")):
         with pytest.raises(ValueError, match=rf"^fan: expected .*, got {got}$"):
             tree.attach(fans)
@@ -143,7 +148,7 @@ def test_more_guesses_than_a_draws_byte_can_number_are_refused():
     certainty = np.zeros(1, np.float32)
     ids, estimates = np.zeros((1, 256), np.int32), np.zeros((1, 256), np.float32)
     with pytest.raises(ValueError, match="expand: ids: expected 255 columns at most, got 256"):
-        Tree(0).expand([0], 0, ids, estimates, certainty, certainty, 0, Reliability())
+        Tree(0).expand([0], ids, estimates, certainty, certainty, 0, Reliability())
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,6 @@ def test_more_guesses_than_a_draws_byte_can_number_are_refused():
         ("max_prob", np.zeros(3, np.float32)),
         ("entropy", np.zeros((2, 1), np.float32)),
         ("entropy", np.zeros(4, np.float32)[::2]),
-        ("first_slot", -1),
         ("first_row", -1),
         ("first_row", 2),
         ("nodes", [1]),
@@ -166,7 +170,6 @@ def test_more_guesses_than_a_draws_byte_can_number_are_refused():
 def test_a_draft_step_of_other_shapes_is_refused_and_changes_nothing(name, value):
     rows = {
         "nodes": [0],
-        "first_slot": 0,
         "ids": np.zeros((2, 3), np.int32),
         "estimates": np.zeros((2, 3), np.float32),
         "max_prob": np.zeros(2, np.float32),
