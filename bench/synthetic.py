@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from specbranch.comparison.divergence import divergence
-from specbranch.engine import Engine, Generation
+from specbranch.engine import Engine
 from specbranch.files import write_whole
+from specbranch.generation import Generation
 from specbranch.loading.pair import ModelPair
 from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams

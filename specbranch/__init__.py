@@ -12,24 +12,24 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from specbranch.engine import Chunk as Chunk
     from specbranch.engine import Engine as Engine
-    from specbranch.engine import Generation as Generation
-    from specbranch.engine import GenerationStream as GenerationStream
+    from specbranch.generation import Generation as Generation
+    from specbranch.generation import GenerationStream as GenerationStream
     from specbranch.info import build_info as build_info
     from specbranch.lanes import LaneError as LaneError
     from specbranch.loading.pair import ModelPair as ModelPair
     from specbranch.loading.pair import load_pair as load_pair
     from specbranch.policies import Policy as Policy
     from specbranch.policies import make_policy as make_policy
+    from specbranch.request import Chunk as Chunk
     from specbranch.sampling import SamplingParams as SamplingParams
     from specbranch.sources import Source as Source
 
 _HOME = {
-    "Chunk": "specbranch.engine",
+    "Chunk": "specbranch.request",
     "Engine": "specbranch.engine",
-    "Generation": "specbranch.engine",
-    "GenerationStream": "specbranch.engine",
+    "Generation": "specbranch.generation",
+    "GenerationStream": "specbranch.generation",
     "LaneError": "specbranch.lanes",
     "ModelPair": "specbranch.loading.pair",
     "Policy": "specbranch.policies",

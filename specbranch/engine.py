@@ -1,15 +1,15 @@
-"""The engine: a pair of models, a policy, and requests one at a time."""
+"""The engine: a pair of models, a policy, and the requests that they serve together."""
 
 from __future__ import annotations
 
-import inspect
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import TracebackType
-from weakref import WeakSet
+from typing import overload
 
 from specbranch.checks import require, require_positive
+from specbranch.generation import Generation, GenerationStream
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
@@ -17,93 +17,35 @@ from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
-from specbranch.request import Request
+from specbranch.request import Chunk, Request
 from specbranch.sampling import SamplingParams
+from specbranch.scheduler import Scheduler
 from specbranch.sources.model import ModelSource
 from specbranch.sources.source import Source
-from specbranch.stats import Stats
-from specbranch.stopping import FinishReason, Transcript
-from specbranch.trace import Trace
+from specbranch.stopping import Transcript
 from specbranch.verifier import Verifier
 
 Prompt = str | Sequence[int] | list[dict[str, str]]
 MAX_FAN = 255  # children of a node, at most: a draw's number is a byte
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one round committed: its tokens, and the text that can now be shown."""
-
-    token_ids: list[int]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A finished request."""
-
-    prompt_token_ids: list[int]
-    token_ids: list[int]
-    text: str
-    finish_reason: FinishReason
-    stats: Stats
-    trace: Trace
-
-
-class GenerationStream(Iterator[Chunk]):
-    """A request's chunks; `generation` is there after the last one, and after `close`.
-
-    The request starts with the first chunk asked for. It ends with the last one, with `close`, or
-    when the stream is dropped.
-    """
-
-    def __init__(self, rounds: Generator[Chunk, None, Generation], transcript: Transcript) -> None:
-        self._rounds = rounds
-        self._transcript = transcript
-        self._turn = threading.RLock()
-        self.generation: Generation | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether a chunk was asked for."""
-        return inspect.getgeneratorstate(self._rounds) != inspect.GEN_CREATED
-
-    def __next__(self) -> Chunk:
-        with self._turn:
-            try:
-                return next(self._rounds)
-            except StopIteration as end:
-                self.generation = self.generation or end.value
-                raise
-
-    def close(self) -> None:
-        """End the request where it is; another thread's round is waited for.
-
-        `generation` then holds what was committed, with the finish reason "cancelled"; it stays
-        None if no chunk was asked for.
-        """
-        if self.begun:
-            self._transcript.cancel()
-            with self._turn:
-                if inspect.getgeneratorstate(self._rounds) == inspect.GEN_SUSPENDED:
-                    for _ in self:
-                        pass
-        else:
-            self._rounds.close()
-
-
 class Engine:
     """Generates text with a target model and a draft that works ahead of it.
 
-    pair: the models. policy: where to draft and what to submit.
+    Requests that run go through every forward together. Each one's text is what it is alone.
+
+    pair: the models. policy: where to draft and what to submit; the pattern of every request's own.
     source: who guesses; by default the pair's draft. It serves one engine.
     lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
         GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
         rows first comes up.
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
-    max_len: tokens of prompt and output together, at most.
-    max_nodes: size of each model's block of speculative nodes.
+    max_requests: that run at a time; others wait.
+    max_len: tokens of a request's prompt and output together, at most.
+    cache_tokens: those of all running requests, at most; max_requests * max_len by default, or what
+        half of the free memory holds.
+    max_nodes: size of each request's block of speculative nodes in each model.
 
     Raises ValueError for what does not fit together.
     """
@@ -116,74 +58,113 @@ class Engine:
         source: Source | None = None,
         lanes: Lanes | None = None,
         hrad: HRad | None = None,
+        max_requests: int = 8,
         max_len: int = 2048,
+        cache_tokens: int | None = None,
         max_nodes: int = 128,
     ) -> None:
-        require_positive(max_len=max_len, max_nodes=max_nodes)
+        require_positive(max_requests=max_requests, max_len=max_len, max_nodes=max_nodes)
         require("policy", "a Policy, as make_policy gives", policy, isinstance(policy, Policy))
         require("policy", f"max_fan up to {MAX_FAN}", policy.max_fan, policy.max_fan <= MAX_FAN)
         require("source", "a Source", source, isinstance(source, Source | None))
         hrad = hrad if policy.reads_outlook else None
         self.pair = pair
         self.policy = with_blocks_of(hrad, policy, pair) if hrad else policy
-        target = ModelRunner(
-            pair.target,
+        runner = partial(
+            ModelRunner,
             max_len=max_len,
             max_nodes=max_nodes,
-            feature_layers=hrad.config.feature_layers if hrad else 0,
+            max_requests=max_requests,
+            cache_tokens=cache_tokens,
         )
+        target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
         self.max_len = min(max_len, target.max_positions)
         if source is None:
-            draft = ModelRunner(pair.draft, max_len=max_len, max_nodes=max_nodes)
+            draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
             source = ModelSource(draft, policy.max_fan, target.vocab_size)
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
-        self._verifier = Verifier(target, self.lanes.target, hrad)
-        self._growth = Growth(source, self.lanes.draft, Experience())
-        self._source = source
-        self._streams: WeakSet[GenerationStream] = WeakSet()
-        self._lock = threading.Lock()
-        self._closed = False
+        self._vocab_size = target.vocab_size
+        self._draws = source.draws
+        growth = Growth(source, self.lanes.draft, Experience())
+        verifier = Verifier(target, self.lanes.target, hrad)
+        self._scheduler = Scheduler(RoundLoop(growth, verifier, self.lanes), max_requests)
 
-    def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation:
+    @overload
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: list[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+    ) -> list[Generation]: ...
+
+    def generate(self, prompt, params=None):  # type: ignore[no-untyped-def]
         """Generate to the end.
 
-        prompt: text, chat messages, or token ids; see ModelPair.encode. Raises ValueError for a
-        prompt that is empty, holds ids outside the vocabulary or, with max_new_tokens, is longer
-        than the engine holds; LaneError if a model fails or its logits decide nothing (NaN);
-        RuntimeError while another request is running and after close.
+        prompt: text, chat messages, or token ids; see ModelPair.encode. Or a list of such, whose
+            generations are then a list; one that ends with an error says so in its generation.
+        params: for all of them, or a list of as many.
+
+        Raises ValueError, before anything runs, for a prompt that is empty, holds ids outside the
+        vocabulary or, with max_new_tokens, is longer than the engine holds; RuntimeError after
+        close. Of a single prompt what ended it is raised: LaneError if a model fails or its logits
+        decide nothing (NaN), or whatever its policy raised.
         """
-        stream = self.stream(prompt, params)
-        for _ in stream:
-            pass
-        assert stream.generation is not None
-        return stream.generation
+        if not is_many(prompt):
+            stream = self.stream(prompt, params)
+            for _ in stream:
+                pass
+            return stream.generation
+        pairs = zip(prompt, _each(params, len(prompt)), strict=True)
+        requests = [self._request(*each) for each in pairs]
+        for request in requests:
+            self._scheduler.add(request)
+        try:
+            for request in requests:
+                while self._scheduler.next_chunk(request) is not None:
+                    pass
+        except BaseException:
+            for request in requests:
+                request.transcript.cancel()
+            raise
+        return [Generation.of(request) for request in requests]
 
     def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> GenerationStream:
-        """Like generate, but yields a Chunk after every round."""
-        params = params or SamplingParams()
-        token_ids = self.pair.encode(prompt)
-        self._require_servable(token_ids, params)
-        transcript = Transcript(
-            self.pair.tokenizer,
-            params.ends(self.pair.eos_token_ids),
-            params.stop,
-            params.max_new_tokens,
-        )
-        stream = GenerationStream(self._run(token_ids, params, transcript), transcript)
-        self._streams.add(stream)
-        return stream
+        """Like generate for one prompt, but yields a Chunk after every round that commits some.
+
+        The request takes part in the engine's rounds from now on, whoever runs them.
+        """
+        request = self._request(prompt, params)
+        self._scheduler.add(request)
+        return GenerationStream(self._scheduler, request)
+
+    async def astream(
+        self, prompt: Prompt, params: SamplingParams | None = None
+    ) -> AsyncIterator[Chunk]:
+        """Like stream, for `async for`: rounds run in threads of the event loop's."""
+        stream = self.stream(prompt, params)
+        try:
+            while (chunk := await asyncio.to_thread(next, stream, None)) is not None:
+                yield chunk
+        finally:
+            stream.close()
+
+    def step(self) -> bool:
+        """Run one round of all requests; for a thread that serves streams which others read.
+
+        Returns whether there are requests left.
+        """
+        return self._scheduler.step()
 
     def close(self) -> None:
-        """Close the stream that has begun, take no more requests, and give back the lanes that the
-        engine made for itself."""
-        for stream in [stream for stream in self._streams if stream.begun]:
-            stream.close()
-        with self._lock:
-            if self._owns_lanes and not self._closed:
-                self.lanes.close()
-            self._closed = True
+        """End all requests as cancelled, take no more, and give back the lanes that the engine made
+        for itself."""
+        self._scheduler.close()
+        if self._owns_lanes:
+            self.lanes.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -196,19 +177,30 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("the engine is closed")
+    def _request(self, prompt: Prompt, params: SamplingParams | None) -> Request:
+        """Raises ValueError for what cannot be served."""
+        self._scheduler.require_open()
+        params = params or SamplingParams()
+        token_ids = self.pair.encode(prompt)
+        self._require_servable(token_ids, params)
+        drawn = params.effective_coupling == "rejection"
+        transcript = Transcript(
+            self.pair.tokenizer,
+            params.ends(self.pair.eos_token_ids),
+            params.stop,
+            params.max_new_tokens,
+        )
+        policy = self.policy.fresh() if drawn else self.policy.begin()
+        return Request(token_ids, params, policy, transcript)
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
-        self._require_open()
-        if params.effective_coupling == "rejection" and not self._source.draws:
+        if params.effective_coupling == "rejection" and not self._draws:
             raise ValueError(
                 "coupling: expected gumbel, for the source cannot tell its laws, got rejection"
             )
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
-        vocab_size = self._verifier.vocab_size
+        vocab_size = self._vocab_size
         if not 0 <= min(prompt) <= max(prompt) < vocab_size:
             raise ValueError(
                 f"prompt: expected token ids from 0 to {vocab_size - 1}, "
@@ -220,37 +212,20 @@ class Engine:
                 f"as max_len and the models allow, got {len(prompt)} + {params.max_new_tokens}"
             )
 
-    def _run(
-        self, prompt: list[int], params: SamplingParams, transcript: Transcript
-    ) -> Generator[Chunk, None, Generation]:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("the engine is busy: it runs one request at a time")
-        try:
-            self._require_open()
-            self.lanes.drain()  # an interrupted request may have left work behind
-            draws = params.effective_coupling == "rejection"
-            policy = self.policy.fresh() if draws else self.policy.begin()
-            request = Request(prompt, params, policy, transcript)
-            trace = self.lanes.begin()
-            loop = RoundLoop(self._growth, self._verifier, self.lanes, trace)
-            with loop.serving(request):
-                while not request.finished:
-                    (progress,) = loop.step([request])
-                    if progress.tokens:
-                        yield Chunk(*progress)
-                wall_s = self.lanes.now()
-            request.stats.finish(wall_s, trace)
-            assert transcript.finish_reason is not None
-            return Generation(
-                prompt,
-                transcript.token_ids,
-                transcript.text,
-                transcript.finish_reason,
-                request.stats,
-                trace,
-            )
-        finally:
-            self._lock.release()
+
+def is_many(prompt: object) -> bool:
+    """Whether it is a list of prompts: a single one holds token ids or messages, or is a text."""
+    return isinstance(prompt, list) and isinstance(prompt[0] if prompt else None, str | list)
+
+
+def _each(
+    params: SamplingParams | Sequence[SamplingParams] | None, count: int
+) -> list[SamplingParams | None]:
+    """Parameters of so many requests."""
+    if params is None or isinstance(params, SamplingParams):
+        return [params] * count
+    require("params", f"{count}, one a prompt", len(params), len(params) == count)
+    return list(params)
 
 
 def with_blocks_of(hrad: HRad, policy: Policy, pair: ModelPair) -> Policy:

@@ -38,6 +38,10 @@ class Growth:
         self._lane = lane
         self._experience = experience
 
+    def has_room(self, request: Request) -> bool:
+        """Whether `begin` would find room for a request now."""
+        return self._source.has_room(request)
+
     def begin(self, request: Request) -> None:
         """Take a request in."""
         request.reliability = self._experience.of(request.params)
@@ -47,11 +51,16 @@ class Growth:
         """Let a request go."""
         self._source.end(request)
 
+    def read(self, request: Request) -> bool:
+        """Let the source read a chunk of the prompt, if the policy will ever ask it. Returns
+        whether nothing keeps the request from growing."""
+        return not request.policy.drafts or self._source.read(self._lane, request)
+
     def grow(self, requests: Sequence[Request], forward: Pending[object] | None = None) -> None:
         """Expand nodes, one draft step after another, until every policy has stopped or the target
         has answered `forward`; without one the target is idle.
 
-        Raises ValueError that names a policy for an answer that makes no sense.
+        A request whose policy raises, or answers what makes no sense, fails.
         """
         busy, step = forward is not None, 0
         while forward is None or not forward.done():
@@ -81,11 +90,16 @@ class Growth:
     def _nodes(self, request: Request, busy: bool, step: int) -> list[int]:
         """The nodes that a request's policy wants expanded next, as far as there is room."""
         tree, policy = request.tree, request.policy
-        answer = policy.grow(tree, busy, step)
+        if request.error:
+            return []
         try:
-            return tree.growable(answer, self._source.max_nodes)
-        except ValueError as error:
-            raise nonsense(policy, error) from error
+            nodes = tree.growable(policy.grow(tree, busy, step), self._source.max_nodes)
+        except Exception as error:
+            request.fail(blamed(policy, error))
+            return []
+        if nodes[:1] == [0] and not self._source.read(self._lane, request):
+            return []
+        return nodes
 
     def _stretch(self, wanted: Wanted, busy: bool, step: int) -> int:
         """Draft steps to take at once: as the policy says, within the block and the request."""
@@ -93,11 +107,12 @@ class Growth:
         if len(nodes) > 1 or source.max_steps == 1:
             return 1
         tree, policy = request.tree, request.policy
-        answer = policy.stretch(tree, busy, step)
-        if not is_integer(answer, 0):
-            error = ValueError(f"stretch: expected an integer >= 0, got {answer!r}")
-            raise nonsense(policy, error)
-        if answer <= 1:
+        try:
+            answer = policy.stretch(tree, busy, step)
+            if not is_integer(answer, 0):
+                raise ValueError(f"stretch: expected an integer >= 0, got {answer!r}")
+        except Exception as error:
+            request.fail(blamed(policy, error))
             return 1
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
         return max(1, min(answer, room, tree.remaining - len(tree.path(nodes[0]))))
@@ -131,13 +146,14 @@ class Growth:
     ) -> None:
         tree, policy = request.tree, request.policy
         tree.expand(nodes, *guesses, first_row, request.reliability)
-        answer = policy.fan(tree, nodes)
         try:
-            tree.attach(answer)
-        except ValueError as error:
-            raise nonsense(policy, error) from error
+            tree.attach(policy.fan(tree, nodes))
+        except Exception as error:
+            request.fail(blamed(policy, error))
 
 
-def nonsense(policy: Policy, error: ValueError) -> ValueError:
-    """What to raise for an answer of a policy that was refused."""
-    return ValueError(f"policy {policy.name}: {error}")
+def blamed(policy: Policy, error: Exception) -> Exception:
+    """What to tell of an error that a policy or its answer made."""
+    if isinstance(error, ValueError):
+        return ValueError(f"policy {policy.name}: {error}")
+    return error

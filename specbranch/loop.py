@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from specbranch.growth import Growth, nonsense
+from specbranch.growth import Growth, blamed
 from specbranch.lanes import Lanes
-from specbranch.policies.base import Outcome
-from specbranch.request import Request
-from specbranch.trace import Trace
+from specbranch.policies.base import Outcome, Outlook
+from specbranch.request import Chunk, Request
+from specbranch.trace import Span, Trace
 from specbranch.tree import Walk
 from specbranch.verifier import Target
 
 RECENT_SPANS = 32  # how far back the measured cost ratio looks
 
 
-class Progress(NamedTuple):
-    """What a round committed of a request, and the text that it makes visible."""
+class Settlement(NamedTuple):
+    """A request that goes on after a round."""
 
-    tokens: list[int]
-    text: str
+    request: Request
+    walk: Walk
+    outlook: Outlook | None
 
 
 class RoundLoop:
@@ -30,91 +30,172 @@ class RoundLoop:
     Between rounds both models' caches hold exactly a request's committed tokens before the root,
     plus the draft's block of its tree's expanded nodes.
 
-    trace: of the lanes, since their clock began.
+    What goes wrong for one request alone ends that one: it is told in `Request.error`, and the
+    others go on.
     """
 
-    def __init__(self, growth: Growth, target: Target, lanes: Lanes, trace: Trace) -> None:
+    def __init__(self, growth: Growth, target: Target, lanes: Lanes) -> None:
         self._growth = growth
         self._target = target
         self._lanes = lanes
-        self._trace = trace
+        self._trace = Trace()
+        self._num_requests = 0
 
-    @contextmanager
-    def serving(self, request: Request) -> Iterator[None]:
-        """Take a request in; its prompt is read meanwhile. On leaving, the lanes become idle and
-        the request gives back what it took, finished or not."""
-        with ExitStack() as stack:
-            self._growth.begin(request)
-            stack.callback(self._growth.end, request)
-            request.prefill = self._target.begin(request)
-            stack.callback(self._target.end, request)
-            stack.callback(self._lanes.drain)
-            yield
+    def has_room(self, request: Request) -> bool:
+        """Whether `begin` would find room in both models' caches."""
+        return self._target.has_room(request) and self._growth.has_room(request)
 
-    def step(self, requests: Sequence[Request]) -> list[Progress]:
-        """One round of live requests, those of one coupling side by side."""
+    def begin(self, request: Request) -> None:
+        """Take a request in. Raises ValueError, and takes nothing, where there is no room."""
+        if not self._num_requests:
+            self._trace = self._lanes.begin()
+        request.began = self._lanes.now()
+        self._growth.begin(request)
+        try:
+            self._target.begin(request)
+        except ValueError:
+            self._growth.end(request)
+            raise
+        self._num_requests += 1
+
+    def end(self, request: Request) -> None:
+        """Let a request go, finished or not; it gives back what it took."""
+        request.stats.finish(self._lanes.now() - request.began, request.trace)
+        self._growth.end(request)
+        self._target.end(request)
+        self._num_requests -= 1
+
+    def drain(self) -> None:
+        """Wait until the lanes are idle, after a round that was cut short."""
+        self._lanes.drain()
+
+    def step(self, requests: Sequence[Request]) -> None:
+        """One round: the first request that still reads its prompt goes on by a chunk; those that
+        have read theirs get some tokens, which join `Request.output`.
+
+        A lane that fails ends all requests of the round.
+        """
         began, spans_before = self._lanes.now(), len(self._trace.spans)
         with self._lanes.round():
-            self._growth.grow(requests)
-            for request in requests:
-                self._submit(request)
-            forward = self._target.submit(requests)
-            self._growth.grow(requests, forward)
-            for request in requests:
-                if request.prefill:
-                    request.prefill.result()
-                    request.prefill = None
-            walks = self._target.verify(requests, forward.result())
-            progress = [self._commit(*each) for each in zip(requests, walks, strict=True)]
-            self._follow(requests, walks, began, spans_before)
-        return progress
+            reader = next((each for each in requests if not each.ready), None)
+            if reader:
+                self._read(reader)
+            # An op serves one coupling at a time.
+            ready = sorted((each for each in requests if each.ready), key=_coupling)
+            settled = self._settled(ready)
+            if reader:
+                self._end_reading(reader)
+        spans = self._trace.spans[spans_before:]
+        for request in requests:
+            request.trace.spans += (span.after(request.began) for span in spans)
+        self._observe(settled, self._lanes.now() - began, spans)
+        del self._trace.spans[:-RECENT_SPANS]
 
-    def _submit(self, request: Request) -> None:
-        policy, tree = request.policy, request.tree
-        answer = policy.submit(tree)
+    def _read(self, request: Request) -> None:
+        """Go on with a prompt, on both lanes."""
         try:
-            tree.submit(answer, self._target.max_rows)
-        except ValueError as error:
-            raise nonsense(policy, error) from error
+            all_read = self._target.read(request)
+            request.ready = self._growth.read(request) and all_read
+        except Exception as error:
+            request.fail(error)
 
-    def _commit(self, request: Request, walk: Walk) -> Progress:
-        tree, stats = request.tree, request.stats
-        accepted = tree.tokens(walk.path[1:])
-        tokens, text = request.transcript.commit([*accepted, walk.next_token])
-        request.committed += tokens
-        stats.count_walk(tree, walk, len(tokens))
-        return Progress(tokens, text)
+    def _end_reading(self, request: Request) -> None:
+        try:
+            if request.reading:
+                request.reading.result()
+        except Exception as error:
+            request.fail(error)
+        request.reading = None
 
-    def _follow(
-        self, requests: Sequence[Request], walks: Sequence[Walk], began: float, spans_before: int
-    ) -> None:
-        """Let caches, trees and policies follow what was committed, where a request goes on."""
-        outlooks = self._target.outlooks(requests, walks)
-        live = [
-            each for each in zip(requests, walks, outlooks, strict=True) if not each[0].finished
+    def _settled(self, requests: Sequence[Request]) -> list[Settlement]:
+        try:
+            return self._round(requests)
+        except Exception as error:
+            self._lanes.drain()
+            for request in requests:
+                request.fail(error)
+            return []
+
+    def _round(self, requests: Sequence[Request]) -> list[Settlement]:
+        self._growth.grow(requests)
+        submitted = [request for request in requests if self._submit(request)]
+        if not submitted:
+            return []
+        forward = self._target.submit(submitted)
+        self._growth.grow(submitted, forward)
+        walks = self._target.verify(submitted, forward.result())
+        for request, walk in zip(submitted, walks, strict=True):
+            if walk:
+                self._commit(request, walk)
+        outlooks = self._target.outlooks(submitted, walks)
+        settled = [
+            Settlement(request, walk, outlook)
+            for request, walk, outlook in zip(submitted, walks, outlooks, strict=True)
+            if walk and not request.finished
         ]
-        if not live:
+        self._keep(settled)
+        return settled
+
+    def _submit(self, request: Request) -> bool:
+        """Submit what its policy says; returns whether the request is sound."""
+        policy, tree = request.policy, request.tree
+        if request.error:
+            return False
+        try:
+            tree.submit(policy.submit(tree), self._target.max_rows)
+        except Exception as error:
+            request.fail(blamed(policy, error))
+        return not request.error
+
+    def _commit(self, request: Request, walk: Walk) -> None:
+        if request.error:
             return
-        going, theirs, _ = zip(*live, strict=True)
-        rolled_back = self._target.keep(going, theirs)
-        self._growth.keep(going, theirs)
+        tree = request.tree
+        try:
+            accepted = tree.tokens(walk.path[1:])
+            tokens, text = request.transcript.commit([*accepted, walk.next_token])
+        except Exception as error:
+            request.fail(error)
+            return
+        request.committed += tokens
+        request.stats.count_walk(tree, walk, len(tokens))
+        if tokens:
+            request.output.append(Chunk(tokens, text))
+
+    def _keep(self, settled: Sequence[Settlement]) -> None:
+        """Let caches and trees follow what was committed, where a request goes on."""
+        if not settled:
+            return
+        requests, walks, _ = zip(*settled, strict=True)
+        rolled_back = self._target.keep(requests, walks)
+        self._growth.keep(requests, walks)
         rolled_back.result()
+
+    def _observe(
+        self, settled: Sequence[Settlement], seconds: float, spans: Sequence[Span]
+    ) -> None:
+        """Re-root trees, and tell policies what the round came to."""
         cost_ratio = self._trace.cost_ratio(RECENT_SPANS)
-        seconds, spans = self._lanes.now() - began, self._trace.spans[spans_before:]
-        for request, walk, outlook in live:
+        for request, walk, outlook in settled:
             submitted = len(request.tree.submitted) - 1
             request.stats.count_dropped(
                 *request.tree.reroot(walk.path, walk.winner, walk.next_token)
             )
             request.tree.remaining = request.transcript.remaining
-            request.policy.observe(
-                Outcome(
-                    hit=walk.winner >= 0,
-                    accepted=len(walk.path) - 1,
-                    submitted=submitted,
-                    cost_ratio=cost_ratio,
-                    seconds=seconds,
-                    spans=spans,
-                    outlook=outlook,
-                )
+            outcome = Outcome(
+                hit=walk.winner >= 0,
+                accepted=len(walk.path) - 1,
+                submitted=submitted,
+                cost_ratio=cost_ratio,
+                seconds=seconds,
+                spans=spans,
+                outlook=outlook,
             )
+            try:
+                request.policy.observe(outcome)
+            except Exception as error:
+                request.fail(error)
+
+
+def _coupling(request: Request) -> str:
+    return request.params.effective_coupling

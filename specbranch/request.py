@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -12,7 +14,15 @@ from specbranch.policies.base import Policy
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.stopping import Transcript
+from specbranch.trace import Trace
 from specbranch.tree import Reliability, Tree
+
+
+class Chunk(NamedTuple):
+    """What one round committed of a request: its tokens, and the text that can now be shown."""
+
+    token_ids: list[int]
+    text: str
 
 
 class Request:
@@ -23,16 +33,25 @@ class Request:
     tree: what may come next.
     reliability: how far guesses for it can be trusted.
     draft, target: its blocks in the two models, while it is in them.
+    output: what rounds committed and nobody took yet.
     laws: under rejection the laws [V] that the children of the draft's nodes were drawn from, by
         slot; empty under gumbel.
     draws: draft rows so far; under rejection each has noise of its own.
-    prefill: the target reading the prompt, until that has been waited for.
+    ready: whether the prompt has been read, or its last part is about to be.
+    reading: the target reading a chunk of the prompt, until that has been waited for.
+    stats, trace: of its time in the loop, from `began` of the lanes' clock on.
+    left: whether the loop has let it go.
+    error: why it ended without a finish reason, None where it did not.
     """
 
     draft: Block
     target: Block
     reliability: Reliability
-    prefill: Pending[None] | None = None
+    reading: Pending[None] | None = None
+    error: Exception | None = None
+    ready = False
+    left = False
+    began = 0.0
 
     def __init__(
         self,
@@ -54,8 +73,19 @@ class Request:
         )
         self.laws: list[Tensor] = []
         self.draws = 0
+        self.output: deque[Chunk] = deque()
         self.stats = Stats()
+        self.trace = Trace()
+
+    @property
+    def max_len(self) -> int:
+        """Tokens of prompt and output together, at most."""
+        return len(self.committed) + self.transcript.remaining
 
     @property
     def finished(self) -> bool:
-        return self.transcript.finish_reason is not None
+        return self.error is not None or self.transcript.finish_reason is not None
+
+    def fail(self, error: Exception) -> None:
+        """End here; the first error is what is told."""
+        self.error = self.error or error

@@ -34,6 +34,10 @@ class Span:
     end: float
     rows: int = 0  # tokens of a decoding forward, 0 for other work
 
+    def after(self, moment: float) -> Span:
+        """The same in seconds since that moment."""
+        return Span(self.lane, self.label, self.start - moment, self.end - moment, self.rows)
+
 
 @dataclass(slots=True)
 class Trace:

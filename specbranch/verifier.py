@@ -11,9 +11,9 @@ from torch import Tensor
 
 from specbranch import ops
 from specbranch.hrad.model import HRad
-from specbranch.lanes import Lane, Pending
+from specbranch.lanes import Lane, LaneError, Pending
 from specbranch.models.block import BlockRows, Keep
-from specbranch.models.runner import ModelRunner
+from specbranch.models.runner import ModelRunner, chunk_end
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.models.scratch import Scratch
 from specbranch.models.transfers import DownloadRecord, UploadRecord
@@ -21,6 +21,13 @@ from specbranch.policies.base import Outlook
 from specbranch.request import Request
 from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
+
+
+def undecided(position: int) -> FloatingPointError:
+    """What is wrong with logits of status != 0."""
+    return FloatingPointError(
+        f"the target's logits after position {position} are NaN or rule out every token"
+    )
 
 
 class Target(Protocol):
@@ -32,8 +39,17 @@ class Target(Protocol):
     max_rows: int
     vocab_size: int
 
-    def begin(self, request: Request) -> Pending[None]:
-        """Take a request in: everything before its prompt's last token becomes context."""
+    def has_room(self, request: Request) -> bool:
+        """Whether `begin` would find room for a request now."""
+        ...
+
+    def begin(self, request: Request) -> None:
+        """Take a request in. Raises ValueError where there is no room."""
+        ...
+
+    def read(self, request: Request) -> bool:
+        """Start to read the next chunk of what comes before the prompt's last token, as
+        `Request.reading`, if any is left. Returns whether nothing is left after it."""
         ...
 
     def end(self, request: Request) -> None:
@@ -44,11 +60,14 @@ class Target(Protocol):
         """Start the forward over all submitted nodes; logits [T, V] to come."""
         ...
 
-    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
-        """Walk down each tree from its root as the target decides."""
+    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk | None]:
+        """Walk down each tree from its root as the target decides. A request for which it decides
+        nothing fails; its walk is None."""
         ...
 
-    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
+    def outlooks(
+        self, requests: Sequence[Request], walks: Sequence[Walk | None]
+    ) -> list[Outlook | None]:
         """What is to be expected below each walk's next token, None without H-RAD and where the
         request has ended."""
         ...
@@ -74,11 +93,20 @@ class Verifier:
         self._sampling = SamplingRows(runner.max_requests, runner.device)
         self._reserve(64)
 
-    def begin(self, request: Request) -> Pending[None]:
-        block = request.target = self._runner.open()
-        return self._lane.submit(
-            Label.PREFILL, lambda: self._runner.prefill(block, request.prompt[:-1])
-        )
+    def has_room(self, request: Request) -> bool:
+        return self._runner.has_room(request.max_len)
+
+    def begin(self, request: Request) -> None:
+        request.target = self._runner.open(request.max_len, request.prompt[:-1])
+
+    def read(self, request: Request) -> bool:
+        block, prompt = request.target, request.prompt[:-1]
+        start = block.context_len
+        if start < len(prompt):
+            request.reading = self._lane.submit(
+                Label.PREFILL, lambda: self._runner.read_chunk(block, prompt)
+            )
+        return chunk_end(start) >= len(prompt)
 
     def end(self, request: Request) -> None:
         self._runner.close(request.target)
@@ -91,18 +119,19 @@ class Verifier:
         rows = sum(len(each.tokens) for each in batch)
         return self._lane.submit(Label.TARGET, lambda: self._runner.forward(batch), rows=rows)
 
-    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
-        """Raises LaneError if a visited row of logits is bad."""
+    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk | None]:
         return self._lane.run(Label.VERIFY, lambda: self._walks(requests, logits))
 
-    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
+    def outlooks(
+        self, requests: Sequence[Request], walks: Sequence[Walk | None]
+    ) -> list[Outlook | None]:
         """Reads the features of the latest forward, over these requests' submitted rows."""
         hrad, features = self._hrad, self._runner.features
         if hrad is None or features is None:
             return [None] * len(requests)
         rows, tokens, first_row = [], [], 0
         for request, walk in zip(requests, walks, strict=True):
-            if not request.finished:
+            if walk and not request.finished:
                 rows.append(first_row + walk.rows[-1])
                 tokens.append(walk.next_token)
             first_row += len(request.tree.submitted)
@@ -118,9 +147,9 @@ class Verifier:
         ]
         return self._lane.submit(Label.COMMIT, lambda: self._runner.keep(batch))
 
-    def _walks(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
+    def _walks(self, requests: Sequence[Request], logits: Tensor) -> list[Walk | None]:
         """One `verify_tree` for the requests in line that have the same coupling."""
-        walks: list[Walk] = []
+        walks: list[Walk | None] = []
         start = 0
         for coupling, group in groupby(requests, lambda each: each.params.effective_coupling):
             members = list(group)
@@ -145,7 +174,7 @@ class Verifier:
 
     def _examine(
         self, requests: Sequence[Request], logits: Tensor, laws: Tensor | None
-    ) -> list[Walk]:
+    ) -> list[Walk | None]:
         n, b = max(request.tree.question_size() for request in requests), len(requests)
         if n > self._max_nodes:
             self._reserve(2 * n)
@@ -183,15 +212,16 @@ class Verifier:
         host["position"][:b] = [request.target.context_len + 1 for request in requests]
         self._questions.send()
 
-    def _read(self, requests: Sequence[Request]) -> list[Walk]:
+    def _read(self, requests: Sequence[Request]) -> list[Walk | None]:
         answers = self._answers.fetch()
-        walks = []
+        walks: list[Walk | None] = []
         for b, request in enumerate(requests):
             if answers["status"][b]:
-                raise FloatingPointError(
-                    f"the target's logits after position {request.target.context_len} are NaN or "
-                    "rule out every token"
+                request.fail(
+                    LaneError(self._lane.name, Label.VERIFY, undecided(request.target.context_len))
                 )
+                walks.append(None)
+                continue
             rows = answers["path"][b, : answers["path_len"][b]].tolist()
             path, winner = request.tree.answer(rows, int(answers["winner"][b]))
             walks.append(Walk(path, rows, int(answers["next_token"][b]), winner))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bench.decoding.figures import OVERALL
 from bench.decoding.report import Report
 from specbranch.comparison.baseline import BASELINE
-from specbranch.engine import Generation
+from specbranch.generation import Generation
 from specbranch.pictures import save_picture
 from specbranch.timeline import save_timeline, steady_window
 

@@ -12,7 +12,7 @@ from bench.decoding.memory import forget_peak, peak_bytes
 from bench.decoding.records import Key, Record, RunFile
 from specbranch.comparison.baseline import BASELINE
 from specbranch.comparison.divergence import divergence
-from specbranch.engine import Generation
+from specbranch.generation import Generation
 from specbranch.loading.pair import ModelPair
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats

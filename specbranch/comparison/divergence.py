@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from specbranch.engine import Generation
+from specbranch.generation import Generation
 from specbranch.loading.pair import ModelPair
 from specbranch.models.block import BlockRows
 from specbranch.models.runner import ModelRunner

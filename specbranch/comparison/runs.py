@@ -8,7 +8,8 @@ from typing import Any
 
 from specbranch.comparison.divergence import Divergence
 from specbranch.comparison.session import Session
-from specbranch.engine import Engine, Generation
+from specbranch.engine import Engine
+from specbranch.generation import Generation
 from specbranch.sampling import SamplingParams
 
 FIGURES = (

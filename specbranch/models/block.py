@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from specbranch.models.kv_pool import Pages
+import numpy as np
 
 
 class Nodes(NamedTuple):
@@ -25,7 +25,7 @@ class Block:
     max_len, max_nodes: how many committed tokens and how many nodes fit.
     """
 
-    def __init__(self, pages: Pages, max_len: int, max_nodes: int) -> None:
+    def __init__(self, pages: np.ndarray[Any, Any], max_len: int, max_nodes: int) -> None:
         self.pages = pages
         self.max_len = max_len
         self.max_nodes = max_nodes

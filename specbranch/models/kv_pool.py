@@ -1,14 +1,11 @@
-"""Paged key/value storage: pages that requests take and give back, addressed by block tables."""
+"""Paged key/value storage: pages that requests hold, addressed by block tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
-
-Pages = np.ndarray[tuple[int], np.dtype[np.int32]]
 
 
 class KVPool:
@@ -46,28 +43,42 @@ class KVPool:
         self.k: list[Tensor] = list(torch.empty(shape, dtype=dtype, device=device).unbind())
         self.v: list[Tensor] = list(torch.empty(shape, dtype=dtype, device=device).unbind())
         self.page_size = page_size
+        self.num_pages = num_pages
         self._free = list(range(num_pages - 1, -1, -1))
+        self._holders = [0] * num_pages
+
+    @property
+    def num_free(self) -> int:
+        """Pages that nobody holds."""
+        return len(self._free)
 
     def pages_for(self, num_tokens: int) -> int:
         """Pages that so many tokens fill."""
         return -(-num_tokens // self.page_size)
 
-    def take(self, num_tokens: int) -> Pages:
-        """Pages for so many tokens, int32 [M], until they are given back.
+    def take(self, count: int) -> list[int]:
+        """So many pages, each held once. Raises ValueError, and takes none, if fewer are free."""
+        if count > len(self._free):
+            raise ValueError(f"count: expected at most {len(self._free)} free pages, got {count}")
+        taken = [self._free.pop() for _ in range(count)]
+        self.share(taken)
+        return taken
 
-        Raises ValueError, and takes none, if fewer are free.
-        """
-        wanted = self.pages_for(num_tokens)
-        if wanted > len(self._free):
-            raise ValueError(
-                f"num_tokens: expected at most {len(self._free) * self.page_size}, the room of "
-                f"the free pages, got {num_tokens}"
-            )
-        return np.array([self._free.pop() for _ in range(wanted)], np.int32)
+    def share(self, pages: Iterable[int]) -> None:
+        """Hold pages once more."""
+        for page in pages:
+            self._holders[page] += 1
 
-    def give_back(self, pages: Sequence[int] | Pages) -> None:
-        """Let others have these pages."""
-        self._free += [int(page) for page in pages]
+    def give_back(self, pages: Iterable[int]) -> None:
+        """Hold pages once less; those that nobody holds are free again."""
+        for page in pages:
+            self._holders[page] -= 1
+            if not self._holders[page]:
+                self._free.append(page)
+
+    def held_once(self, page: int) -> bool:
+        """Whether one holder alone has it."""
+        return self._holders[page] == 1
 
     def gather(self, layer: int, block_table: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Copy the first `length` positions of one layer out of their pages.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -15,10 +16,12 @@ from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import ForwardBuffers, KeepBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
+from specbranch.models.prefixes import Prefixes
 from specbranch.models.support import cache_argument, kv_shape
 from specbranch.models.traced import traced
 
-PREFILL_CHUNK = 512
+PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
+PAGE_SIZE = 64
 
 Forward = Callable[..., tuple[Tensor, ...]]
 Prepare = Callable[[BlockForward, BlockInputs, BlockInputs], Forward]
@@ -30,8 +33,9 @@ class ModelRunner:
     A forward appends nodes to the blocks of several requests and computes them as one batch; `keep`
     moves what is kept to the front, in place. Between two of those a cache is only appended to.
 
-    pool: the paged keys and values.
-    max_requests, max_len, max_nodes: how many requests, committed tokens and nodes of one fit.
+    pool: the paged keys and values. prefixes: beginnings of prompts in it.
+    max_requests, max_len, max_nodes: how many requests, and committed tokens and nodes of one, a
+        forward can take.
     max_positions: the model's own limit of positions; what the cache holds if it has none.
     vocab_size: tokens that the model knows; columns of the logits, unless `token_ids` says which.
     token_ids: int32, the token of each column where the head lacks some, else None.
@@ -50,17 +54,17 @@ class ModelRunner:
         max_len: int,
         max_nodes: int,
         max_requests: int = 1,
-        page_size: int = 64,
+        cache_tokens: int | None = None,
         feature_layers: int = 0,
         prepare: Prepare | None = None,
     ) -> None:
-        """Reserve `max_len + max_nodes` slots a request and switch the model to our attention.
+        """Reserve room for `cache_tokens` and blocks, and switch the model to our attention.
 
         model: a decoder; its attention implementation is set to "specbranch", so until
             `model.set_attn_implementation("sdpa")` it runs under a ModelRunner only.
         max_len: most committed tokens of a request.
         max_nodes: most nodes of a request's draft block.
-        page_size: tokens a page.
+        cache_tokens: committed tokens of all requests, max_requests * max_len by default.
         feature_layers: how many of the last decoder layers make up `features`.
         prepare: see `prepared`, the default.
 
@@ -81,16 +85,18 @@ class ModelRunner:
         self.max_requests = max_requests
         self.max_len = max_len
         self.max_nodes = max_nodes
-        max_pages = -(-(max_len + max_nodes) // page_size)
+        max_pages = -(-(max_len + max_nodes) // PAGE_SIZE)
+        tokens = max_requests * max_len if cache_tokens is None else cache_tokens
         self.pool = KVPool(
             shape.num_layers,
             shape.num_kv_heads,
             shape.head_dim,
-            num_pages=max_requests * max_pages,
-            page_size=page_size,
+            num_pages=-(-(tokens + max_requests * max_nodes) // PAGE_SIZE) + max_requests,
+            page_size=PAGE_SIZE,
             dtype=self.dtype,
             device=self.device,
         )
+        self.prefixes = Prefixes(self.pool, PREFILL_CHUNK)
         model.eval()
         model.set_attn_implementation(ATTENTION_NAME)
         sizes = max_requests, max_nodes, max_pages
@@ -102,18 +108,47 @@ class ModelRunner:
         self.features: Tensor | None = None
         self.next_positions = self._forward_buffers.next_positions
 
-    def open(self) -> Block:
-        """An empty block for a new request; raises ValueError if there are `max_requests`."""
-        pages = self.pool.take(self.max_len + self.max_nodes)
-        return Block(pages, self.max_len, self.max_nodes)
+    def has_room(self, max_len: int) -> bool:
+        """Whether a request of so many committed tokens finds room now."""
+        free = self.pool.num_free + self.prefixes.num_spare
+        return self.pool.pages_for(max_len + self.max_nodes) <= free
+
+    def open(self, max_len: int | None = None, prompt: Sequence[int] = ()) -> Block:
+        """A block for a new request.
+
+        max_len: committed tokens that it will have at most, the runner's by default.
+        prompt: what it will read. As much as its beginning that is known is its context already.
+
+        Raises ValueError, and takes nothing, where there is no room.
+        """
+        max_len = self.max_len if max_len is None else max_len
+        if max_len > self.max_len:
+            raise ValueError(f"max_len: expected at most {self.max_len}, got {max_len}")
+        known = self.prefixes.hold(prompt)
+        wanted = self.pool.pages_for(max_len + self.max_nodes) - len(known)
+        self.prefixes.make_room(wanted)
+        try:
+            pages = [*known, *self.pool.take(wanted)]
+        except ValueError:
+            self.pool.give_back(known)
+            raise
+        block = Block(np.array(pages, np.int32), max_len, self.max_nodes)
+        block.context_len = len(known) * PAGE_SIZE
+        return block
 
     def close(self, block: Block) -> None:
         """Give back what `open` gave."""
-        self.pool.give_back(block.pages)
+        self.pool.give_back(block.pages.tolist())
+
+    def read_chunk(self, block: Block, prompt: Sequence[int]) -> None:
+        """Commit what is left of a prompt up to the end of a chunk. Whole chunks are remembered."""
+        stop = min(chunk_end(block.context_len), len(prompt))
+        self.prefill(block, prompt[block.context_len : stop])
+        self.prefixes.remember(prompt[:stop], block.pages.tolist())
 
     @torch.inference_mode()
     def prefill(self, block: Block, tokens: Sequence[int]) -> None:
-        """Commit tokens as a request's context, in chunks, without computing logits.
+        """Commit tokens as a request's context, chunk by chunk, without computing logits.
 
         Raises ValueError if the block is not empty, the context would outgrow `max_len`, or a token
         is outside the vocabulary. The context is then as before.
@@ -125,16 +160,18 @@ class ModelRunner:
         self._check_tokens("prefill", tokens)
         ids = torch.tensor([list(tokens)], dtype=torch.int64, device=self.device)
         block_table = torch.from_numpy(block.pages)[None].to(self.device)
-        for start in range(block.context_len, end, PREFILL_CHUNK):
-            stop = min(start + PREFILL_CHUNK, end)
+        first = start = block.context_len
+        while start < end:
+            stop = min(end, chunk_end(start))
             chunk = PrefillPass(self.pool, block_table, start, stop - start)
             self.model.base_model(
-                input_ids=ids[:, start - block.context_len : stop - block.context_len],
+                input_ids=ids[:, start - first : stop - first],
                 position_ids=torch.arange(start, stop, device=self.device)[None],
                 attention_pass=chunk,
                 use_cache=True,
                 **{cache_argument(self.model): chunk},
             )
+            start = stop
         block.context_len = end
 
     @torch.inference_mode()
@@ -201,6 +238,11 @@ class ModelRunner:
                 f"{where}: tokens: expected ids from 0 to {self.vocab_size - 1}, "
                 f"got {min(tokens)} to {max(tokens)}"
             )
+
+
+def chunk_end(position: int) -> int:
+    """Where the chunk of a prompt ends that has this position."""
+    return (position // PREFILL_CHUNK + 1) * PREFILL_CHUNK
 
 
 def prepared(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -> Forward:

@@ -9,3 +9,4 @@ class Autoregressive(Policy):
     """Submits the root and nothing else: the baseline that every speedup is measured against."""
 
     name = "ar"
+    drafts = False

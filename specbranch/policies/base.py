@@ -51,6 +51,7 @@ class Policy:
     """
 
     name = "policy"
+    drafts = True  # `grow` names nodes at times
     overlaps = False  # the draft grows while the target is busy
     max_fan = 1  # the most children that `fan` asks for
     gamma = 0  # guesses of a chain, at most; 0 where it follows the costs or there are no chains

@@ -59,12 +59,11 @@ class Replayer:
         request = Request(recording.prompt, params, self.policy.begin(), transcript)
         source = RecordedSource(text, laws, max_nodes=self._max_nodes, max_fan=self.policy.max_fan)
         target = RecordedTarget(lanes.target, text, outlooks, max_rows=self._max_nodes)
-        trace = lanes.begin()
-        growth = Growth(source, lanes.draft, self._experience)
-        loop = RoundLoop(growth, target, lanes, trace)
-        with loop.serving(request):
-            while not request.finished:
-                loop.step([request])
-            wall_s = lanes.now()
-        request.stats.finish(wall_s, trace)
-        return Replay(transcript.token_ids, request.stats, trace)
+        loop = RoundLoop(Growth(source, lanes.draft, self._experience), target, lanes)
+        loop.begin(request)
+        while not request.finished:
+            loop.step([request])
+        loop.end(request)
+        if request.error:
+            raise request.error
+        return Replay(transcript.token_ids, request.stats, request.trace)

@@ -31,10 +31,20 @@ class RecordedSource(Source):
         self._ranks = max_fan
         self._context_len = 0  # of a draft model that had come as far
 
+    def read(self, lane: Lane, request: Request) -> bool:
+        if read_apart(request, self._context_len, self.max_nodes):
+            lane.run(Label.PREFILL, lambda: None)
+            self._context_len = len(request.committed) - 1
+        return True
+
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
         """A chain is charged as a whole, with the steps that are lost."""
         ((request, nodes),) = wanted
-        rows = len(nodes) + (self._catch_up(lane, request) if nodes[0] == 0 else 0)
+        rows = len(nodes)
+        if nodes[0] == 0:
+            behind = len(request.committed) - 1 - self._context_len
+            self._context_len += behind
+            rows += behind
         if steps == 1:
             tree = request.tree
             places = [tree.tokens(tree.path(node)) for node in nodes]
@@ -54,15 +64,6 @@ class RecordedSource(Source):
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
         for _, _, n_context in kept:
             self._context_len += n_context
-
-    def _catch_up(self, lane: Lane, request: Request) -> int:
-        """Rows that a step over the root has besides."""
-        behind = len(request.committed) - 1 - self._context_len
-        apart = read_apart(behind, self._context_len, self.max_nodes)
-        self._context_len += behind
-        if apart:
-            lane.run(Label.PREFILL, lambda: None)
-        return 0 if apart else behind
 
     def _laws_at(self, request: Request, paths: Sequence[Sequence[int]]) -> list[Law]:
         committed = len(request.committed) - len(request.prompt)

@@ -38,8 +38,15 @@ class RecordedTarget:
         self._text = text
         self._outlooks = outlooks
 
-    def begin(self, request: Request) -> Pending[None]:
-        return self._lane.submit(Label.PREFILL, lambda: None)
+    def has_room(self, request: Request) -> bool:
+        return True
+
+    def begin(self, request: Request) -> None:
+        """It holds nothing of a request."""
+
+    def read(self, request: Request) -> bool:
+        request.reading = self._lane.submit(Label.PREFILL, lambda: None)
+        return True
 
     def end(self, request: Request) -> None:
         """It holds nothing of a request."""
@@ -48,10 +55,12 @@ class RecordedTarget:
         rows = sum(len(request.tree.submitted) for request in requests)
         return self._lane.submit(Label.TARGET, lambda: _NO_LOGITS, rows=rows)
 
-    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk]:
+    def verify(self, requests: Sequence[Request], logits: Tensor) -> list[Walk | None]:
         return self._lane.run(Label.VERIFY, lambda: [self._walk(request) for request in requests])
 
-    def outlooks(self, requests: Sequence[Request], walks: Sequence[Walk]) -> list[Outlook | None]:
+    def outlooks(
+        self, requests: Sequence[Request], walks: Sequence[Walk | None]
+    ) -> list[Outlook | None]:
         if self._outlooks is None:
             return [None] * len(requests)
         # A request's walk is committed by now, and its last token is what the outlook is below.

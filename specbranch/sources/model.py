@@ -34,18 +34,25 @@ class ModelSource(Source):
         self._vocab_size = min(vocab_size, runner.vocab_size)
         self._target_vocab_size = vocab_size
 
+    def has_room(self, request: Request) -> bool:
+        return self._runner.has_room(request.max_len)
+
     def begin(self, request: Request) -> None:
-        request.draft = self._runner.open()
+        request.draft = self._runner.open(request.max_len, self._known(request.prompt[:-1]))
 
     def end(self, request: Request) -> None:
         self._runner.close(request.draft)
 
+    def read(self, lane: Lane, request: Request) -> bool:
+        block = request.draft
+        if read_apart(request, block.context_len, self.max_nodes):
+            committed = self._known(request.committed[:-1])
+            lane.run(Label.PREFILL, lambda: self._runner.read_chunk(block, committed))
+        return not read_apart(request, block.context_len, self.max_nodes)
+
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
         """A step reads its token where the one before wrote it, so that the lane goes on by itself
         and the host waits once, however many steps there are."""
-        for request, nodes in wanted:
-            if nodes[0] == 0:
-                self._read_apart(lane, request)
         batch = [self._rows(*each) for each in wanted]
         ranked = _ranked_rows(wanted, steps)
         count = sum(len(nodes) for _, nodes in wanted)
@@ -73,22 +80,18 @@ class ModelSource(Source):
             if request.laws:
                 request.laws = [request.laws[slot] for slot in slots[n_context:]]
 
-    def _read_apart(self, lane: Lane, request: Request) -> None:
-        block = request.draft
-        behind = request.committed[block.context_len : -1]
-        if read_apart(len(behind), block.context_len, self.max_nodes):
-            tokens = [token % self._runner.vocab_size for token in behind]
-            lane.run(Label.PREFILL, lambda: self._runner.prefill(block, tokens))
-
     def _rows(self, request: Request, nodes: Sequence[int]) -> BlockRows:
         """The nodes, behind committed tokens that the draft lacks before the root."""
         block = request.draft
         tokens, parents = request.tree.draft_rows(nodes)
         if nodes[0] == 0 and (catch_up := request.committed[block.context_len : -1]):
             tokens, parents = [*catch_up, *tokens], list(range(-1, len(catch_up)))
-        # A token beyond a narrower draft's vocabulary becomes some other: a worse guess, no error.
-        tokens = [token % self._runner.vocab_size for token in tokens]
-        return BlockRows(block, tokens, parents, len(nodes))
+        return BlockRows(block, self._known(tokens), parents, len(nodes))
+
+    def _known(self, tokens: Sequence[int]) -> list[int]:
+        """Tokens for the draft: one beyond a narrower vocabulary becomes some other, which makes
+        its guesses worse and is no error."""
+        return [token % self._runner.vocab_size for token in tokens]
 
     def _first_step(
         self, wanted: Sequence[Wanted], batch: Sequence[BlockRows], ranked: Sequence[RankedRows]

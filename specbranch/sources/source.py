@@ -44,9 +44,19 @@ class Source(ABC):
     max_steps = 1
     draws = False
 
+    def has_room(self, request: Request) -> bool:
+        """Whether `begin` would find room for a request now."""
+        return True
+
     def begin(self, request: Request) -> None:
         """Make room for a request; nothing by default."""
         return
+
+    def read(self, lane: Lane, request: Request) -> bool:
+        """Read at most a chunk of the committed tokens that were not seen yet, where they are too
+        many to ride along with the root. Returns whether guesses can be asked for; so by default.
+        """
+        return True
 
     def end(self, request: Request) -> None:
         """Give back what `begin` took; nothing by default."""
@@ -57,7 +67,7 @@ class Source(ABC):
         """Guesses for the wanted nodes, request by request.
 
         lane: where to work. The nodes of a request are expanded at the slots from its number of
-            expanded nodes on; a root may lie behind committed tokens that the source has not seen.
+            expanded nodes on; a root may lie behind a few committed tokens that `read` has left.
         steps: at most `max_steps`. With more than one each request wants one node; the same rows
             follow for the first guess of each, and so on, step by step. What a source says below a
             node that ends its request, or that has no guess, is not looked at.
@@ -75,13 +85,14 @@ class Source(ABC):
         return
 
 
-def read_apart(behind: int, context_len: int, max_nodes: int) -> bool:
-    """Whether committed tokens that a draft lacks are read apart from the step over the root, as
-    the prompt is, and what outgrows a block.
+def read_apart(request: Request, context_len: int, max_nodes: int) -> bool:
+    """Whether committed tokens that a draft lacks are read apart from the step over the root: those
+    of the prompt, and what outgrows a block.
 
-    behind: how many there are. context_len: tokens that it has seen.
+    context_len: tokens that it has seen.
     """
-    return behind > 0 and (context_len == 0 or behind >= max_nodes)
+    behind = len(request.committed) - 1 - context_len
+    return behind > 0 and (context_len < len(request.prompt) - 1 or behind >= max_nodes)
 
 
 def by_coupling(wanted: Sequence[Wanted]) -> list[tuple[Coupling, list[Wanted]]]:

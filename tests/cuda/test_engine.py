@@ -12,7 +12,8 @@ import torch
 from bench import synthetic
 from bench.synthetic import pair_of
 from specbranch.comparison.divergence import ar_margin, first_difference
-from specbranch.engine import Engine, Generation
+from specbranch.engine import Engine
+from specbranch.generation import Generation
 from specbranch.lanes import StreamLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.models import runner as runner_module

@@ -1,0 +1,85 @@
+"""What a request comes to: its chunks as they are committed, and the finished text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from specbranch.request import Chunk, Request
+from specbranch.scheduler import Scheduler
+from specbranch.stats import Stats
+from specbranch.stopping import FinishReason
+from specbranch.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A request that has ended.
+
+    error: what ended it, where the finish reason is "error"; the tokens are those before it.
+    """
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+    text: str
+    finish_reason: FinishReason | Literal["error"]
+    stats: Stats
+    trace: Trace
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, request: Request) -> Generation:
+        transcript = request.transcript
+        return cls(
+            request.prompt,
+            transcript.token_ids,
+            transcript.text,
+            transcript.finish_reason or "error",
+            request.stats,
+            request.trace,
+            request.error,
+        )
+
+
+class GenerationStream(Iterator[Chunk]):
+    """A request's chunks; `generation` is there once it has ended.
+
+    Several threads may read streams of one engine: whoever finds no chunk runs the next round, for
+    all requests. The request ends with its last chunk, with `close`, or when the stream is dropped.
+    Where it ends with an error, that is raised after the last chunk.
+    """
+
+    def __init__(self, scheduler: Scheduler, request: Request) -> None:
+        self._scheduler = scheduler
+        self._request = request
+
+    @cached_property
+    def _generation(self) -> Generation:
+        return Generation.of(self._request)
+
+    @property
+    def generation(self) -> Generation | None:
+        """What the request came to; None before it has ended."""
+        return self._generation if self._request.left else None
+
+    def __next__(self) -> Chunk:
+        chunk = self._scheduler.next_chunk(self._request)
+        if chunk is not None:
+            return chunk
+        if self._request.error:
+            raise self._request.error
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the request where it is; a round that is running is waited for.
+
+        `generation` then holds what was committed, with the finish reason "cancelled".
+        """
+        self._request.transcript.cancel()
+        self._scheduler.let_go(self._request)
+        self._request.output.clear()
+
+    def __del__(self) -> None:
+        self._request.transcript.cancel()
