@@ -73,8 +73,8 @@ def test_a_closed_engine_says_so(engine):
     for request in (engine.generate, engine.stream):
         with pytest.raises(RuntimeError, match="the engine is closed"):
             request(PROMPT)
-    with pytest.raises(RuntimeError, match="the engine is closed"):
-        list(too_late)
+    assert list(too_late) == []
+    assert too_late.generation.finish_reason == "cancelled"
     engine.close()
 
 
@@ -148,33 +148,6 @@ def test_policies_forget_only_where_draws_depend_on_them(pair):
     for temperature in (0.0, 1.0):
         engine.generate(PROMPT, SamplingParams(temperature, coupling="rejection", max_new_tokens=2))
     assert engine.policy.forgot == 1
-
-
-def test_a_second_request_at_the_same_time_is_refused(engine):
-    first = iter(engine.stream(PROMPT, SamplingParams(max_new_tokens=20)))
-    next(first)
-    with pytest.raises(RuntimeError, match="one request at a time"):
-        engine.generate(PROMPT)
-    first.close()
-    assert len(engine.generate(PROMPT, SamplingParams(max_new_tokens=5)).token_ids) == 5
-
-
-def test_other_threads_are_refused_too(engine):
-    stream = iter(engine.stream(PROMPT, SamplingParams(max_new_tokens=20)))
-    next(stream)
-    errors = []
-
-    def intrude() -> None:
-        try:
-            engine.generate(PROMPT)
-        except RuntimeError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=intrude)
-    thread.start()
-    thread.join()
-    assert len(errors) == 1
-    stream.close()
 
 
 def before_forward(monkeypatch, model: torch.nn.Module, act: Callable[[], None], call: int) -> None:
@@ -370,14 +343,6 @@ def test_figures_of_a_useless_draft(pair):
     assert stats.mean_accepted_length < 1.3
     assert stats.rollback_rate > 0.8
     assert stats.overlap > 0.9
-
-
-def test_an_engine_closes_twice_and_its_old_streams_say_so(pair):
-    with Engine(pair, BestFirst(), max_len=64) as engine:
-        stream = engine.stream(PROMPT, GREEDY)
-        engine.close()
-    with pytest.raises(RuntimeError, match="the engine is closed"):
-        list(stream)
 
 
 def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pair):

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 
 from specbranch import ops
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.growth import Experience, Growth
 from specbranch.lanes import ThreadLanes, VirtualLanes
-from specbranch.loop import RoundLoop
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive
-from specbranch.request import Request
 from specbranch.sampling import SamplingParams
-from specbranch.sources.model import ModelSource
-from specbranch.stopping import Transcript
-from specbranch.verifier import Verifier
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES, PROMPTS, params_of
 
@@ -40,64 +33,48 @@ def pair():
     return tiny.pair(seed=15, noise=0.15)
 
 
-class Together:
-    """Requests in one loop over one runner a model."""
-
-    def __init__(self, pair, policy, lanes, max_requests: int) -> None:
-        sizes = {"max_len": 128, "max_nodes": 32, "max_requests": max_requests}
-        target = ModelRunner(pair.target, **sizes)
-        source = ModelSource(ModelRunner(pair.draft, **sizes), policy.max_fan, target.vocab_size)
-        self.pair, self.policy, self.lanes = pair, policy, lanes
-        growth = Growth(source, lanes.draft, Experience())
-        self.loop = RoundLoop(growth, Verifier(target, lanes.target), lanes, lanes.begin())
-
-    def request(self, prompt: list[int], params: SamplingParams) -> Request:
-        drawn = params.effective_coupling == "rejection"
-        policy = self.policy.fresh() if drawn else self.policy.begin()
-        ends = params.ends(self.pair.eos_token_ids)
-        return Request(prompt, params, policy, Transcript(None, ends, (), params.max_new_tokens))
-
-    def generate(self, wanted: list[tuple[list[int], SamplingParams]]) -> list[list[int]]:
-        """Requests join one a round, and leave when they end."""
-        requests = [self.request(*each) for each in wanted]
-        with ExitStack() as stack:
-            joined: list[Request] = []
-            while not all(request.finished for request in requests):
-                if len(joined) < len(requests):
-                    joined.append(requests[len(joined)])
-                    stack.enter_context(self.loop.serving(joined[-1]))
-                self.loop.step(by_coupling([each for each in joined if not each.finished]))
-        return [request.transcript.token_ids for request in requests]
+def texts(engine: Engine, wanted: list[tuple[list[int], SamplingParams]]) -> list[list[int]]:
+    """Requests join one a round, and leave when they end."""
+    streams = []
+    for each in wanted:
+        streams.append(engine.stream(*each))
+        engine.step()
+    return [[token for chunk in stream for token in chunk.token_ids] for stream in streams]
 
 
-def by_coupling(requests: list[Request]) -> list[Request]:
-    return sorted(requests, key=lambda each: each.params.effective_coupling)
+def engine_of(pair, policy: str, max_requests: int, lanes=None) -> Engine:
+    return Engine(
+        pair,
+        POLICIES[policy](),
+        lanes=lanes or VirtualLanes(COSTS),
+        max_requests=max_requests,
+        max_len=128,
+        max_nodes=32,
+    )
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_requests_together_write_what_each_writes_alone(pair, policy):
     wanted = [(prompt, params) for params in MIXES["gumbel"] for prompt in PROMPTS]
-    together = Together(pair, POLICIES[policy](), VirtualLanes(COSTS), len(wanted))
-    engine = Engine(pair, Autoregressive(), lanes=VirtualLanes(COSTS), max_len=128)
-    alone = [engine.generate(*each).token_ids for each in wanted]
-    assert together.generate(wanted) == alone
+    alone = Engine(pair, Autoregressive(), lanes=VirtualLanes(COSTS), max_len=128)
+    expected = [alone.generate(*each).token_ids for each in wanted]
+    assert texts(engine_of(pair, policy, len(wanted)), wanted) == expected
+    assert texts(engine_of(pair, policy, 2), wanted) == expected  # others wait
 
 
 def test_couplings_live_side_by_side(pair):
     """A request that draws goes on drawing as it does alone, whoever is beside it."""
     wanted = [(PROMPTS[1], params) for params in MIXES["both couplings"]]
-    policy = POLICIES["sps"]
-    texts = Together(pair, policy(), VirtualLanes(COSTS), len(wanted)).generate(wanted)
-    for each, text in zip(wanted, texts, strict=True):
-        assert [text] == Together(pair, policy(), VirtualLanes(COSTS), 1).generate([each])
+    together = texts(engine_of(pair, "sps", len(wanted)), wanted)
+    for each, text in zip(wanted, together, strict=True):
+        assert [text] == texts(engine_of(pair, "sps", 1), [each])
 
 
 def test_threads_serve_many_too(pair):
     wanted = [(prompt, params) for params in MIXES["gumbel"] for prompt in PROMPTS]
-    virtual = Together(pair, POLICIES["bestfirst"](), VirtualLanes(COSTS), len(wanted))
+    virtual = texts(engine_of(pair, "bestfirst", len(wanted)), wanted)
     with ThreadLanes(1, 1) as lanes:
-        threads = Together(pair, POLICIES["bestfirst"](), lanes, len(wanted))
-        assert threads.generate(wanted) == virtual.generate(wanted)
+        assert texts(engine_of(pair, "bestfirst", len(wanted), lanes), wanted) == virtual
 
 
 def test_a_round_is_one_forward_one_verdict_one_compaction(pair, monkeypatch):
@@ -112,18 +89,32 @@ def test_a_round_is_one_forward_one_verdict_one_compaction(pair, monkeypatch):
 
         monkeypatch.setattr(owner, name, call)
 
-    wanted = [(prompt, params_of("T=1")) for prompt in PROMPTS]
-    together = Together(pair, POLICIES["pearl"](), VirtualLanes(COSTS), len(wanted))
-    requests = [together.request(*each) for each in wanted]
-    with ExitStack() as stack:
-        for request in requests:
-            stack.enter_context(together.loop.serving(request))
-        together.loop.step(requests)
-        counted(ops, "verify_tree_out")
-        counted(ops, "compact_kv_")
-        counted(ModelRunner, "forward")
-        together.loop.step(requests)
-    steps = max(request.stats.draft_forwards for request in requests)
+    engine = engine_of(pair, "pearl", len(PROMPTS))
+    streams = [engine.stream(prompt, params_of("T=1")) for prompt in PROMPTS]
+    for _ in range(2 * len(PROMPTS)):
+        engine.step()
+    counted(ops, "verify_tree_out")
+    counted(ops, "compact_kv_")
+    counted(ModelRunner, "forward")
+    engine.step()
     assert counts["verify_tree_out"] == 1
     assert counts["compact_kv_"] <= 3  # one a model, and one where the draft caught up
-    assert counts["forward"] <= 1 + steps
+    assert 2 <= counts["forward"] <= 1 + 2 * COSTS.ratio
+    for stream in streams:
+        stream.close()
+
+
+def test_a_list_of_prompts(pair):
+    engine = engine_of(pair, "bestfirst", 2)
+    several = engine.generate(
+        PROMPTS, [params_of("T=1"), *[params_of("greedy")] * (len(PROMPTS) - 1)]
+    )
+    assert [each.token_ids for each in several] == [
+        engine.generate(PROMPTS[0], params_of("T=1")).token_ids,
+        *(engine.generate(prompt, params_of("greedy")).token_ids for prompt in PROMPTS[1:]),
+    ]
+    with pytest.raises(ValueError, match=f"params: expected {len(PROMPTS)}, one a prompt, got 1"):
+        engine.generate(PROMPTS, [params_of("greedy")])
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        engine.generate([PROMPTS[0], [5] * 200], params_of("greedy"))
+    assert not engine.step()
