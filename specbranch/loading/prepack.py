@@ -88,7 +88,11 @@ def pack_linears(model: nn.Module) -> None:
     A head tied to the embedding gets a packed copy; the embedding stays. Models in a dtype that
     cannot be packed here stay as they are.
     """
+    packed = False
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and can_pack(child.weight.dtype):
                 setattr(parent, name, PackedLinear(child, child.weight.dtype))
+                packed = True
+    for parameter in model.parameters() if packed else ():
+        parameter.data = parameter.data.clone()  # else it would keep the whole file mapped

@@ -51,7 +51,7 @@ FILTERS = {
     "all": SamplingParams(temperature=0.7, top_k=30, top_p=0.95, min_p=0.02),
 }
 PROMPTS = [[5], [7, 3, 9, 30, 12, 40], list(range(10, 40))]
-NOISES = [0.05, 0.15]
+NOISES = [pytest.param(0.05, marks=pytest.mark.long), 0.15]
 
 
 def params_of(filters: str, **changes: object) -> SamplingParams:

@@ -82,7 +82,16 @@ def sampled(pair, policy, params: dict, runs: int = RUNS) -> Counter:
     )
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+AT_ONCE = ("specbranch", "bestfirst", "random-1")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        policy if policy in AT_ONCE else pytest.param(policy, marks=pytest.mark.long)
+        for policy in POLICIES
+    ],
+)
 def test_rejection_sampled_sequences_have_the_targets_law(pair, eager, policy):
     counts = sampled(pair, POLICIES[policy](), REJECTION)
     assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
@@ -99,6 +108,7 @@ LACKING = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lacking", LACKING)
 def test_a_draft_that_lacks_a_token_changes_no_law(pair, eager, lacking):
     narrower = dataclasses.replace(pair, draft=LACKING[lacking](pair.draft))

@@ -56,11 +56,13 @@ def test_sampled_texts_are_others_than_greedy_ones(alone):
     assert all(alone[prompt, 0.7] != alone[prompt, 0.0] for prompt in PROMPTS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", [name for name in POLICIES if name != "ar"])
 def test_every_policy_writes_what_the_target_alone_writes(smollm2, alone, method):
     assert written(smollm2, method, virtual_lanes()) == alone
 
 
+@pytest.mark.long
 def test_threads_write_it_too(smollm2, alone):
     with ThreadLanes(1, 1) as lanes:
         assert written(smollm2, "specbranch", lanes) == alone

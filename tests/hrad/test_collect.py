@@ -41,10 +41,15 @@ def collector(engine: Engine, gamma: int = GAMMA, **params: object) -> Collector
     return Collector(engine, SamplingParams(**{"max_new_tokens": 30, **params}), gamma)
 
 
-def drafted(pair, context: list[int], params: SamplingParams) -> tuple[int, float]:
+@pytest.fixture(scope="module")
+def draft(pair) -> Single:
+    return Single.of(pair.draft, max_len=1, max_nodes=96)
+
+
+def drafted(draft: Single, context: list[int], params: SamplingParams) -> tuple[int, float]:
     """The draft's guess of the next token and its max_prob, by one forward over everything."""
-    runner = Single.of(pair.draft, max_len=1, max_nodes=len(context))
-    logits = runner.forward(context, [*range(-1, len(context) - 1)], logits_rows=1)
+    draft.reset()
+    logits = draft.forward(context, [*range(-1, len(context) - 1)], logits_rows=1)
     sampling = SamplingRows(1, logits.device).send([(params, [params.seed])])
     position = torch.tensor([len(context)], dtype=torch.int32)
     ids, _, max_prob, _ = draft_topk(logits, 1, *sampling, position, "gumbel")
@@ -52,7 +57,7 @@ def drafted(pair, context: list[int], params: SamplingParams) -> tuple[int, floa
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_a_block_is_what_the_draft_says_by_itself(engine, pair, temperature):
+def test_a_block_is_what_the_draft_says_by_itself(engine, pair, draft, temperature):
     params = SamplingParams(temperature=temperature, seed=5, max_new_tokens=30)
     examples = collector(engine, temperature=temperature, seed=5).examples(PROMPT)
     prompt = pair.encode(PROMPT.prompt)
@@ -61,7 +66,7 @@ def test_a_block_is_what_the_draft_says_by_itself(engine, pair, temperature):
     for root, accepted in enumerate(examples.accepted.tolist()):
         chain: list[int] = []
         for max_prob in examples.max_prob[root].tolist():
-            guess, expected = drafted(pair, [*prompt, *text[: root + 1], *chain], params)
+            guess, expected = drafted(draft, [*prompt, *text[: root + 1], *chain], params)
             assert max_prob == pytest.approx(expected, abs=1e-5)
             chain.append(guess)
         matches = [guess == token for guess, token in zip(chain, text[root + 1 :], strict=False)]

@@ -127,6 +127,7 @@ def test_a_classifier_for_other_blocks_is_refused(pair, hrad):
         Engine(pair, SpecBranch(gamma=3), hrad=hrad)
 
 
+@pytest.mark.long
 def test_rejection_sampled_sequences_have_the_targets_law():
     """What is kept depends on the text so far and on the draft's laws, not on what was drawn."""
     sizes = {"seed": 5, "vocab_size": VOCAB, "sharpness": 1.0, "layers": FEATURE_LAYERS + 1}
