@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -18,9 +18,15 @@ from specbranch.trace import Span, Trace
 T = TypeVar("T")
 
 
-def _cores_by_neighbours() -> list[int]:
-    """The cores this process may use, hardware threads of one core side by side, so that disjoint
-    lanes do not share a core's execution units unless they must."""
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores() -> list[int]:
+    """The cores this process may use, as many as its affinity and its cgroup's quota allow.
+
+    Hardware threads of one core are side by side, so that disjoint lanes do not share a core's
+    execution units unless they must.
+    """
 
     def first_sibling(core: int) -> int:
         siblings = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
@@ -29,7 +35,17 @@ def _cores_by_neighbours() -> list[int]:
         except (OSError, ValueError):
             return core
 
-    return sorted(os.sched_getaffinity(0), key=lambda core: (first_sibling(core), core))
+    cores = sorted(os.sched_getaffinity(0), key=lambda core: (first_sibling(core), core))
+    return cores[: _quota(len(cores))]
+
+
+def _quota(cores: int) -> int:
+    """Whole cores that the cgroup leaves of so many, at least 1."""
+    try:
+        quota, period = CGROUP_QUOTA.read_text().split()
+        return cores if quota == "max" else min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
 
 
 class ThreadLane(Lane):
@@ -45,7 +61,10 @@ class ThreadLane(Lane):
         self.threads = threads
         self.trace = Trace()
         self.epoch = 0.0
-        self._worker = ThreadPoolExecutor(1, f"specbranch-{name}", self._set_up)
+        # A worker that held its lane would keep it, and itself, for good.
+        self._worker = ThreadPoolExecutor(
+            1, f"specbranch-{name}", _set_up, (frozenset(cores), threads)
+        )
 
     def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Future[T]:
         return self._worker.submit(self._traced, label, work, rows)
@@ -56,10 +75,6 @@ class ThreadLane(Lane):
     def close(self) -> None:
         self._worker.shutdown()
 
-    def _set_up(self) -> None:
-        os.sched_setaffinity(0, self.cores)
-        torch.set_num_threads(self.threads)
-
     def _traced(self, label: str, work: Callable[[], T], rows: int) -> T:
         start = time.perf_counter()
         try:
@@ -69,6 +84,11 @@ class ThreadLane(Lane):
             self.trace.spans.append(
                 Span(self.name, label, start - self.epoch, end - self.epoch, rows)
             )
+
+
+def _set_up(cores: Collection[int], threads: int) -> None:
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(threads)
 
 
 class ThreadLanes(Lanes):
@@ -83,7 +103,7 @@ class ThreadLanes(Lanes):
     target: ThreadLane
 
     def __init__(self, draft_threads: int, target_threads: int) -> None:
-        cores = _cores_by_neighbours()
+        cores = usable_cores()
         for name, threads in (("draft_threads", draft_threads), ("target_threads", target_threads)):
             if not 1 <= threads <= len(cores):
                 raise ValueError(f"{name}: expected 1 to {len(cores)} cores, got {threads}")
@@ -93,7 +113,7 @@ class ThreadLanes(Lanes):
     @classmethod
     def for_overlap(cls) -> ThreadLanes:
         """Disjoint halves of the cores: for policies whose lanes work at the same time."""
-        cores = len(os.sched_getaffinity(0))
+        cores = len(usable_cores())
         draft = max(1, cores // 2)
         return cls(draft, max(1, cores - draft))
 
@@ -104,7 +124,7 @@ class ThreadLanes(Lanes):
         A draft's operations are too small for many threads: on two cores of an AMD EPYC, a step of
         SmolLM2-135M in int4 takes 15.8 ms on one and 21.5 ms on both.
         """
-        cores = len(os.sched_getaffinity(0))
+        cores = len(usable_cores())
         return cls(max(1, cores // 2), cores)
 
     def begin(self) -> Trace:
