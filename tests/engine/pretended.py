@@ -30,9 +30,8 @@ class Draft:
         estimates[:, 0] = first
         ids = (10 * depths[:, None] + ranks).astype(np.int32)
         slot = int(self.tree.slot.max()) + 1
-        self.tree.expand(
-            nodes, slot, ids, estimates.astype(np.float32), first, 4 * (1 - first), 0, Reliability()
-        )
+        laws = ids, estimates.astype(np.float32), first, 4 * (1 - first)
+        self.tree.expand(nodes, slot, *laws, 0, Reliability(copy_odds=0))
         self.tree.attach(self.policy.fan(self.tree, nodes))
 
     def grow(self, *, busy: bool, steps: int = 100) -> list[int]:
