@@ -271,10 +271,10 @@ void add_rounds(py::class_<Tree>& tree) {
 
 void add_tree(py::module_& module) {
   py::class_<Reliability>(module, "Reliability", "How often guesses turn out right.")
-      .def(py::init([](const std::string& coupling, double strength) {
-             return Reliability(coupling_of(coupling), strength);
+      .def(py::init([](const std::string& coupling, double strength, double copy_odds) {
+             return Reliability(coupling_of(coupling), strength, copy_odds);
            }),
-           "coupling"_a = "gumbel", "strength"_a = 3.0)
+           "coupling"_a = "gumbel", "strength"_a = 3.0, "copy_odds"_a = 0.25)
       .def("priors", &priors, "estimates"_a)
       .def("chances", &chances, "priors"_a);
   py::class_<Tree> tree(module, "Tree", "The speculation tree of one request.");

@@ -362,17 +362,22 @@ class Reliability:
 
     Of first guesses each bucket of prior chances knows how many were tested and how many held: the
     chance is the posterior mean of that rate, under a Beta prior that is worth `strength` guesses
-    and has the guess's own prior chance as its mean.
+    and has the chance that the draft's kind makes of the guess's own as its mean. A draft of one
+    kind means what it says. One of the other, a copy of the target at less precision, shares the
+    target's doubts: it is wrong a twentieth as often as it says. The mean is over both kinds, and
+    every guess tested tells how likely each is; `copy_odds` are those of a copy before that.
 
     Further guesses share what the first one leaves. Their prior chances reach from tenths to almost
     nothing and are scaled by (right + s) / (expected + s): right counts those that held, expected
     sums the chances that the prior gave them. This is the posterior mean of a Poisson rate under a
     Gamma prior of mean 1.
 
-    Both are defined from the start, and keep the order of guesses within a bucket.
+    All are defined from the start, and keep the order of guesses within a bucket.
     """
 
-    def __init__(self, coupling: str = "gumbel", strength: float = 3.0) -> None: ...
+    def __init__(
+        self, coupling: str = "gumbel", strength: float = 3.0, copy_odds: float = 0.25
+    ) -> None: ...
     def priors(self, estimates: Sequence[float]) -> list[float]:
         """Prior chances of a node's guesses from the draft's estimates.
 

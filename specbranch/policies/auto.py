@@ -19,7 +19,7 @@ MEMORY = 0.9  # share of what is known about the pace that a round leaves
 # Share of the likeliest node's chance below which a node only fills the draft's block.
 FILLER = 0.01
 TRIAL = 4  # rounds for which another way of working is tried
-FIRST_STAY = 16  # rounds between two trials, to begin with
+FIRST_STAY = 32  # rounds between two trials, to begin with: a trial costs about one
 WORTH = 1.1  # contention from which on working by turns is tried
 
 
@@ -53,8 +53,9 @@ class CostAware(BestFirst):
     Tokens have a price in seconds: those that one takes at the present pace. A row is submitted if
     its chance is worth more than what it adds to the target's forward; a draft step takes the rows
     that bring most a second, and takes place if that is worth the seconds that the target waits.
-    Before a pace is known it is best-first growth at its defaults, and from there on a forward gets
-    at most twice the rows that any had before.
+    It starts as best-first growth at its defaults. Once costs are known and as long as no pace is,
+    it submits the rows that bring most a second. A forward gets at most twice the rows that any had
+    before.
 
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
@@ -78,7 +79,7 @@ class CostAware(BestFirst):
         return True
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
-        if not (self.pace.tokens_per_s and self.costs.draft(1)):
+        if not (self.costs.draft(1) and (busy or self.pace.tokens_per_s)):
             return super().grow(tree, busy, step)
         if step == 0:
             self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
@@ -89,7 +90,6 @@ class CostAware(BestFirst):
         return best[:rows]
 
     def submit(self, tree: Tree) -> Sequence[int]:
-        pace = self.pace.tokens_per_s
         rows = tree.likeliest(
             min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
         )
@@ -97,20 +97,30 @@ class CostAware(BestFirst):
         expected, best, count = 0.0, -inf, 0
         for row, estimate in enumerate(tree.estimates(rows), start=1):
             expected += estimate
-            worth = expected - pace * seconds[row]
+            worth = self._worth(expected, seconds[row])
             if worth > best:
                 best, count, self._expected = worth, row, expected
         return rows[:count]
 
-    def learn(self, outcome: Outcome) -> None:
-        """Take in what a round cost, and its pace."""
+    def observe(self, outcome: Outcome) -> None:
+        super().observe(outcome)
         self.costs.learn(outcome.spans)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take in a round's pace."""
         self.pace.learn(self._expected, outcome.seconds)
 
     def start_from(self, settled: CostAware) -> None:
         """Begin a trial, after that way was in use."""
         self.pace.start_from(settled.pace.tokens_per_s)
         self.costs.start_from(settled.costs)
+
+    def _worth(self, tokens: float, seconds: float) -> float:
+        """Of a forward with this many expected tokens."""
+        pace = self.pace.tokens_per_s
+        if pace or not seconds:
+            return tokens - pace * seconds
+        return tokens / seconds
 
     def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""

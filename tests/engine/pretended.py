@@ -29,9 +29,8 @@ class Draft:
         estimates = (1 - first[:, None]) / np.float32(2) ** ranks
         estimates[:, 0] = first
         ids = (10 * depths[:, None] + ranks).astype(np.int32)
-        self.tree.expand(
-            nodes, ids, estimates.astype(np.float32), first, 4 * (1 - first), 0, Reliability()
-        )
+        laws = ids, estimates.astype(np.float32), first, 4 * (1 - first)
+        self.tree.expand(nodes, *laws, 0, Reliability(copy_odds=0))
         self.tree.attach(self.policy.fan(self.tree, nodes))
 
     def grow(self, *, busy: bool, steps: int = 100) -> list[int]:

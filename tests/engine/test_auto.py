@@ -103,16 +103,24 @@ def test_rows_at_most_double_from_round_to_round():
     assert machine.rows[-1] == 64
 
 
-def test_a_requests_first_round_has_the_prefill_in_it_and_teaches_nothing():
+def test_a_requests_first_round_has_the_prefill_in_it_and_teaches_costs_alone():
     auto = Auto()
     machine = Machine(auto.begin())
     machine.run(1, SURE)
     assert auto.current.pace.tokens_per_s == 0
+    assert auto.current.costs.target(8) == 10
     machine.run(1, SURE)
     pace = auto.current.pace.tokens_per_s
     assert pace > 0
     Machine(auto.begin()).run(1, SURE)
     assert auto.current.pace.tokens_per_s == pace
+
+
+def test_the_second_round_knows_already_that_rows_are_dear():
+    machine = Machine(Auto().begin(), target=5.0)
+    machine.run(2, SURE)
+    assert machine.rows[0] == 8
+    assert machine.rows[1] < 8
 
 
 def test_a_ways_first_round_has_anothers_tree_and_does_not_teach_its_pace():

@@ -27,7 +27,7 @@ def grow(
         np.array([max_prob], np.float32),
         np.array([entropy], np.float32),
         0,
-        Reliability(),
+        Reliability(copy_odds=0),
     )
     tree.attach([len(tokens)])
     return tree.children(node)

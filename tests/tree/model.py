@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 RANKS = 4
+COPY_DOUBTS = 0.05
 EDGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 
 
@@ -42,8 +43,8 @@ class Node:
 class Reliability:
     """The posterior means that specbranch._C.Reliability promises."""
 
-    def __init__(self, coupling: str, strength: float = 3.0) -> None:
-        self.coupling, self.strength = coupling, strength
+    def __init__(self, coupling: str, strength: float = 3.0, copy_odds: float = 0.25) -> None:
+        self.coupling, self.strength, self.copy_odds = coupling, strength, copy_odds
         buckets = len(EDGES) + 1
         self.tested, self.held = [0] * buckets, [0] * buckets
         self.right = [[0] * buckets for _ in range(1, RANKS)]
@@ -63,7 +64,9 @@ class Reliability:
             return []
         first, *others = priors
         bucket, s = bisect(EDGES, first), self.strength
-        chance = (self.held[bucket] + s * first) / (self.tested[bucket] + s)
+        copy = self.copy_odds / (1 + self.copy_odds)
+        mean = (1 - copy) * first + copy * (1 - COPY_DOUBTS * (1 - first))
+        chance = (self.held[bucket] + s * mean) / (self.tested[bucket] + s)
         scaled = []
         for rank, prior in enumerate(others, start=1):
             row, bucket = min(rank, RANKS - 1) - 1, bisect(EDGES, prior)
@@ -76,6 +79,9 @@ class Reliability:
         if rank == 0:
             self.tested[bucket] += 1
             self.held[bucket] += right
+            of_copy = 1 - COPY_DOUBTS * (1 - prior)
+            self.copy_odds *= of_copy / max(prior, 0.01) if right else COPY_DOUBTS
+            self.copy_odds = min(self.copy_odds, 1e6)
         else:
             row = min(rank, RANKS - 1) - 1
             self.expected[row][bucket] += prior

@@ -29,7 +29,9 @@ def walked(reliability: Reliability, estimates: list[float], right: int, couplin
 def test_before_anything_is_learnt_the_prior_holds():
     reliability = Reliability()
     assert reliability.priors([0.6, 0.3, 1.0000001]) == [0.6, 0.3, 1.0]
-    assert reliability.chances([0.6, 0.3]) == pytest.approx([0.6, 0.3])
+    # One draft in five is wrong a twentieth as often as it says.
+    assert reliability.chances([0.6, 0.3]) == pytest.approx([0.676, 0.3])
+    assert Reliability(copy_odds=0).chances([0.6, 0.3]) == pytest.approx([0.6, 0.3])
     assert reliability.chances([]) == reliability.priors([]) == []
 
 
@@ -61,6 +63,16 @@ def test_first_guesses_that_always_hold_leave_little_for_the_others():
     assert first > 0.99
     assert second <= 1 - first
     assert reliability.chances([0.51])[0] > 0.99  # whatever its place in the bucket
+
+
+def test_a_copy_of_the_target_is_soon_told_from_a_draft_that_means_what_it_says():
+    copy, honest, rng = Reliability(), Reliability(), random.Random(0)
+    for _ in range(12):
+        estimate = rng.uniform(0.35, 0.65)
+        walked(copy, [estimate], 0, "gumbel")
+        walked(honest, [estimate], 0 if rng.random() < estimate else -1, "gumbel")
+    assert copy.chances([0.15])[0] > 0.9  # where nothing was tested yet
+    assert honest.chances([0.15])[0] == pytest.approx(0.15, abs=0.01)
 
 
 def test_guesses_in_the_middle_of_a_walk_are_learnt_from_too():
@@ -109,6 +121,8 @@ def test_values_out_of_range_are_refused():
         Reliability("greedy")
     with pytest.raises(ValueError, match="strength: expected a number > 0"):
         Reliability(strength=0)
+    with pytest.raises(ValueError, match="copy_odds: expected a number >= 0"):
+        Reliability(copy_odds=-1)
     with pytest.raises(ValueError, match="priors: expected numbers in"):
         Reliability().chances([0.5, float("nan")])
     assert Reliability().priors([float("nan"), -1.0]) == [0.0, 0.0]

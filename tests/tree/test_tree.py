@@ -61,7 +61,7 @@ def test_a_node_says_how_sure_the_draft_is_of_it():
         row = np.array([[0.75, 0.125]], np.float32)
         max_prob, entropy = np.array([0.875], np.float32), np.array([0.5], np.float32)
         ids = np.array([[4, 5]], np.int32)
-        tree.expand([0], ids, row, max_prob, entropy, 0, Reliability(coupling))
+        tree.expand([0], ids, row, max_prob, entropy, 0, Reliability(coupling, copy_odds=0))
         assert (tree.max_prob[0], tree.first_chance[0], tree.entropy[0]) == (
             0.875,
             first_chance,
