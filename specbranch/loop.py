@@ -176,6 +176,7 @@ class RoundLoop:
     ) -> None:
         """Re-root trees, and tell policies what the round came to."""
         cost_ratio = self._trace.cost_ratio(RECENT_SPANS)
+        rows = sum(len(each.request.tree.submitted) for each in settled)
         for request, walk, outlook in settled:
             submitted = len(request.tree.submitted) - 1
             request.stats.count_dropped(
@@ -189,6 +190,8 @@ class RoundLoop:
                 cost_ratio=cost_ratio,
                 seconds=seconds,
                 spans=spans,
+                requests=len(settled),
+                others_rows=rows - 1 - submitted,
                 outlook=outlook,
             )
             try:

@@ -92,6 +92,7 @@ class Costs:
 
     def __init__(self, most_contention: float = 1.0) -> None:
         self.draft, self.target = RowTimes(), RowTimes()
+        self._latest: Iterable[Span] = ()
         self.contention = self._most_contention = most_contention
 
     def start_from(self, others: Costs) -> None:
@@ -101,7 +102,10 @@ class Costs:
                 mine.start_from(theirs)
 
     def learn(self, spans: Iterable[Span]) -> None:
-        """Take in what the lanes did."""
+        """Take in what the lanes did; a round's spans count once, whoever tells of them."""
+        if spans is self._latest:
+            return
+        self._latest = spans
         for span in spans:
             if span.rows:
                 times = self.draft if span.lane == "draft" else self.target

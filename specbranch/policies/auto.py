@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from specbranch.costs.learnt import MOST_CONTENTION, Costs
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
+from specbranch.trace import Span
 
 if TYPE_CHECKING:
     from typing import Self
@@ -57,6 +58,10 @@ class CostAware(BestFirst):
     it submits the rows that bring most a second. A forward gets at most twice the rows that any had
     before.
 
+    Of several requests each goes by the pace of all of them, and by what its rows add to a forward
+    that has the others' rows as well: so all rows have one price, and as these become many, none is
+    worth it.
+
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
     """
@@ -71,7 +76,9 @@ class CostAware(BestFirst):
         self._limits = rows_draft, rows_target
         self.costs = costs
         self.pace = Pace()
+        self.requests = 1  # in the latest round
         self._expected = 1.0
+        self._others_rows = 0  # in the target's forward
         self._time_left = 0.0  # of the target's forward
 
     def promises(self, settled: CostAware) -> bool:
@@ -82,22 +89,24 @@ class CostAware(BestFirst):
         if not (self.costs.draft(1) and (busy or self.pace.tokens_per_s)):
             return super().grow(tree, busy, step)
         if step == 0:
-            self._time_left = self.costs.target(len(tree.submitted)) if busy else 0.0
+            rows = self._others_rows + len(tree.submitted)
+            self._time_left = self.costs.target(rows) if busy else 0.0
         most = min(self._limits[0], max(self.rows_draft, 2 * self.costs.draft.most))
         best = tree.frontier(most)
         rows = self._rows_of_step(tree.estimates(best), 1.0 if busy else self.early)
-        self._time_left -= self.costs.draft(rows)
+        self._time_left -= self.costs.draft(rows * self.requests)
         return best[:rows]
 
     def submit(self, tree: Tree) -> Sequence[int]:
         rows = tree.likeliest(
             min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
         )
-        seconds = self.costs.target.up_to(len(rows))
+        others = self._others_rows
+        seconds = self.costs.target.up_to(others + len(rows))
         expected, best, count = 0.0, -inf, 0
         for row, estimate in enumerate(tree.estimates(rows), start=1):
             expected += estimate
-            worth = self._worth(expected, seconds[row])
+            worth = self._worth(expected, seconds[others + row])
             if worth > best:
                 best, count, self._expected = worth, row, expected
         return rows[:count]
@@ -105,10 +114,12 @@ class CostAware(BestFirst):
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
         self.costs.learn(outcome.spans)
+        self.requests = outcome.requests
+        self._others_rows = outcome.others_rows
 
     def learn(self, outcome: Outcome) -> None:
         """Take in a round's pace."""
-        self.pace.learn(self._expected, outcome.seconds)
+        self.pace.learn(self._expected, outcome.seconds / outcome.requests)
 
     def start_from(self, settled: CostAware) -> None:
         """Begin a trial, after that way was in use."""
@@ -125,13 +136,15 @@ class CostAware(BestFirst):
     def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
         pace, time_left = self.pace.tokens_per_s, max(0.0, self._time_left)
-        seconds = self.costs.draft.up_to(len(chances))
+        # A step is for all requests: as if the others wanted as many rows, of as much use.
+        seconds = self.costs.draft.up_to(self.requests * len(chances))
         added, best, count = 0.0, 0.0, 0
         for row, chance in enumerate(chances, start=1):
             if chance < FILLER * chances[0]:
                 break
-            added += share * chance
-            rate = (added - pace * max(0.0, seconds[row] - time_left)) / seconds[row]
+            added += self.requests * share * chance
+            step = seconds[self.requests * row]
+            rate = (added - pace * max(0.0, step - time_left)) / step
             if rate > best:
                 best, count = rate, row
         return count
@@ -153,12 +166,13 @@ class InSeries(CostAware):
 class Alone(CostAware):
     """Grows nothing: plain decoding, once what had grown before is used up."""
 
+    drafts = False
     beside = False
     longest_stay = 64  # to be here by mistake costs more than a trial
 
     def promises(self, settled: CostAware) -> bool:
-        costs = settled.costs
-        return settled.pace.tokens_per_s * costs.target(1) < costs.contention
+        costs, requests = settled.costs, settled.requests
+        return settled.pace.tokens_per_s * costs.target(requests) < requests * costs.contention
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()
@@ -170,6 +184,7 @@ class Choice:
     def __init__(self) -> None:
         self.current = self.settled = self.trials = 0
         self.stay = self.rounds_left = FIRST_STAY
+        self.latest: Sequence[Span] = ()  # of the latest round
 
 
 class Auto(Policy):
@@ -184,7 +199,8 @@ class Auto(Policy):
     another way grew: neither teaches its pace. The first round by turns or alone tells how much the
     target is slowed down by a draft beside it, and ends the trial if that is too little.
 
-    rows_draft, rows_target: rows of a forward, at most. fan: children of a node, at most.
+    Requests of one engine work in the same way. rows_draft, rows_target: rows of one of them in a
+    forward, at most. fan: children of a node, at most.
     """
 
     name = "auto"
@@ -211,6 +227,10 @@ class Auto(Policy):
     def settled(self) -> CostAware:
         """The fastest way, as far as is known."""
         return self.ways[self._choice.settled]
+
+    @property
+    def drafts(self) -> bool:  # type: ignore[override]
+        return self.current.drafts
 
     def begin(self) -> Self:
         policy = super().begin()
@@ -239,6 +259,9 @@ class Auto(Policy):
         elif self.settled.beside and not way.beside:
             self.settled.costs.learn_contention(outcome.spans)
         self._way_before = self._way
+        if outcome.requests > 1 and outcome.spans is self._choice.latest:
+            return  # another request has told of this round
+        self._choice.latest = outcome.spans
         self._choice.rounds_left -= 1
         over = self._choice.rounds_left <= 0
         if self.current is not self.settled:

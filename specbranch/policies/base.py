@@ -33,6 +33,8 @@ class Outcome:
     cost_ratio: float  # seconds of the target forward over seconds of one draft step, 0 if unknown
     seconds: float = 0.0  # of the lanes' clock, that the round took
     spans: Sequence[Span] = ()  # what the lanes did in it
+    requests: int = 1  # that took part
+    others_rows: int = 0  # those that other requests had in the target's forward
     outlook: Outlook | None = None  # only for a policy that reads it, and with a classifier
 
 
