@@ -15,6 +15,7 @@ from specbranch.hrad.model import HRad
 from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
+from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
 from specbranch.request import Chunk, Request
@@ -43,8 +44,10 @@ class Engine:
         this pair and for blocks of the policy's gamma.
     max_requests: that run at a time; others wait.
     max_len: tokens of a request's prompt and output together, at most.
-    cache_tokens: those of all running requests, at most; max_requests * max_len by default, or what
-        half of the free memory holds.
+    cache_tokens: those of all running requests, at most; max_requests * max_len by default, less
+        with a warning where half of the free memory does not hold so many.
+    reuse_prefixes: whether keys and values of prompts' beginnings, in chunks of 512 tokens, stay
+        for later requests that begin alike, as long as there is room.
     max_nodes: size of each request's block of speculative nodes in each model.
 
     Raises ValueError for what does not fit together.
@@ -61,9 +64,14 @@ class Engine:
         max_requests: int = 8,
         max_len: int = 2048,
         cache_tokens: int | None = None,
+        reuse_prefixes: bool = True,
         max_nodes: int = 128,
     ) -> None:
         require_positive(max_requests=max_requests, max_len=max_len, max_nodes=max_nodes)
+        if cache_tokens is None:
+            models = [pair.target] if source else [pair.target, pair.draft]
+            cache_tokens = affordable_tokens(models, max_requests * max_len, least=max_len)
+        require_positive(cache_tokens=cache_tokens)
         require("policy", "a Policy, as make_policy gives", policy, isinstance(policy, Policy))
         require("policy", f"max_fan up to {MAX_FAN}", policy.max_fan, policy.max_fan <= MAX_FAN)
         require("source", "a Source", source, isinstance(source, Source | None))
@@ -76,9 +84,10 @@ class Engine:
             max_nodes=max_nodes,
             max_requests=max_requests,
             cache_tokens=cache_tokens,
+            reuse_prefixes=reuse_prefixes,
         )
         target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
-        self.max_len = min(max_len, target.max_positions)
+        self.max_len = min(max_len, cache_tokens, target.max_positions)
         if source is None:
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
@@ -89,7 +98,9 @@ class Engine:
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience())
         verifier = Verifier(target, self.lanes.target, hrad)
-        self._scheduler = Scheduler(RoundLoop(growth, verifier, self.lanes), max_requests)
+        self._target = target
+        self._loop = RoundLoop(growth, verifier, self.lanes)
+        self._scheduler = Scheduler(self._loop, max_requests)
 
     @overload
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation: ...
@@ -159,6 +170,27 @@ class Engine:
         """
         return self._scheduler.step()
 
+    def stats(self) -> dict[str, float | str]:
+        """What the engine is doing and has done, as plain numbers.
+
+        running, waiting: requests. pages, free_pages: of the target's cache; what only reusable
+        prefixes hold counts as free. prefix_tokens, prefix_hits: tokens of prompts in whole chunks,
+        and those of them that needed no reading. rounds; rows and tokens, of a target forward, each
+        a mean; hit_rate: rounds of requests that ended on a token in the tree; and what the policy
+        says of itself, see `Policy.report`.
+        """
+        pool, prefixes = self._target.pool, self._target.prefixes
+        return {
+            "running": self._scheduler.num_running,
+            "waiting": self._scheduler.num_waiting,
+            "pages": pool.num_pages,
+            "free_pages": pool.num_free + prefixes.num_spare,
+            "prefix_tokens": prefixes.asked,
+            "prefix_hits": prefixes.hits,
+            **self._loop.totals.means(),
+            **self.policy.report(),
+        }
+
     def close(self) -> None:
         """End all requests as cancelled, take no more, and give back the lanes that the engine made
         for itself."""
@@ -209,7 +241,8 @@ class Engine:
         if len(prompt) + params.max_new_tokens > self.max_len:
             raise ValueError(
                 f"max_new_tokens: expected prompt and output to fit {self.max_len} tokens, "
-                f"as max_len and the models allow, got {len(prompt)} + {params.max_new_tokens}"
+                "as max_len, the cache and the models allow, "
+                f"got {len(prompt)} + {params.max_new_tokens}"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from specbranch.growth import Growth, blamed
@@ -24,6 +25,27 @@ class Settlement(NamedTuple):
     outlook: Outlook | None
 
 
+@dataclass(slots=True)
+class Totals:
+    """Counts of a loop's rounds. walks: of single requests."""
+
+    rounds: int = 0
+    rows: int = 0
+    tokens: int = 0
+    walks: int = 0
+    hits: int = 0
+
+    def means(self) -> dict[str, float]:
+        """rounds; rows and tokens of a round; hits of a walk."""
+        rounds, walks = max(1, self.rounds), max(1, self.walks)
+        return {
+            "rounds": self.rounds,
+            "rows": self.rows / rounds,
+            "tokens": self.tokens / rounds,
+            "hit_rate": self.hits / walks,
+        }
+
+
 class RoundLoop:
     """Rounds of live requests together: grow, submit, grow on, verify, re-root.
 
@@ -32,6 +54,8 @@ class RoundLoop:
 
     What goes wrong for one request alone ends that one: it is told in `Request.error`, and the
     others go on.
+
+    totals: what all rounds so far came to.
     """
 
     def __init__(self, growth: Growth, target: Target, lanes: Lanes) -> None:
@@ -40,6 +64,7 @@ class RoundLoop:
         self._lanes = lanes
         self._trace = Trace()
         self._num_requests = 0
+        self.totals = Totals()
 
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room in both models' caches."""
@@ -122,6 +147,8 @@ class RoundLoop:
         if not submitted:
             return []
         forward = self._target.submit(submitted)
+        self.totals.rounds += 1
+        self.totals.rows += sum(len(request.tree.submitted) for request in submitted)
         self._growth.grow(submitted, forward)
         walks = self._target.verify(submitted, forward.result())
         for request, walk in zip(submitted, walks, strict=True):
@@ -159,6 +186,9 @@ class RoundLoop:
             return
         request.committed += tokens
         request.stats.count_walk(tree, walk, len(tokens))
+        self.totals.tokens += len(tokens)
+        self.totals.walks += 1
+        self.totals.hits += walk.winner >= 0
         if tokens:
             request.output.append(Chunk(tokens, text))
 

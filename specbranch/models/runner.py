@@ -55,6 +55,7 @@ class ModelRunner:
         max_nodes: int,
         max_requests: int = 1,
         cache_tokens: int | None = None,
+        reuse_prefixes: bool = False,
         feature_layers: int = 0,
         prepare: Prepare | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class ModelRunner:
         max_len: most committed tokens of a request.
         max_nodes: most nodes of a request's draft block.
         cache_tokens: committed tokens of all requests, max_requests * max_len by default.
+        reuse_prefixes: whether chunks of prompts stay for requests that begin with them.
         feature_layers: how many of the last decoder layers make up `features`.
         prepare: see `prepared`, the default.
 
@@ -97,6 +99,7 @@ class ModelRunner:
             device=self.device,
         )
         self.prefixes = Prefixes(self.pool, PREFILL_CHUNK)
+        self._reuse_prefixes = reuse_prefixes
         model.eval()
         model.set_attn_implementation(ATTENTION_NAME)
         sizes = max_requests, max_nodes, max_pages
@@ -144,7 +147,8 @@ class ModelRunner:
         """Commit what is left of a prompt up to the end of a chunk. Whole chunks are remembered."""
         stop = min(chunk_end(block.context_len), len(prompt))
         self.prefill(block, prompt[block.context_len : stop])
-        self.prefixes.remember(prompt[:stop], block.pages.tolist())
+        if self._reuse_prefixes:
+            self.prefixes.remember(prompt[:stop], block.pages.tolist())
 
     @torch.inference_mode()
     def prefill(self, block: Block, tokens: Sequence[int]) -> None:

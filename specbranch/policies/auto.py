@@ -240,6 +240,15 @@ class Auto(Policy):
     def fresh(self) -> Self:
         return type(self)(*self._limits)
 
+    def report(self) -> dict[str, float | str]:
+        """way: how it works now. tokens_per_s: those that it expects of all requests, of late.
+        contention: how many times as long a target forward takes beside drafting as alone."""
+        return {
+            "way": type(self.current).__name__,
+            "tokens_per_s": self.settled.pace.tokens_per_s,
+            "contention": self.settled.costs.contention,
+        }
+
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         if step == 0 and not busy:
             self._way = self._choice.current

@@ -75,6 +75,10 @@ class Policy:
         """
         return self.begin()
 
+    def report(self) -> dict[str, float | str]:
+        """What it does and why, for `Engine.stats`; nothing by default."""
+        return {}
+
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         """The nodes to expand in draft step `step` of this phase; none ends the phase.
 
