@@ -35,15 +35,14 @@ class Validator:
 
     def __init__(self, target: PreTrainedModel, examples: Sequence[Example], length: int) -> None:
         self._batches = [
-            make_batch([[example] for example in examples[start : start + 4]], length)
-            for start in range(0, len(examples), 4)
+            make_batch(examples[start : start + 4], length) for start in range(0, len(examples), 4)
         ]
-        head = Head.of(target)
+        head = Head.of(target).to(torch.float32)
         self._choices = [_choices(head, batch.hidden) for batch in self._batches]
 
     @torch.inference_mode()
     def validate(self, draft: NarrowDraft) -> Validation:
-        head = Head.of(draft.model)
+        head = Head.of(draft.model).to(torch.float32)
         agreed, nats, tokens = 0, 0.0, 0
         for batch, choices in zip(self._batches, self._choices, strict=True):
             states = draft_states(draft, batch)
