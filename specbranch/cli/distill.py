@@ -83,7 +83,11 @@ def distill(
     ] = 10,
     seed: Annotated[int, typer.Option(help="Of the order of the data.")] = 0,
 ) -> None:
-    """Train a draft of a few layers on the target's laws; the best one so far stands in OUT."""
+    """Train a draft of a few layers on the target's laws; the best one so far stands in OUT.
+
+    It can be stopped at any time, and goes on from its last validation. A core with bf16 products
+    (AMX) takes 1.4 s for a step of 8 layers of SmolLM2-135M, 1500 tokens a second.
+    """
     import torch
 
     from specbranch.cli.distill_train import run_with_progress

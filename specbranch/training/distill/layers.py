@@ -12,9 +12,11 @@ from specbranch.loading.distilled import cut_draft
 from specbranch.training.distill.batches import Example, shuffled_batches
 from specbranch.training.distill.validate import Validator, fit_readout
 
-_MEASURED = 8  # examples that a choice is measured on
-_FITTED = 2  # batches that a readout is fitted to for it
+# What a choice is made by: enough to tell layers apart, and no more, as it takes minutes.
+_MEASURED = 6  # examples
+_FITTED = 1  # batches
 _LENGTH = 256
+_VOCAB = 4096
 
 Layers = tuple[int, ...]
 
@@ -71,7 +73,7 @@ def readout_divergence(
     batches = list(islice(shuffled_batches(fitted, tokens=2048, length=_LENGTH, seed=0), _FITTED))
 
     def divergence(layers: Layers) -> float:
-        draft = cut_draft(target, layers, token_ids)
+        draft = cut_draft(target, layers, token_ids[:_VOCAB])
         fit_readout(draft, batches)
         return validator.validate(draft).divergence
 
