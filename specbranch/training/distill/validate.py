@@ -14,7 +14,7 @@ from specbranch.training.distill.batches import Batch, Example, make_batch
 from specbranch.training.distill.head import Head
 from specbranch.training.distill.train import LOGIT_ROWS, divergence, draft_states
 
-_RIDGE = 256  # states of mean square: 2 nats less of KL where only a batch is fitted
+_RIDGE = 128  # states that speak for the readout as it is: what is fitted may be one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,9 @@ def _choices(head: Head, hidden: Tensor) -> Tensor:
 def fit_readout(draft: NarrowDraft, batches: Iterable[Batch]) -> None:
     """Set the readout to the linear map from the draft's states that is nearest to the target's.
 
-    Least squares with a little ridge: a draft of layers that were never trained to be read out
-    starts far better from it than from the identity (compare the tuned lens, Belrose et al. 2023).
+    Least squares, shrunk towards leaving it as it is: a draft of layers that were never trained to
+    be read out starts far better from it than from the identity (compare the tuned lens, Belrose et
+    al. 2023).
     """
     size = draft.readout.in_features
     moments, cross = torch.zeros(2, size, size, dtype=torch.float64)
@@ -80,5 +81,7 @@ def fit_readout(draft: NarrowDraft, batches: Iterable[Batch]) -> None:
         seen += len(states)
     mean_square = moments.diagonal().mean() / seen
     ridge = _RIDGE * mean_square * torch.eye(size, dtype=torch.float64)
-    fitted = torch.linalg.solve(moments + ridge, cross)  # states @ fitted is nearest to wanted
+    fitted = torch.linalg.solve(
+        moments + ridge, cross + ridge
+    )  # states @ fitted is nearest to wanted
     draft.readout.weight.copy_(fitted.T @ draft.readout.weight.double())
