@@ -129,9 +129,10 @@ def test_the_fitted_readout_is_the_nearest_linear_map(examples, monkeypatch):
     torch.testing.assert_close(draft.readout.weight, torch.eye(64), rtol=0, atol=0.1)
 
 
-def test_training_teaches_the_draft_and_nothing_else(examples):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_teaches_the_draft_and_nothing_else(examples, dtype):
     training, held_out = examples
-    target = tiny.model()
+    target = tiny.model().to(dtype)
     before = copy.deepcopy(target.state_dict())
     draft = cut_draft(target, [0], frequent_tokens(training, target, SHAPE))
     head = draft.model.get_output_embeddings().weight.clone()

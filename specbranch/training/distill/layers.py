@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -14,7 +13,7 @@ from specbranch.training.distill.validate import Validator, fit_readout
 
 # What a choice is made by: enough to tell layers apart, and no more, as it takes minutes.
 _MEASURED = 6  # examples
-_FITTED = 1  # batches
+_FITTED = 1536  # tokens
 _LENGTH = 256
 _VOCAB = 4096
 
@@ -70,11 +69,11 @@ def readout_divergence(
     """Mean KL of an untrained draft of some layers with the readout that it does best with."""
     measured, fitted = examples[:_MEASURED], examples[_MEASURED:]
     validator = Validator(target, measured, _LENGTH)
-    batches = list(islice(shuffled_batches(fitted, tokens=2048, length=_LENGTH, seed=0), _FITTED))
+    batch = next(shuffled_batches(fitted, tokens=_FITTED, length=_LENGTH, seed=0))
 
     def divergence(layers: Layers) -> float:
         draft = cut_draft(target, layers, token_ids[:_VOCAB])
-        fit_readout(draft, batches)
+        fit_readout(draft, [batch])
         return validator.validate(draft).divergence
 
     return divergence
