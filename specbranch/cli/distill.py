@@ -56,36 +56,62 @@ def distill(
     out: Annotated[Path, typer.Option(help="Folder of the draft; goes on where it stopped.")],
     target: Target = "builtin:smollm2",
     layers: Annotated[
-        str, typer.Option(help="Of the target that the draft begins with.")
+        str,
+        typer.Option(
+            help="Of the target that the draft begins with: numbers (0,1,2), first:8, even:8 "
+            "(evenly spaced), or chosen:8 (those that are missed most; takes minutes)."
+        ),
     ] = "0,1,2",
     vocab: Annotated[int, typer.Option(min=1, help="Tokens that it can guess.")] = 16384,
+    bits: Annotated[int, typer.Option(help="Of its weights on disk: 16, or 8.")] = 16,
     steps: Annotated[int, typer.Option(min=1, help="Of the optimiser, at most.")] = 500,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of a batch.")] = 4,
-    length: Annotated[int, typer.Option(min=2, help="Tokens of a row.")] = 512,
+    batch_tokens: Annotated[int, typer.Option(min=2, help="Tokens of a batch.")] = 2048,
+    length: Annotated[int, typer.Option(min=2, help="Tokens of a text, at most.")] = 512,
     learning_rate: Annotated[float, typer.Option(help="Of AdamW, at its highest.")] = 1e-3,
+    ce_weight: Annotated[
+        float, typer.Option(min=0, help="Of cross-entropy with the first choices, beside KL.")
+    ] = 0.5,
+    hidden_weight: Annotated[
+        float, typer.Option(min=0, help="Of the last hidden states' distance, beside KL.")
+    ] = 1.0,
+    average: Annotated[
+        float, typer.Option(min=0, max=1, help="Decay of the weights' running average, at a step.")
+    ] = 0.99,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between validations.")] = 25,
     patience: Annotated[
         int, typer.Option(min=1, help="Validations without a better draft to stop after.")
     ] = 10,
     seed: Annotated[int, typer.Option(help="Of the order of the data.")] = 0,
 ) -> None:
-    """Train a draft of a few layers on the target's laws; the best one so far stands in OUT."""
+    """Train a draft of a few layers on the target's laws; the best one so far stands in OUT.
+
+    It can be stopped at any time, and goes on from its last validation. A core with bf16 products
+    (AMX) takes 1.4 s for a step of 8 layers of SmolLM2-135M, 1500 tokens a second.
+    """
     import torch
 
-    from specbranch.cli.distill_train import parse_layers, run_with_progress
+    from specbranch.cli.distill_train import run_with_progress
     from specbranch.cli.loading import load_target
     from specbranch.training.distill.corpus import Corpus
     from specbranch.training.distill.run import Distillation, DraftShape
     from specbranch.training.distill.train import TrainOptions
 
-    shape = DraftShape(parse_layers(layers), vocab)
-    model, _ = load_target(target, torch.float32)
+    model, _ = load_target(target, torch.bfloat16)
     distillation = Distillation(
         model,
         target,
         Corpus(data),
-        shape,
-        TrainOptions(steps, rows, length, lr=learning_rate, seed=seed),
+        DraftShape(layers, vocab, bits),
+        TrainOptions(
+            steps,
+            batch_tokens,
+            length,
+            lr=learning_rate,
+            average=average,
+            ce_weight=ce_weight,
+            hidden_weight=hidden_weight,
+            seed=seed,
+        ),
         out,
         validate_every=validate_every,
         patience=patience,

@@ -1,4 +1,4 @@
-"""What `specbranch distill` reads, and what it shows while it trains."""
+"""What `specbranch distill` shows while it trains."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ from specbranch.training.distill.run import Distillation
 from specbranch.training.distill.validate import Validation
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
-    """The numbers of a comma-separated list. Raises ValueError for anything else."""
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise ValueError(f"layers: expected numbers separated by commas, got {text!r}") from None
-
-
 def run_with_progress(distillation: Distillation, steps: int, out: Path) -> None:
     """Train up to so many steps, with a bar over them and a line for each validation."""
     with progress_bar() as bar:
         task = bar.add_task("start", total=steps, completed=distillation.step)
+        layers = ",".join(map(str, distillation.layers))
+        bar.console.print(f"layers {layers} of the target", highlight=False, soft_wrap=True)
         _show(bar.console, distillation.step, distillation.validation)
         for progress in distillation.run():
             bar.update(task, completed=progress.step, description=f"loss {progress.loss:.3f}")

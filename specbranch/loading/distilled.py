@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch.files import write_whole
+from specbranch.loading.quantize import int8_rows
 from specbranch.models.support import kv_shape
 
 CONFIG_FILE, WEIGHTS_FILE = "draft.json", "draft.safetensors"
+_SCALE = ".scale"  # after the name of a matrix in int8
 _N_WITNESSES = 16
 _TOLERANCE = 0.02  # of the witnesses' norm: above what any dtype rounds away
 
@@ -110,18 +112,34 @@ def trained_modules(draft: NarrowDraft) -> dict[str, nn.Module]:
     return {"layers": decoder.layers, "norm": decoder.norm, "readout": draft.readout}
 
 
-def save_draft(draft: NarrowDraft, target: PreTrainedModel, target_name: str, folder: Path) -> None:
-    """Write the draft's own weights, in bf16, into a folder, which then loads at every moment."""
+def save_draft(
+    draft: NarrowDraft, target: PreTrainedModel, target_name: str, folder: Path, bits: int = 16
+) -> None:
+    """Write the draft's own weights into a folder, which then loads at every moment.
+
+    bits: 16 for bf16, or 8 for int8 and a scale for each row of a matrix, the rest in bf16.
+    Raises ValueError for others.
+    """
+    check_bits(bits)
     tensors = {
         f"{part}.{name}": tensor.detach().to(torch.bfloat16).contiguous()
         for part, module in trained_modules(draft).items()
         for name, tensor in module.state_dict().items()
     }
+    if bits == 8:
+        for name in [name for name, tensor in tensors.items() if tensor.dim() == 2]:
+            tensors[name], tensors[name + _SCALE] = int8_rows(tensors[name])
     tensors["token_ids"] = draft.token_ids.cpu()
     tensors["witnesses"] = _witnesses(target).to(torch.bfloat16)
     write_whole(folder / WEIGHTS_FILE, save(tensors))
-    config = {"target": target_name, "layers": list(draft.layers)}
+    config = {"target": target_name, "layers": list(draft.layers), "bits": bits}
     write_whole(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+
+
+def check_bits(bits: object) -> None:
+    """Raises ValueError for bits that `save_draft` does not store."""
+    if bits not in (8, 16):
+        raise ValueError(f"bits: expected 8 or 16, got {bits}")
 
 
 def is_distilled(folder: Path) -> bool:
@@ -134,10 +152,15 @@ def load_draft(folder: Path, target: PreTrainedModel, device: torch.device) -> P
     """Load a distilled draft for the target that it shares its embedding with.
 
     target: with plain linear layers. device: of the draft; on another than the target's it gets a
-    copy of the embedding. Raises ValueError if the draft was made from another model.
+    copy of the embedding. Raises ValueError if the draft was made from another model, or is stored
+    in another way than `save_draft` has.
     """
     config = json.loads((folder / CONFIG_FILE).read_text())
+    check_bits(config.get("bits", 16))  # files of old do not say
     tensors = load_file(folder / WEIGHTS_FILE)
+    for name in [name for name in tensors if name.endswith(_SCALE)]:
+        weight = name.removesuffix(_SCALE)
+        tensors[weight] = tensors[weight].float() * tensors.pop(name).float()[:, None]
     _check_made_from(target, tensors.pop("witnesses"), config["target"])
     draft = cut_draft(target, config["layers"], tensors.pop("token_ids"))
     for part, module in trained_modules(draft).items():

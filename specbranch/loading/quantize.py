@@ -20,6 +20,14 @@ GROUP_SIZE = 32
 _DTYPE = torch.bfloat16
 
 
+def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels int8 [n, m] and a bf16 scale [n] of each row, whose product is nearest to `weight`."""
+    weight = weight.float()
+    scale = (weight.abs().amax(1) / 127).clamp(min=1e-8).to(_DTYPE)
+    levels = weight / scale.float()[:, None]
+    return levels.round_().clamp_(-127, 127).to(torch.int8), scale
+
+
 class Int4Linear(nn.Module):
     """Weights in 16 levels between the extremes of each group of 32 along the input."""
 
@@ -54,10 +62,7 @@ class Int8Linear(nn.Module):
         super().__init__()
         self.in_features = linear.in_features
         self.out_features = linear.out_features
-        weight = linear.weight.detach().float()
-        self._scale = (weight.abs().amax(1) / 127).clamp(min=1e-8).to(_DTYPE)
-        levels = weight / self._scale.float()[:, None]
-        self._levels = levels.round_().clamp_(-127, 127).to(torch.int8)
+        self._levels, self._scale = int8_rows(linear.weight.detach())
         self._bias = None if linear.bias is None else linear.bias.detach().to(_DTYPE)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, folders: tuple[Path, Path]) -
 def draft(work: Path, folders: tuple[Path, Path]) -> Path:
     result = distill(work, folders[0], work / "draft")
     assert result.exit_code == 0, result.output
+    assert "layers 0 of the target" in result.stderr
     assert "step 0, held-out prompts: agreement 0." in result.stderr
     assert "step 4, held-out prompts" in result.stderr
     assert "best agreement 0." in result.stderr
@@ -52,8 +53,8 @@ def draft(work: Path, folders: tuple[Path, Path]) -> Path:
 def distill(work: Path, target: Path, out: Path, *options: object) -> Result:
     return run(
         "distill",
-        *("--target", target, "--data", work / "data", "--out", out, "--layers", "0"),
-        *("--vocab", 40, "--steps", 4, "--rows", 2, "--length", 32, "--validate-every", 2),
+        *("--target", target, "--data", work / "data", "--out", out, "--layers", "first:1"),
+        *("--vocab", 40, "--steps", 4, "--batch-tokens", 64, "--length", 32, "--validate-every", 2),
         *options,
     )
 
@@ -92,7 +93,10 @@ def test_what_does_not_fit_is_one_line(work: Path, folders: tuple[Path, Path], d
     target, other = folders
     bad_layers = distill(work, target, work / "bad", "--layers", "0,x")
     assert bad_layers.exit_code == 2
-    assert "layers: expected numbers separated by commas, got '0,x'" in bad_layers.stderr
+    assert "layers: expected numbers separated by commas, or first:n" in bad_layers.stderr
+    bad_bits = distill(work, target, work / "bad", "--bits", 4)
+    assert bad_bits.exit_code == 2
+    assert "bits: expected 8 or 16, got 4" in bad_bits.stderr
     no_data = run("distill", "--target", target, "--data", work / "none", "--out", work / "bad")
     assert no_data.exit_code == 2
     assert "data: expected passages to train on" in no_data.stderr

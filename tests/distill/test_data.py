@@ -156,33 +156,40 @@ def test_a_corpus_without_held_out_prompts_is_refused(tmp_path, write):
 
 def test_batches_hold_every_example_once(corpus):
     examples, _ = read_examples(corpus)
-    batches = list(shuffled_batches(examples, rows=3, length=32, seed=1))
+    batches = list(shuffled_batches(examples, tokens=96, length=32, seed=1))
+    assert all(len(batch.tokens) == sum(batch.lengths) <= 96 for batch in batches)
+    assert sum(len(batch.lengths) for batch in batches) == len(examples)
     states = torch.cat([batch.hidden for batch in batches])
     expected = torch.cat([each.hidden[each.answer_start - 1 :] for each in examples])
     assert states.shape == expected.shape
     assert torch.equal(states.sum(1).sort().values, expected.sum(1).sort().values)
-    again = list(shuffled_batches(examples, rows=3, length=32, seed=2))
+    again = list(shuffled_batches(examples, tokens=96, length=32, seed=2))
     assert not torch.equal(again[0].tokens, batches[0].tokens)
 
 
-def test_a_row_sees_its_own_passage_alone(corpus):
+def test_an_example_longer_than_a_batch_is_alone(corpus):
+    examples, _ = read_examples(corpus)
+    batches = list(shuffled_batches(examples, tokens=2, length=32, seed=1))
+    assert [len(batch.lengths) for batch in batches] == [1] * len(examples)
+
+
+def test_passages_are_end_to_end(corpus):
     examples, _ = read_examples(corpus)
     first, second = random.Random(0).sample(examples, 2)
-    batch = make_batch([[first, second], [second]], length=64)
+    batch = make_batch([first, second], length=64)
     n, m = len(first.tokens), len(second.tokens)
-    assert torch.equal(batch.tokens[0, n : n + m], batch.tokens[1, :m])
-    assert torch.equal(batch.positions[0, : n + m], torch.cat([torch.arange(n), torch.arange(m)]))
-    visible = batch.visible[0, 0]
-    assert torch.equal(visible[n : n + m, n : n + m], torch.ones(m, m, dtype=torch.bool).tril())
-    assert not visible[n : n + m, :n].any()
-    assert visible.any(-1).all(), "a row that sees nothing has no softmax"
-    assert torch.equal(
-        batch.hidden[-(m - second.answer_start + 1) :], second.hidden[second.answer_start - 1 :]
-    )
+    assert batch.lengths == (n, m)
+    assert torch.equal(batch.tokens, torch.cat([first.tokens, second.tokens]).long())
+    assert torch.equal(batch.positions, torch.cat([torch.arange(n), torch.arange(m)]))
+    assert batch.places[-1] == n + m - 1
+    answer = m - second.answer_start + 1
+    assert torch.equal(batch.places[-answer:], torch.arange(n + second.answer_start - 1, n + m))
+    assert torch.equal(batch.hidden[-answer:], second.hidden[second.answer_start - 1 :])
 
 
 def test_long_passages_are_cut(corpus):
     examples, _ = read_examples(corpus)
     longest = max(examples, key=lambda example: len(example.tokens))
-    batch = make_batch([[longest]], length=longest.answer_start + 2)
+    batch = make_batch([longest], length=longest.answer_start + 2)
+    assert len(batch.tokens) == longest.answer_start + 2
     assert len(batch.hidden) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -111,6 +112,41 @@ def test_neither_embedding_nor_head_is_stored(target, tmp_path):
     save_draft(draft, target, "some target", tmp_path)
     own = sum(p.numel() for module in trained_modules(draft).values() for p in module.parameters())
     assert (tmp_path / WEIGHTS_FILE).stat().st_size < 2 * own + 10_000
+
+
+def test_in_8_bits_it_takes_half_and_says_nearly_the_same(target, tmp_path):
+    draft = trained(target)
+    for bits in (8, 16):
+        save_draft(draft, target, "some target", tmp_path / str(bits), bits)
+    size8, size16 = ((tmp_path / bits / WEIGHTS_FILE).stat().st_size for bits in ("8", "16"))
+    assert size8 < 0.6 * size16 + 10_000
+    loaded, exact = (load_draft(tmp_path / bits, target, CPU) for bits in ("8", "16"))
+    assert loaded.dtype is target.dtype
+    for ours, theirs in zip(loaded.parameters(), exact.parameters(), strict=True):
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()
+    ours, theirs = (tiny.logits(tiny.eager(each), TOKENS) for each in (loaded, exact))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.1 * float(theirs.std()))
+    assert not torch.equal(ours, theirs)
+
+
+def test_other_bits_are_refused(target, tmp_path):
+    with pytest.raises(ValueError, match="bits: expected 8 or 16, got 4"):
+        save_draft(trained(target), target, "some target", tmp_path, 4)
+    save_draft(trained(target), target, "some target", tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config | {"bits": 2}))
+    with pytest.raises(ValueError, match="bits: expected 8 or 16, got 2"):
+        load_draft(tmp_path, target, CPU)
+
+
+def test_a_draft_that_does_not_say_its_bits_has_16(target, tmp_path):
+    save_draft(trained(target), target, "some target", tmp_path)
+    expected = load_draft(tmp_path, target, CPU).state_dict()
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    assert config.pop("bits") == 16
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    loaded = load_draft(tmp_path, target, CPU).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
 
 
 def test_another_target_is_refused(target, tmp_path):

@@ -1,4 +1,4 @@
-"""A corpus in memory, split by prompt, and its passages packed into rows for training."""
+"""A corpus in memory, split by prompt, and its passages laid end to end for training."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of passages end to end, each seeing itself alone.
+    """Passages end to end, each of which sees itself alone.
 
-    tokens, positions: int64 [R, L]. visible: bool [R, 1, L, L]. rows, columns: int64 [m], the
-    places whose next token belongs to an answer. hidden: [m, H], the target's states there.
+    tokens, positions: int64 [n]. lengths: of the passages. places: int64 [m], those whose next
+    token belongs to an answer. hidden: [m, H], the target's states there.
     """
 
     tokens: Tensor
     positions: Tensor
-    visible: Tensor
-    rows: Tensor
-    columns: Tensor
+    lengths: tuple[int, ...]
+    places: Tensor
     hidden: Tensor
 
 
@@ -70,57 +69,40 @@ def _example(shard: Shard, index: int) -> Example:
 
 
 def shuffled_batches(
-    examples: Sequence[Example], *, rows: int, length: int, seed: int
+    examples: Sequence[Example], *, tokens: int, length: int, seed: int
 ) -> Iterator[Batch]:
-    """Every example once, in an order given by the seed; longer ones are cut to `length`."""
+    """Every example once, in an order given by the seed; longer ones are cut to `length`.
+
+    tokens: of a batch, at most, unless one example has more.
+    """
     order = list(examples)
     random.Random(seed).shuffle(order)
-    packed = _first_fit(order, length)
-    for start in range(0, len(packed), rows):
-        yield make_batch(packed[start : start + rows], length)
+    batch: list[Example] = []
+    n = 0
+    for example in order:
+        more = min(len(example.tokens), length)
+        if batch and n + more > tokens:
+            yield make_batch(batch, length)
+            batch, n = [], 0
+        batch.append(example)
+        n += more
+    yield make_batch(batch, length)
 
 
-def _first_fit(examples: Sequence[Example], length: int) -> list[list[Example]]:
-    """Rows of examples, each put into the first row that has room for it."""
-    packed: list[list[Example]] = []
-    room: list[int] = []
-    for example in examples:
-        n = min(len(example.tokens), length)
-        place = next((at for at, free in enumerate(room) if free >= n), len(packed))
-        if place == len(packed):
-            packed.append([])
-            room.append(length)
-        packed[place].append(example)
-        room[place] -= n
-    return packed
-
-
-def make_batch(packed: Sequence[Sequence[Example]], length: int) -> Batch:
-    """Lay out rows of examples; what is left of a row is padding that sees itself alone."""
-    tokens = torch.zeros(len(packed), length, dtype=torch.int64)
-    positions = torch.zeros_like(tokens)
-    owner = torch.arange(length, 2 * length).repeat(len(packed), 1)
-    rows, columns, hidden = [], [], []
-    for row, examples in enumerate(packed):
-        start = 0
-        for number, example in enumerate(examples):
-            n = min(len(example.tokens), length)
-            place = slice(start, start + n)
-            tokens[row, place] = example.tokens[:n]
-            positions[row, place] = torch.arange(n)
-            owner[row, place] = number
-            first = min(example.answer_start - 1, n)
-            columns.append(torch.arange(start + first, start + n))
-            rows.append(torch.full((n - first,), row))
-            hidden.append(example.hidden[first:n])
-            start += n
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    visible = (owner[:, :, None] == owner[:, None, :]) & causal
+def make_batch(examples: Sequence[Example], length: int) -> Batch:
+    """Lay out examples, each cut to `length`."""
+    lengths = tuple(min(len(example.tokens), length) for example in examples)
+    places, hidden = [], []
+    start = 0
+    for example, n in zip(examples, lengths, strict=True):
+        first = min(example.answer_start - 1, n)
+        places.append(torch.arange(start + first, start + n))
+        hidden.append(example.hidden[first:n])
+        start += n
     return Batch(
-        tokens,
-        positions,
-        visible[:, None],
-        torch.cat(rows),
-        torch.cat(columns),
+        torch.cat([example.tokens[:length] for example in examples]).long(),
+        torch.cat([torch.arange(n) for n in lengths]),
+        lengths,
+        torch.cat(places),
         torch.cat(hidden),
     )

@@ -13,9 +13,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from specbranch.files import unfinished
-from specbranch.loading.distilled import cut_draft, save_draft
+from specbranch.loading.distilled import NarrowDraft, check_bits, cut_draft, save_draft
 from specbranch.training.distill.batches import Example, read_examples, shuffled_batches
 from specbranch.training.distill.corpus import Corpus
+from specbranch.training.distill.layers import pick_layers
 from specbranch.training.distill.train import Trainer, TrainOptions
 from specbranch.training.distill.validate import Validation, Validator, fit_readout
 
@@ -26,10 +27,12 @@ _FITTED = 32  # batches that the first readout is fitted to, at most
 
 @dataclass(frozen=True, slots=True)
 class DraftShape:
-    """layers: of the target that the draft begins with. vocab_size: tokens of its head, at most."""
+    """layers: of the target that the draft begins with, see `pick_layers`. vocab_size: tokens of
+    its head, at most. bits: of its weights on disk, see `save_draft`."""
 
-    layers: tuple[int, ...]
+    layers: str
     vocab_size: int
+    bits: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,9 @@ class Progress:
 class Distillation:
     """Trains a draft for a target. The best one so far stands in `out`, a checkpoint beside it.
 
-    target: on CPU, in fp32, with plain linear layers. validate_every: steps between validations,
-    each of which writes the checkpoint. patience: validations without a better draft to end after.
-    validation: the latest. best: the highest agreement so far.
+    target: on CPU, in the dtype to train in, with plain linear layers. validate_every: steps
+    between validations, each of which writes the checkpoint. patience: validations without a better
+    draft to end after. validation: the latest. best: the highest agreement so far.
     Raises ValueError for data or a shape that does not fit, or a checkpoint of another shape.
     """
 
@@ -62,10 +65,19 @@ class Distillation:
         validate_every: int,
         patience: int,
     ) -> None:
+        check_bits(shape.bits)
         examples, held_out = read_examples(corpus)
         state = _read_checkpoint(out, shape)
         token_ids = state["token_ids"] if state else frequent_tokens(examples, target, shape)
-        draft = cut_draft(target, shape.layers, token_ids)
+        layers = (
+            state["layers"] if state else pick_layers(shape.layers, target, examples, token_ids)
+        )
+        draft = cut_draft(target, layers, token_ids)
+        if not state:
+            batches = shuffled_batches(
+                examples, tokens=options.tokens, length=options.length, seed=options.seed
+            )
+            fit_readout(draft, islice(batches, _FITTED))
         self._target = target
         self._target_name = target_name
         self._shape = shape
@@ -78,13 +90,15 @@ class Distillation:
         if state:
             self._trainer.resume(state["trainer"])
             self.best, self._waited = state["best"], state["waited"]
-            self.validation = self._validator.validate(draft)
+            with self._trainer.weights.averaged():
+                self.validation = self._validator.validate(draft)
         else:
-            batches = shuffled_batches(
-                examples, rows=options.rows, length=options.length, seed=options.seed
-            )
-            fit_readout(draft, islice(batches, _FITTED))
             self.validation = self._validate()
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Those of the target that the draft began with."""
+        return self._trainer.draft.layers
 
     @property
     def step(self) -> int:
@@ -101,20 +115,22 @@ class Distillation:
             yield Progress(trainer.step, loss, self._validate() if due else None)
 
     def _validate(self) -> Validation:
-        """Validate, keep the draft if it is the best so far, and write the checkpoint."""
+        """Validate the average, keep it if it is the best so far, and write the checkpoint."""
         draft = self._trainer.draft
-        self.validation = self._validator.validate(draft)
-        self._waited += 1
-        if self.validation.agreement > self.best:
-            self.best, self._waited = self.validation.agreement, 0
-            save_draft(draft, self._target, self._target_name, self._out)
-        self._write_checkpoint(draft.token_ids)
+        with self._trainer.weights.averaged():
+            self.validation = self._validator.validate(draft)
+            self._waited += 1
+            if self.validation.agreement > self.best:
+                self.best, self._waited = self.validation.agreement, 0
+                save_draft(draft, self._target, self._target_name, self._out, self._shape.bits)
+        self._write_checkpoint(draft)
         return self.validation
 
-    def _write_checkpoint(self, token_ids: Tensor) -> None:
+    def _write_checkpoint(self, draft: NarrowDraft) -> None:
         state = {
-            "layers": list(self._shape.layers),
-            "token_ids": token_ids,
+            "wanted": self._shape.layers,
+            "layers": draft.layers,
+            "token_ids": draft.token_ids,
             "best": self.best,
             "waited": self._waited,
             "trainer": self._trainer.state(),
@@ -128,10 +144,10 @@ def _read_checkpoint(out: Path, shape: DraftShape) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, weights_only=True)
-    if tuple(state["layers"]) != shape.layers:
+    if state["wanted"] != shape.layers:
         raise ValueError(
-            f"layers: expected {state['layers']}, which {path} was trained with, "
-            f"got {list(shape.layers)}; remove it to begin anew"
+            f"layers: expected {state['wanted']}, which {path} was trained with, "
+            f"got {shape.layers}; remove it to begin anew"
         )
     return state
 

@@ -1,10 +1,11 @@
-"""Training a draft: KL to the target's law and cross-entropy with its first choice."""
+"""Training a draft on its target's laws, first choices and last hidden states."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from specbranch.loading.distilled import NarrowDraft, trained_modules
+from specbranch.training.distill.attention import PASSAGES
 from specbranch.training.distill.batches import Batch, Example, shuffled_batches
 from specbranch.training.distill.head import Head
+from specbranch.training.distill.weights import MasterWeights
 
 LOGIT_ROWS = 512  # at a time: a whole batch's logits would take gigabytes
 _FREQUENT, _RARE = 4096, 1024  # columns of a batch's loss
@@ -23,18 +26,21 @@ _FREQUENT, _RARE = 4096, 1024  # columns of a batch's loss
 class TrainOptions:
     """How to train.
 
-    steps: of the optimiser. rows, length: rows of a batch and tokens of a row. lr: the highest
-    learning rate, reached after `warmup` of all steps and left on a cosine. ce_weight: of the
-    cross-entropy beside the KL divergence. seed: of all random choices.
+    steps: of the optimiser. tokens: of a batch. length: of a passage, at most. lr: the highest
+    learning rate, reached after `warmup` of all steps and left on a cosine. average: decay of the
+    weights' running average at each step. ce_weight, hidden_weight: of the cross-entropy and of the
+    hidden states' distance, beside the KL divergence. seed: of all random choices.
     """
 
     steps: int
-    rows: int = 4
+    tokens: int = 2048
     length: int = 512
     lr: float = 1e-3
     warmup: float = 0.05
     weight_decay: float = 0.01
+    average: float = 0.99
     ce_weight: float = 0.5
+    hidden_weight: float = 1.0
     seed: int = 0
 
 
@@ -44,7 +50,8 @@ class Trainer:
     The head's columns are in order of frequency. A batch's loss sees the most frequent of them, the
     tokens of the batch and some others, newly chosen each time, at a third of the cost of all.
 
-    draft: in fp32, trained in place with bf16 products. examples: to train on. step: steps taken.
+    draft: trained in place, in its own dtype, with fp32 weights behind it. examples: to train on.
+    step: steps taken. weights: those that are trained.
     """
 
     def __init__(
@@ -56,16 +63,16 @@ class Trainer:
         self._examples = examples
         self._head = Head.of(draft.model).to(torch.bfloat16)
         self._columns = Columns(draft.token_ids)
-        model: Any = draft.model
-        model.train().requires_grad_(False).set_attn_implementation("sdpa")
-        self._own = trained_modules(draft)
-        self._parameters = [p for module in self._own.values() for p in module.parameters()]
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)
+        draft.model.train().requires_grad_(False)
+        self.weights = MasterWeights(trained_modules(draft), options.average)
         self._optimiser = torch.optim.AdamW(
-            self._parameters, lr=options.lr, betas=(0.9, 0.95), weight_decay=options.weight_decay
+            self.weights.masters,
+            lr=options.lr,
+            betas=(0.9, 0.95),
+            weight_decay=options.weight_decay,
+            fused=True,
         )
-        self._epoch = 0
+        self._epoch, self._taken = 0, 0
         self._batches: Iterator[Batch] = iter(())
 
     def train_step(self) -> float:
@@ -73,10 +80,11 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate()
         loss = self._backward(self._next_batch())
-        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self.weights.take_gradients()
+        torch.nn.utils.clip_grad_norm_(self.weights.masters, 1.0)
         self._optimiser.step()
-        self._optimiser.zero_grad()
         self.step += 1
+        self.weights.stepped(self.step)
         return loss
 
     def state(self) -> dict[str, Any]:
@@ -84,16 +92,18 @@ class Trainer:
         return {
             "step": self.step,
             "epoch": self._epoch,
+            "taken": self._taken,
             "optimiser": self._optimiser.state_dict(),
-            "modules": {name: module.state_dict() for name, module in self._own.items()},
+            "weights": self.weights.state(),
         }
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`, with the next epoch."""
-        self.step, self._epoch = state["step"], state["epoch"]
+        """Go on from `state()`, with the batch that comes next."""
+        self.step, self._epoch, self._taken = state["step"], state["epoch"], state["taken"]
         self._optimiser.load_state_dict(state["optimiser"])
-        for name, module in self._own.items():
-            module.load_state_dict(state["modules"][name])
+        self.weights.resume(state["weights"])
+        if self._epoch:
+            self._batches = islice(self._epoch_batches(), self._taken, None)
 
     def _learning_rate(self) -> float:
         options = self.options
@@ -106,16 +116,20 @@ class Trainer:
     def _next_batch(self) -> Batch:
         batch = next(self._batches, None)
         if batch is None:
-            options = self.options
-            self._epoch += 1
-            self._batches = shuffled_batches(
-                self._examples,
-                rows=options.rows,
-                length=options.length,
-                seed=options.seed + self._epoch,
-            )
+            self._epoch, self._taken = self._epoch + 1, 0
+            self._batches = self._epoch_batches()
             batch = next(self._batches)
+        self._taken += 1
         return batch
+
+    def _epoch_batches(self) -> Iterator[Batch]:
+        options = self.options
+        return shuffled_batches(
+            self._examples,
+            tokens=options.tokens,
+            length=options.length,
+            seed=options.seed + self._epoch,
+        )
 
     def _backward(self, batch: Batch) -> float:
         """Add the gradient of the batch's mean loss, which is returned."""
@@ -126,14 +140,19 @@ class Trainer:
         for ours, theirs in zip(
             inputs.split(LOGIT_ROWS), batch.hidden.split(LOGIT_ROWS), strict=True
         ):
-            with torch.no_grad():
-                wanted = head(theirs)
-            kl, ce = divergence(head(ours), wanted)
-            loss = (kl + self.options.ce_weight * ce) / len(states)
+            loss = self._loss(head, ours, theirs) / len(states)
             loss.backward()
             total += float(loss.detach())
         states.backward(inputs.grad)
         return total
+
+    def _loss(self, head: Head, states: Tensor, wanted: Tensor) -> Tensor:
+        """The sum over the rows of the draft's states [n, H] and the target's."""
+        with torch.no_grad():
+            law = head(wanted)
+        kl, ce = divergence(head(states), law)
+        apart = distance(states, wanted)
+        return kl + self.options.ce_weight * ce + self.options.hidden_weight * apart
 
 
 class Columns:
@@ -156,16 +175,17 @@ class Columns:
 
 
 def draft_states(draft: NarrowDraft, batch: Batch) -> Tensor:
-    """What the draft gives to its head at the batch's places, [m, H], computed in bf16."""
-    with torch.autocast(draft.model.device.type, torch.bfloat16):
-        output = draft.model.base_model(
-            input_ids=batch.tokens,
-            position_ids=batch.positions,
-            attention_mask=batch.visible,
-            use_cache=False,
-        )
-        states: Tensor = draft.readout(output.last_hidden_state[batch.rows, batch.columns])
-        return states
+    """What the draft gives to its head at the batch's places: [m, H] in the draft's dtype."""
+    model: Any = draft.model
+    model.set_attn_implementation(PASSAGES)
+    output = model.base_model(
+        input_ids=batch.tokens[None],
+        position_ids=batch.positions[None],
+        lengths=batch.lengths,
+        use_cache=False,
+    )
+    states: Tensor = draft.readout(output.last_hidden_state[0, batch.places])
+    return states
 
 
 def divergence(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -177,3 +197,9 @@ def divergence(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     log_law = F.log_softmax(logits.float(), -1)
     kl = F.kl_div(log_law, F.log_softmax(wanted.float(), -1), reduction="sum", log_target=True)
     return kl, F.nll_loss(log_law, wanted.argmax(-1), reduction="sum")
+
+
+def distance(states: Tensor, wanted: Tensor) -> Tensor:
+    """The sum over rows [n, H] of their squared distance, relative to `wanted`'s squared norm."""
+    wanted = wanted.float()
+    return ((states.float() - wanted).square().sum(-1) / wanted.square().sum(-1)).sum()

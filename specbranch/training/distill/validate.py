@@ -14,7 +14,7 @@ from specbranch.training.distill.batches import Batch, Example, make_batch
 from specbranch.training.distill.head import Head
 from specbranch.training.distill.train import LOGIT_ROWS, divergence, draft_states
 
-_RIDGE = 1e-3  # of the mean square of a draft's state
+_RIDGE = 128  # states that speak for the readout as it is: what is fitted may be one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,14 @@ class Validator:
 
     def __init__(self, target: PreTrainedModel, examples: Sequence[Example], length: int) -> None:
         self._batches = [
-            make_batch([[example] for example in examples[start : start + 4]], length)
-            for start in range(0, len(examples), 4)
+            make_batch(examples[start : start + 4], length) for start in range(0, len(examples), 4)
         ]
-        head = Head.of(target)
+        head = Head.of(target).to(torch.float32)
         self._choices = [_choices(head, batch.hidden) for batch in self._batches]
 
     @torch.inference_mode()
     def validate(self, draft: NarrowDraft) -> Validation:
-        head = Head.of(draft.model)
+        head = Head.of(draft.model).to(torch.float32)
         agreed, nats, tokens = 0, 0.0, 0
         for batch, choices in zip(self._batches, self._choices, strict=True):
             states = draft_states(draft, batch)
@@ -68,15 +67,21 @@ def _choices(head: Head, hidden: Tensor) -> Tensor:
 def fit_readout(draft: NarrowDraft, batches: Iterable[Batch]) -> None:
     """Set the readout to the linear map from the draft's states that is nearest to the target's.
 
-    Least squares with a little ridge: a draft of layers that were never trained to be read out
-    starts far better from it than from the identity (compare the tuned lens, Belrose et al. 2023).
+    Least squares, shrunk towards leaving it as it is: a draft of layers that were never trained to
+    be read out starts far better from it than from the identity (compare the tuned lens, Belrose et
+    al. 2023).
     """
     size = draft.readout.in_features
     moments, cross = torch.zeros(2, size, size, dtype=torch.float64)
+    seen = 0
     for batch in batches:
         states, wanted = draft_states(draft, batch).double(), batch.hidden.double()
         moments += states.T @ states
         cross += states.T @ wanted
-    ridge = _RIDGE * moments.diagonal().mean() * torch.eye(size, dtype=torch.float64)
-    fitted = torch.linalg.solve(moments + ridge, cross)  # states @ fitted is nearest to wanted
+        seen += len(states)
+    mean_square = moments.diagonal().mean() / seen
+    ridge = _RIDGE * mean_square * torch.eye(size, dtype=torch.float64)
+    fitted = torch.linalg.solve(
+        moments + ridge, cross + ridge
+    )  # states @ fitted is nearest to wanted
     draft.readout.weight.copy_(fitted.T @ draft.readout.weight.double())
