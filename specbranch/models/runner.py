@@ -21,7 +21,6 @@ from specbranch.models.support import cache_argument, kv_shape
 from specbranch.models.traced import traced
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
-PAGE_SIZE = 64
 
 Forward = Callable[..., tuple[Tensor, ...]]
 Prepare = Callable[[BlockForward, BlockInputs, BlockInputs], Forward]
@@ -55,6 +54,7 @@ class ModelRunner:
         max_nodes: int,
         max_requests: int = 1,
         cache_tokens: int | None = None,
+        page_size: int = 64,
         reuse_prefixes: bool = False,
         feature_layers: int = 0,
         prepare: Prepare | None = None,
@@ -66,6 +66,7 @@ class ModelRunner:
         max_len: most committed tokens of a request.
         max_nodes: most nodes of a request's draft block.
         cache_tokens: committed tokens of all requests, max_requests * max_len by default.
+        page_size: tokens a page; a divisor of PREFILL_CHUNK where prefixes are reused.
         reuse_prefixes: whether chunks of prompts stay for requests that begin with them.
         feature_layers: how many of the last decoder layers make up `features`.
         prepare: see `prepared`, the default.
@@ -87,14 +88,14 @@ class ModelRunner:
         self.max_requests = max_requests
         self.max_len = max_len
         self.max_nodes = max_nodes
-        max_pages = -(-(max_len + max_nodes) // PAGE_SIZE)
+        max_pages = -(-(max_len + max_nodes) // page_size)
         tokens = max_requests * max_len if cache_tokens is None else cache_tokens
         self.pool = KVPool(
             shape.num_layers,
             shape.num_kv_heads,
             shape.head_dim,
-            num_pages=-(-(tokens + max_requests * max_nodes) // PAGE_SIZE) + max_requests,
-            page_size=PAGE_SIZE,
+            num_pages=-(-(tokens + max_requests * max_nodes) // page_size) + max_requests,
+            page_size=page_size,
             dtype=self.dtype,
             device=self.device,
         )
@@ -136,7 +137,7 @@ class ModelRunner:
             self.pool.give_back(known)
             raise
         block = Block(np.array(pages, np.int32), max_len, self.max_nodes)
-        block.context_len = len(known) * PAGE_SIZE
+        block.context_len = len(known) * self.pool.page_size
         return block
 
     def close(self, block: Block) -> None:

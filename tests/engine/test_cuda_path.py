@@ -83,7 +83,7 @@ def test_a_chain_of_known_length_is_waited_for_once(gpu, pair):
 
 
 def test_a_small_block_has_a_last_bucket_of_its_own_size(gpu, pair, written_alone):
-    engine = stream_engine(pair, POLICIES["bestfirst-wide"](), max_nodes=11)
+    engine = stream_engine(pair, POLICIES["bestfirst-wide"](), max_nodes=11, max_requests=1)
     assert engine.generate(PROMPTS[1], SETTINGS["all"]).token_ids == written_alone["all"]
     rows = {rows for capture in gpu.captures for rows in capture.rows}
     assert rows <= {1, 2, 4, 8, 11}
