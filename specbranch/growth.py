@@ -8,7 +8,6 @@ from specbranch.checks import is_integer
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Policy
 from specbranch.request import Request
-from specbranch.sampling import SamplingParams
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.tree import Reliability, Walk
 
@@ -19,12 +18,12 @@ class Experience:
     def __init__(self) -> None:
         self._learnt = {"greedy": Reliability(), "sampled": Reliability()}
 
-    def of(self, params: SamplingParams) -> Reliability:
-        """What a new request starts from. Under rejection that is nothing: there the draws depend
+    def of(self, request: Request) -> Reliability:
+        """What a new request starts from. Where guesses are drawn that is nothing: the draws depend
         on what is grown, and a request's text must not depend on those before it."""
-        if params.effective_coupling == "rejection":
+        if request.drawn:
             return Reliability("rejection")
-        return self._learnt["sampled" if params.temperature > 0 else "greedy"]
+        return self._learnt["sampled" if request.params.temperature > 0 else "greedy"]
 
 
 class Growth:
@@ -44,7 +43,7 @@ class Growth:
 
     def begin(self, request: Request) -> None:
         """Take a request in."""
-        request.reliability = self._experience.of(request.params)
+        request.reliability = self._experience.of(request)
         self._source.begin(request)
 
     def end(self, request: Request) -> None:

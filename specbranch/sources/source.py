@@ -37,7 +37,8 @@ class Source(ABC):
 
     max_nodes: nodes of a request that it can have expanded at a time.
     max_steps: steps of a chain that it takes at once, at most.
-    draws: whether it can draw guesses and tell their laws, as the rejection coupling needs.
+    draws: whether under the rejection coupling it draws guesses and tells their laws; those of a
+        source that does not are matched.
     """
 
     max_nodes: int
@@ -72,7 +73,7 @@ class Source(ABC):
             follow for the first guess of each, and so on, step by step. What a source says below a
             node that ends its request, or that has no guess, is not looked at.
 
-        Under the rejection coupling it adds the law [V] of each node to `Request.laws`.
+        Where `Request.drawn` it adds the law [V] of each node to `Request.laws`.
         """
 
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
