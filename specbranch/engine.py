@@ -27,7 +27,7 @@ from specbranch.stopping import Transcript
 from specbranch.verifier import Verifier
 
 Prompt = str | Sequence[int] | list[dict[str, str]]
-SOURCES = ("model", "ngram")
+SOURCES = ("model", "ngram", "model+ngram")
 MAX_FAN = 255  # children of a node, at most: a draw's number is a byte
 
 
@@ -38,7 +38,7 @@ class Engine:
 
     pair: the models. policy: where to draft and what to submit; the pattern of every request's own.
     source: who guesses: `model`, the pair's draft, `ngram`, the text's own repetitions, which needs
-        no draft, or one made for this engine.
+        no draft, `model+ngram`, both, or one made for this engine.
     lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
         GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
         rows first comes up.
@@ -84,17 +84,19 @@ class Engine:
         )
         target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
         self.max_len = min(max_len, target.max_positions)
-        if source == "model":
+        ngrams = NGramSource(max_nodes=max_nodes)
+        beside = ngrams if source == "model+ngram" else None
+        if source == "ngram":
+            source = ngrams
+        if not isinstance(source, Source):
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
             source = ModelSource(draft, policy.max_fan, target.vocab_size)
-        if not isinstance(source, Source):
-            source = NGramSource(max_nodes=max_nodes)
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         self._vocab_size = target.vocab_size
         self._draws = source.draws
-        growth = Growth(source, self.lanes.draft, Experience())
+        growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad)
         self._scheduler = Scheduler(RoundLoop(growth, verifier, self.lanes), max_requests)
 

@@ -8,8 +8,12 @@ from specbranch.checks import is_integer
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Policy
 from specbranch.request import Request
+from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.tree import Reliability, Walk
+
+CHAIN = 16  # matched guesses that hang below a root without a draft, at most
+SURE = 0.5  # chance that each of them has at least
 
 
 class Experience:
@@ -30,12 +34,20 @@ class Growth:
     """Grows requests' trees as their policies say, from one source.
 
     lane: where the source works.
+    ngrams: guesses beside it, which need no forward; None for none.
     """
 
-    def __init__(self, source: Source, lane: Lane, experience: Experience) -> None:
+    def __init__(
+        self,
+        source: Source,
+        lane: Lane,
+        experience: Experience,
+        ngrams: NGramSource | None = None,
+    ) -> None:
         self._source = source
         self._lane = lane
         self._experience = experience
+        self._ngrams = ngrams
 
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room for a request now."""
@@ -45,10 +57,14 @@ class Growth:
         """Take a request in."""
         request.reliability = self._experience.of(request)
         self._source.begin(request)
+        if self._ngrams:
+            self._ngrams.begin(request)
 
     def end(self, request: Request) -> None:
         """Let a request go."""
         self._source.end(request)
+        if self._ngrams:
+            self._ngrams.end(request)
 
     def read(self, request: Request) -> bool:
         """Let the source read a chunk of the prompt, if the policy will ever ask it. Returns
@@ -62,6 +78,8 @@ class Growth:
         A request whose policy raises, or answers what makes no sense, fails.
         """
         busy, step = forward is not None, 0
+        if not busy:
+            self._match_chains(requests)
         while forward is None or not forward.done():
             wanted = [
                 Wanted(request, nodes)
@@ -92,7 +110,7 @@ class Growth:
         if request.error:
             return []
         try:
-            nodes = tree.growable(policy.grow(tree, busy, step), self._source.max_nodes)
+            nodes = tree.growable(policy.grow(tree, busy, step), self._source.room(request))
         except Exception as error:
             request.fail(blamed(policy, error))
             return []
@@ -116,6 +134,16 @@ class Growth:
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
         return max(1, min(answer, room, tree.remaining - len(tree.path(nodes[0]))))
 
+    def _match_chains(self, requests: Sequence[Request]) -> None:
+        """Let what the text's repetitions are sure of hang below the roots, drafted or not."""
+        if not self._ngrams:
+            return
+        for request in requests:
+            if request.policy.drafts and not request.error:
+                node, depth = 0, 0
+                while node >= 0 and depth < CHAIN:
+                    node, depth = self._ngrams.match(request, node, SURE), depth + 1
+
     def _attach(self, wanted: Sequence[Wanted], guesses: Guesses, steps: int) -> None:
         if steps > 1:
             for place, (request, (tip,)) in enumerate(wanted):
@@ -138,7 +166,7 @@ class Growth:
                 self._source.keep(self._lane, [(request, range(tree.num_expanded), 0)])
                 return
             self._expand(request, [node], guesses, row)
-            (node,) = tree.first_children([node])
+            node = tree.first_guess(node)
 
     def _expand(
         self, request: Request, nodes: Sequence[int], guesses: Guesses, first_row: int
@@ -149,6 +177,10 @@ class Growth:
             tree.attach(policy.fan(tree, nodes))
         except Exception as error:
             request.fail(blamed(policy, error))
+            return
+        if self._ngrams:
+            for node in nodes:
+                self._ngrams.match(request, node)
 
 
 def blamed(policy: Policy, error: Exception) -> Exception:

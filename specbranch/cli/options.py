@@ -38,8 +38,8 @@ class ModelOptions:
         str,
         _option(
             "Models",
-            "Who guesses: model, the draft; or ngram, what followed the same words before, for "
-            "which no draft is loaded.",
+            "Who guesses: model, the draft; ngram, what followed the same words before, for which "
+            "no draft is loaded; or model+ngram, both.",
         ),
     ] = "model"
     device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"

@@ -59,6 +59,16 @@ class NGramSource(Source):
     def end(self, request: Request) -> None:
         del self._texts[request]
 
+    def match(self, request: Request, node: int, least: float = 0.0) -> int:
+        """Let guesses hang below a node, whoever else guesses there, if the first one's chance is
+        `least` at least. Returns the child of the first one, -1 where there is none."""
+        text, tree = self._texts[request], request.tree
+        text.follow(request)
+        tokens, chances = text.guess(tree.tokens(tree.path(node)))
+        if tree.terminal[node] or not tokens or chances[0] < least:
+            return -1
+        return tree.match(node, tokens, chances)[0]
+
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
         ids, estimates = self._rows(wanted)
         rest = np.clip(1 - estimates.sum(1, dtype=np.float64), 0, 1)

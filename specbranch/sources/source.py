@@ -49,6 +49,10 @@ class Source(ABC):
         """Whether `begin` would find room for a request now."""
         return True
 
+    def room(self, request: Request) -> int:
+        """Nodes of a request that it can have expanded now; `max_nodes` by default."""
+        return self.max_nodes
+
     def begin(self, request: Request) -> None:
         """Make room for a request; nothing by default."""
         return
@@ -68,7 +72,8 @@ class Source(ABC):
         """Guesses for the wanted nodes, request by request.
 
         lane: where to work. The nodes of a request are expanded at the slots from its number of
-            expanded nodes on; a root may lie behind a few committed tokens that `read` has left.
+            expanded nodes on, parents before children; a root may lie behind a few committed tokens
+            that `read` has left.
         steps: at most `max_steps`. With more than one each request wants one node; the same rows
             follow for the first guess of each, and so on, step by step. What a source says below a
             node that ends its request, or that has no guess, is not looked at.

@@ -15,7 +15,7 @@ from specbranch.sources.ngram import NGramSource
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES, params_of
 
-SOURCES = ("ngram",)
+SOURCES = ("ngram", "model+ngram")
 PHRASE = [7, 3, 9, 30, 12, 40, 21]
 PROMPTS = [[5], PHRASE * 4, [*range(10, 40), *PHRASE, *range(10, 20)]]
 
@@ -112,7 +112,7 @@ def test_a_policy_may_ask_nothing_of_it(pair, plain):
 
 @pytest.mark.parametrize("given", ["ngrams", 3, None])
 def test_an_unknown_source_is_refused(pair, given):
-    with pytest.raises(ValueError, match=r"^source: expected one of model, ngram"):
+    with pytest.raises(ValueError, match=r"^source: expected one of model, ngram, model.ngram"):
         engine_of(pair, BestFirst(), given)
 
 
