@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from specbranch._C import Tree
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import ThreadLanes, VirtualLanes
-from specbranch.policies import Autoregressive, BestFirst, SpeculativeSampling
+from specbranch.policies import Autoregressive, BestFirst, Policy, SpeculativeSampling
+from specbranch.policies.base import Outcome
 from specbranch.sampling import SamplingParams
+from specbranch.sources.model import ModelSource
 from specbranch.sources.ngram import NGramSource
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES, params_of
@@ -121,3 +125,60 @@ def test_bad_sizes_are_refused(given):
     (name,) = given
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         NGramSource(**given)
+
+
+class NowAndThen(SpeculativeSampling):
+    """Has the draft work in every fourth round only."""
+
+    rounds = 0
+
+    def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
+        drafting = self.rounds % 4 == 3 and not busy and step < 2
+        return tree.frontier(3) if drafting else ()
+
+    def stretch(self, tree: Tree, busy: bool, step: int) -> int:
+        return 1
+
+    def observe(self, outcome: Outcome) -> None:
+        self.rounds += 1
+
+
+def test_a_draft_catches_up_on_what_was_accepted_without_it(monkeypatch):
+    """It is the target itself, so each of its guesses along the text is right, or it has missed
+    something."""
+    pair = tiny.pair(seed=15, noise=0.0)
+    params = params_of("greedy", max_new_tokens=100)
+    whole = engine_of(pair, Autoregressive()).generate(PROMPTS[1], params).token_ids
+    guess, right, behind = ModelSource.guess, [], []
+
+    def noted(self, lane, wanted, steps):
+        ((request, nodes),) = wanted
+        if nodes[0] == 0:
+            behind.append(len(request.committed) - 1 - request.draft.context_len)
+        guesses = guess(self, lane, wanted, steps)
+        for node, ids in zip(nodes, guesses.ids, strict=True):
+            path = request.tree.tokens(request.tree.path(node))
+            place = [*request.committed[len(PROMPTS[1]) :], *path]
+            if place == whole[: len(place)] != whole:
+                right.append(ids[0] == whole[len(place)])
+        return guesses
+
+    monkeypatch.setattr(ModelSource, "guess", noted)
+    engine = engine_of(pair, NowAndThen(gamma=6), "model+ngram")
+    assert engine.generate(PROMPTS[1], params).token_ids == whole
+    assert max(behind) > 4, "chains were accepted that the draft had not computed"
+    assert len(right) > 10
+    assert all(right)
+
+
+def test_a_chain_needs_no_draft(pair, plain):
+    class Submits(Policy):
+        def submit(self, tree: Tree) -> Sequence[int]:
+            return tree.main_line()[:8]
+
+    params = params_of("greedy", max_new_tokens=100)
+    engine = engine_of(pair, Submits(), "model+ngram")
+    generation = engine.generate(PROMPTS[1], params)
+    assert generation.token_ids == plain(PROMPTS[1], params)
+    assert generation.stats.draft_forwards == 0
+    assert generation.stats.mean_accepted_length > 1.5
