@@ -445,8 +445,8 @@ class Tree:
 
     @property
     def first_chance(self) -> NDArray[np.float64]:
-        """Chance that the first guess at a node is right, 0 while unexpanded; under rejection
-        max_prob, for there a fan may not look at the draws."""
+        """Chance that the first guess at a node is right, 0 without; under rejection max_prob of an
+        expanded one, for there a fan may not look at the draws."""
 
     @property
     def entropy(self) -> NDArray[np.float64]:

@@ -29,7 +29,7 @@ struct NodeColumns {
   std::vector<double> estimate;      // chance that decoding passes through here, given the root
   std::vector<double> prior;         // chance of this guess given its parent, before reliability
   std::vector<double> max_prob;      // of the draft's law here, once expanded
-  std::vector<double> first_chance;  // that the first guess here is right, once expanded
+  std::vector<double> first_chance;  // that the first guess here is right
   std::vector<double> entropy;       // of the draft's law here, in nats, once expanded
   std::vector<std::uint8_t> draw;    // n for the n-th draw from the parent's law, 0 for no draw
   std::vector<std::uint8_t> on_main_line;  // the first child all the way from the root

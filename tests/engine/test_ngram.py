@@ -18,6 +18,7 @@ from specbranch.sources.model import ModelSource
 from specbranch.sources.ngram import NGramSource
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES, params_of
+from tests.engine.test_many import texts
 
 SOURCES = ("ngram", "model+ngram")
 PHRASE = [7, 3, 9, 30, 12, 40, 21]
@@ -48,7 +49,9 @@ def plain(pair):
     return text
 
 
-@pytest.mark.parametrize("filters", ["greedy", "T=0.7", "all"])
+@pytest.mark.parametrize(
+    "filters", ["greedy", pytest.param("T=0.7", marks=pytest.mark.long), "all"]
+)
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_writes_what_the_target_alone_writes(pair, plain, policy, source, filters):
@@ -83,6 +86,18 @@ def test_matched_guesses_leave_the_draws_of_rejection_alone(pair, plain, policy)
     engine, params = engine_of(pair, POLICIES[policy]()), params_of("all", coupling="rejection")
     for prompt in PROMPTS:
         assert engine.generate(prompt, params).token_ids == plain(prompt, params)
+
+
+def test_couplings_live_side_by_side(pair):
+    """A request that draws beside matched guesses goes on as it does alone, and as before."""
+    wanted = [
+        (PROMPTS[1], params_of("T=1", coupling=coupling))
+        for coupling in ("rejection", "gumbel", "rejection")
+    ]
+    engine = engine_of(pair, SpeculativeSampling(gamma=4), "model+ngram")
+    alone = [engine.generate(*each).token_ids for each in wanted]
+    assert texts(engine, wanted) == alone
+    assert alone[0] == alone[2] != alone[1]
 
 
 @pytest.mark.parametrize("eos_at", [0, 7, 20])
@@ -180,5 +195,7 @@ def test_a_chain_needs_no_draft(pair, plain):
     engine = engine_of(pair, Submits(), "model+ngram")
     generation = engine.generate(PROMPTS[1], params)
     assert generation.token_ids == plain(PROMPTS[1], params)
-    assert generation.stats.draft_forwards == 0
-    assert generation.stats.mean_accepted_length > 1.5
+    stats = generation.stats
+    assert stats.draft_forwards == 0
+    assert stats.mean_accepted_length > 1.5
+    assert 0 < stats.accepted_matched == stats.accepted_main + stats.accepted_branch
