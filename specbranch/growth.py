@@ -12,9 +12,6 @@ from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.tree import Reliability, Walk
 
-CHAIN = 16  # matched guesses that hang below a root without a draft, at most
-SURE = 0.5  # chance that each of them has at least
-
 
 class Experience:
     """What all requests so far taught about guesses, greedy and sampled ones apart."""
@@ -78,8 +75,10 @@ class Growth:
         A request whose policy raises, or answers what makes no sense, fails.
         """
         busy, step = forward is not None, 0
-        if not busy:
-            self._match_chains(requests)
+        if self._ngrams and not busy:
+            for request in requests:
+                if request.policy.drafts and not request.error:
+                    self._ngrams.match_chain(request)
         while forward is None or not forward.done():
             wanted = [
                 Wanted(request, nodes)
@@ -133,16 +132,6 @@ class Growth:
             return 1
         room = min(source.max_steps, source.max_nodes - tree.num_expanded)
         return max(1, min(answer, room, tree.remaining - len(tree.path(nodes[0]))))
-
-    def _match_chains(self, requests: Sequence[Request]) -> None:
-        """Let what the text's repetitions are sure of hang below the roots, drafted or not."""
-        if not self._ngrams:
-            return
-        for request in requests:
-            if request.policy.drafts and not request.error:
-                node, depth = 0, 0
-                while node >= 0 and depth < CHAIN:
-                    node, depth = self._ngrams.match(request, node, SURE), depth + 1
 
     def _attach(self, wanted: Sequence[Wanted], guesses: Guesses, steps: int) -> None:
         if steps > 1:

@@ -12,6 +12,9 @@ from specbranch.request import Request
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.sources.suffixes import Calibration, Suffixes
 
+CHAIN = 16  # nodes that hang below a root as a chain, at most
+SURE = 0.5  # chance that each of them has at least
+
 
 class NGramText:
     """A request's prompt and output, and what its output taught about its repetitions."""
@@ -29,10 +32,10 @@ class NGramText:
                 self._calibration.learn(self._suffixes.candidates((), self._fan), token)
             self._suffixes.append(token)
 
-    def guess(self, path: Sequence[int]) -> tuple[list[int], list[float]]:
-        """Tokens that may follow the text and the path, likeliest suffix first, and the chance of
-        each."""
-        candidates = self._suffixes.candidates(path, self._fan)
+    def guess(self, path: Sequence[int], count: int) -> tuple[list[int], list[float]]:
+        """Up to `count` tokens that may follow the text and the path, that of the longest suffix
+        first, and the chance of each."""
+        candidates = self._suffixes.candidates(path, count)
         return [each.token for each in candidates], self._calibration.chances(candidates)
 
 
@@ -59,15 +62,24 @@ class NGramSource(Source):
     def end(self, request: Request) -> None:
         del self._texts[request]
 
-    def match(self, request: Request, node: int, least: float = 0.0) -> int:
-        """Let guesses hang below a node, whoever else guesses there, if the first one's chance is
-        `least` at least. Returns the child of the first one, -1 where there is none."""
+    def match(self, request: Request, node: int) -> None:
+        """Let guesses hang below a node, whoever else guesses there."""
         text, tree = self._texts[request], request.tree
         text.follow(request)
-        tokens, chances = text.guess(tree.tokens(tree.path(node)))
-        if tree.terminal[node] or not tokens or chances[0] < least:
-            return -1
-        return tree.match(node, tokens, chances)[0]
+        tree.match(node, *text.guess(tree.tokens(tree.path(node)), self._fan))
+
+    def match_chain(self, request: Request) -> None:
+        """Let what the text is sure of hang below the root, node below node."""
+        text, tree = self._texts[request], request.tree
+        text.follow(request)
+        node = 0
+        path: list[int] = []
+        while len(path) < CHAIN and not tree.terminal[node]:
+            token, chance = text.guess(path, 1)
+            if not token or chance[0] < SURE:
+                return
+            (node,) = tree.match(node, token, chance)
+            path += token
 
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
         ids, estimates = self._rows(wanted)
@@ -86,7 +98,7 @@ class NGramSource(Source):
             text, tree = self._texts[request], request.tree
             text.follow(request)
             for node in nodes:
-                tokens, chances = text.guess(tree.tokens(tree.path(node)))
+                tokens, chances = text.guess(tree.tokens(tree.path(node)), self._fan)
                 ids[row, : len(tokens)], estimates[row, : len(tokens)] = tokens, chances
                 row += 1
         return ids, estimates
