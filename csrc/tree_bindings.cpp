@@ -193,6 +193,7 @@ void add_columns(py::class_<Tree>& tree) {
       .def_property_readonly("first_chance", &column<&NodeColumns::first_chance>)
       .def_property_readonly("entropy", &column<&NodeColumns::entropy>)
       .def_property_readonly("draw", &column<&NodeColumns::draw>)
+      .def_property_readonly("rank", &column<&NodeColumns::rank>)
       .def_property_readonly("on_main_line", &flags<&NodeColumns::on_main_line>)
       .def_property_readonly("terminal", &flags<&NodeColumns::terminal>);
 }
@@ -210,6 +211,7 @@ void add_looks(py::class_<Tree>& tree) {
       .def_property_readonly("submitted", &Tree::submitted)
       .def("children", &Tree::children, "node"_a)
       .def("main_line", &Tree::main_line, "top"_a = 0)
+      .def("first_guess", &Tree::first_guess, "node"_a)
       .def("path", &Tree::path, "node"_a)
       .def("expandable", &Tree::expandable, "node"_a)
       .def("frontier", &Tree::frontier, "count"_a)
@@ -235,6 +237,11 @@ void add_growth(py::class_<Tree>& tree) {
       .def(
           "attach", [](Tree& self, const py::object& fans) { self.attach(integers("fan", fans)); },
           "fans"_a)
+      .def(
+          "match",
+          [](Tree& self, int node, const std::vector<std::int32_t>& tokens,
+             const std::vector<double>& chances) { return self.match(node, tokens, chances); },
+          "node"_a, "tokens"_a, "chances"_a)
       .def(
           "submit",
           [](Tree& self, const py::object& nodes, int max_rows) {

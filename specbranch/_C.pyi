@@ -397,9 +397,10 @@ class Tree:
     root, re-rooted every round at the newest one.
 
     Nodes are numbered in the order in which they joined: the root is 0, parents come before their
-    children, and siblings follow each other. An id holds until the next reroot, which closes the
-    gaps. A node is expanded once the draft has computed its law and its KV; only then does it have
-    children. A terminal node ends the request if it is reached: it is never expanded or submitted.
+    children. An id holds until the next reroot, which closes the gaps. A node is expanded once the
+    draft has computed its law and its KV, which it can after the node's parent. Its children are
+    the draft's guesses, and matched ones, which need no draft: any node may have those. A terminal
+    node ends the request if it is reached: it is never expanded or submitted.
 
     ends: tokens that end the request. remaining: tokens that may still be committed; a guess at
     this depth ends the request too. Both say so of nodes when they are attached.
@@ -433,7 +434,7 @@ class Tree:
 
     @property
     def first_child(self) -> NDArray[np.int32]:
-        """The draft's first choice, -1 without children."""
+        """The first of `children`, -1 without."""
 
     @property
     def estimate(self) -> NDArray[np.float64]:
@@ -449,8 +450,8 @@ class Tree:
 
     @property
     def first_chance(self) -> NDArray[np.float64]:
-        """Chance that the first guess at a node is right, 0 while unexpanded; under rejection
-        max_prob, for there a fan may not look at the draws."""
+        """Chance that the first guess at a node is right, 0 without; under rejection max_prob of an
+        expanded one, for there a fan may not look at the draws."""
 
     @property
     def entropy(self) -> NDArray[np.float64]:
@@ -461,8 +462,12 @@ class Tree:
         """n for the n-th draw from the parent's law, 0 for a deterministic guess."""
 
     @property
+    def rank(self) -> NDArray[np.int32]:
+        """Among the draft's guesses at the parent, -1 of a matched one."""
+
+    @property
     def on_main_line(self) -> NDArray[np.bool_]:
-        """Whether a node was the draft's first choice all the way from the root."""
+        """Whether a node is the first child all the way from the root."""
 
     @property
     def terminal(self) -> NDArray[np.bool_]: ...
@@ -481,10 +486,14 @@ class Tree:
         """The nodes that the target is working on, in the order of its rows; [] while idle."""
 
     def children(self, node: int) -> list[int]:
-        """In the draft's ranking, best first."""
+        """Best first: in the draft's ranking, but likeliest first where some are matched; draws
+        always in their order, before matched ones."""
 
     def main_line(self, top: int = 0) -> list[int]:
-        """`top` and the draft's first choices below it."""
+        """`top` and the first children below it."""
+
+    def first_guess(self, node: int) -> int:
+        """The child that is the draft's own first guess, -1 without."""
 
     def path(self, node: int) -> list[int]:
         """The nodes from below the root down to `node`."""
@@ -500,8 +509,8 @@ class Tree:
         id: a subtree at the root, parents first, for estimates never grow along a path."""
 
     def growable(self, nodes: Sequence[int], max_expanded: int) -> list[int]:
-        """The first of `nodes` that are not terminal, so many that `max_expanded` nodes of the tree
-        are expanded with them.
+        """The first of `nodes` that are not terminal, each behind its unexpanded ancestors, so many
+        that `max_expanded` nodes of the tree are expanded with them.
 
         Raises ValueError unless all of them are distinct and unexpanded.
         """
@@ -524,7 +533,17 @@ class Tree:
         """
 
     def attach(self, fans: Sequence[int]) -> None:
-        """The first fans[i] guesses of the i-th node of the last `expand` become its children."""
+        """The first fans[i] guesses of the i-th node of the last `expand` become its children; one
+        that is a matched child already keeps what is below it."""
+
+    def match(self, node: int, tokens: Sequence[int], chances: Sequence[float]) -> list[int]:
+        """Deterministic guesses and their chances become matched children of a node, but those that
+        are its children already. Returns the children that carry them.
+
+        Of a token that both guess the log-odds of its chances are averaged; a matched guess that
+        the draft does not have among its own gets its share of what these leave.
+        Raises ValueError for a terminal node.
+        """
 
     def submit(self, nodes: Sequence[int], max_rows: int) -> list[int]:
         """Take as the target's rows the first `max_rows` of `nodes` that are not terminal.
@@ -536,7 +555,8 @@ class Tree:
         """Tokens of the submitted nodes and their parents' rows, -1 for the root."""
 
     def draft_rows(self, nodes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Tokens of the nodes and their parents' slots, -1 for the root."""
+        """Tokens of nodes that are about to take the next slots, and their parents' slots, -1 for
+        the root."""
 
     def question_size(self) -> int:
         """Nodes that verification asks about: the submitted ones and their other children."""

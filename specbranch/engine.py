@@ -22,11 +22,13 @@ from specbranch.request import Chunk, Request
 from specbranch.sampling import SamplingParams
 from specbranch.scheduler import Scheduler
 from specbranch.sources.model import ModelSource
+from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Source
 from specbranch.stopping import Transcript
 from specbranch.verifier import Verifier
 
 Prompt = str | Sequence[int] | list[dict[str, str]]
+SOURCES = ("model", "ngram", "model+ngram")
 MAX_FAN = 255  # children of a node, at most: a draw's number is a byte
 
 
@@ -36,7 +38,8 @@ class Engine:
     Requests that run go through every forward together. Each one's text is what it is alone.
 
     pair: the models. policy: where to draft and what to submit; the pattern of every request's own.
-    source: who guesses; by default the pair's draft. It serves one engine.
+    source: who guesses: `model`, the pair's draft, `ngram`, the text's own repetitions, which needs
+        no draft, `model+ngram`, both, or one made for this engine.
     lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
         GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
         rows first comes up.
@@ -58,7 +61,7 @@ class Engine:
         pair: ModelPair,
         policy: Policy,
         *,
-        source: Source | None = None,
+        source: Source | str = "model",
         lanes: Lanes | None = None,
         hrad: HRad | None = None,
         max_requests: int = 8,
@@ -68,13 +71,16 @@ class Engine:
         max_nodes: int = 128,
     ) -> None:
         require_positive(max_requests=max_requests, max_len=max_len, max_nodes=max_nodes)
-        if cache_tokens is None:
-            models = [pair.target] if source else [pair.target, pair.draft]
-            cache_tokens = affordable_tokens(models, max_requests * max_len, least=max_len)
-        require_positive(cache_tokens=cache_tokens)
         require("policy", "a Policy, as make_policy gives", policy, isinstance(policy, Policy))
         require("policy", f"max_fan up to {MAX_FAN}", policy.max_fan, policy.max_fan <= MAX_FAN)
-        require("source", "a Source", source, isinstance(source, Source | None))
+        names = ", ".join(SOURCES)
+        known = isinstance(source, Source) or source in SOURCES
+        require("source", f"one of {names}, or a Source", source, known)
+        if cache_tokens is None:
+            drafts = [pair.draft] if source in ("model", "model+ngram") else []
+            wanted = max_requests * max_len
+            cache_tokens = affordable_tokens([pair.target, *drafts], wanted, least=max_len)
+        require_positive(cache_tokens=cache_tokens)
         hrad = hrad if policy.reads_outlook else None
         self.pair = pair
         self.policy = with_blocks_of(hrad, policy, pair) if hrad else policy
@@ -88,7 +94,11 @@ class Engine:
         )
         target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
         self.max_len = min(max_len, cache_tokens, target.max_positions)
-        if source is None:
+        ngrams = NGramSource(max_nodes=max_nodes)
+        beside = ngrams if source == "model+ngram" else None
+        if source == "ngram":
+            source = ngrams
+        if not isinstance(source, Source):
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
             source = ModelSource(draft, policy.max_fan, target.vocab_size)
@@ -96,7 +106,7 @@ class Engine:
         self._owns_lanes = lanes is None
         self._vocab_size = target.vocab_size
         self._draws = source.draws
-        growth = Growth(source, self.lanes.draft, Experience())
+        growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad)
         self._target = target
         self._loop = RoundLoop(growth, verifier, self.lanes)
@@ -215,7 +225,7 @@ class Engine:
         params = params or SamplingParams()
         token_ids = self.pair.encode(prompt)
         self._require_servable(token_ids, params)
-        drawn = params.effective_coupling == "rejection"
+        drawn = params.effective_coupling == "rejection" and self._draws
         transcript = Transcript(
             self.pair.tokenizer,
             params.ends(self.pair.eos_token_ids),
@@ -223,13 +233,9 @@ class Engine:
             params.max_new_tokens,
         )
         policy = self.policy.fresh() if drawn else self.policy.begin()
-        return Request(token_ids, params, policy, transcript)
+        return Request(token_ids, params, policy, transcript, drawn)
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
-        if params.effective_coupling == "rejection" and not self._draws:
-            raise ValueError(
-                "coupling: expected gumbel, for the source cannot tell its laws, got rejection"
-            )
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
         vocab_size = self._vocab_size

@@ -8,7 +8,7 @@ from specbranch.checks import is_integer
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Policy
 from specbranch.request import Request
-from specbranch.sampling import SamplingParams
+from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Guesses, Source, Wanted
 from specbranch.tree import Reliability, Walk
 
@@ -19,24 +19,32 @@ class Experience:
     def __init__(self) -> None:
         self._learnt = {"greedy": Reliability(), "sampled": Reliability()}
 
-    def of(self, params: SamplingParams) -> Reliability:
-        """What a new request starts from. Under rejection that is nothing: there the draws depend
+    def of(self, request: Request) -> Reliability:
+        """What a new request starts from. Where guesses are drawn that is nothing: the draws depend
         on what is grown, and a request's text must not depend on those before it."""
-        if params.effective_coupling == "rejection":
+        if request.drawn:
             return Reliability("rejection")
-        return self._learnt["sampled" if params.temperature > 0 else "greedy"]
+        return self._learnt["sampled" if request.params.temperature > 0 else "greedy"]
 
 
 class Growth:
     """Grows requests' trees as their policies say, from one source.
 
     lane: where the source works.
+    ngrams: guesses beside it, which need no forward; None for none.
     """
 
-    def __init__(self, source: Source, lane: Lane, experience: Experience) -> None:
+    def __init__(
+        self,
+        source: Source,
+        lane: Lane,
+        experience: Experience,
+        ngrams: NGramSource | None = None,
+    ) -> None:
         self._source = source
         self._lane = lane
         self._experience = experience
+        self._ngrams = ngrams
 
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room for a request now."""
@@ -44,12 +52,16 @@ class Growth:
 
     def begin(self, request: Request) -> None:
         """Take a request in."""
-        request.reliability = self._experience.of(request.params)
+        request.reliability = self._experience.of(request)
         self._source.begin(request)
+        if self._ngrams:
+            self._ngrams.begin(request)
 
     def end(self, request: Request) -> None:
         """Let a request go."""
         self._source.end(request)
+        if self._ngrams:
+            self._ngrams.end(request)
 
     def read(self, request: Request) -> bool:
         """Let the source read a chunk of the prompt, if the policy will ever ask it. Returns
@@ -63,6 +75,10 @@ class Growth:
         A request whose policy raises, or answers what makes no sense, fails.
         """
         busy, step = forward is not None, 0
+        if self._ngrams and not busy:
+            for request in requests:
+                if request.policy.drafts and not request.error:
+                    self._ngrams.match_chain(request)
         while forward is None or not forward.done():
             wanted = [
                 Wanted(request, nodes)
@@ -93,7 +109,7 @@ class Growth:
         if request.error:
             return []
         try:
-            nodes = tree.growable(policy.grow(tree, busy, step), self._source.max_nodes)
+            nodes = tree.growable(policy.grow(tree, busy, step), self._source.room(request))
         except Exception as error:
             request.fail(blamed(policy, error))
             return []
@@ -139,7 +155,7 @@ class Growth:
                 self._source.keep(self._lane, [(request, range(tree.num_expanded), 0)])
                 return
             self._expand(request, [node], guesses, row)
-            (node,) = tree.first_children([node])
+            node = tree.first_guess(node)
 
     def _expand(
         self, request: Request, nodes: Sequence[int], guesses: Guesses, first_row: int
@@ -150,6 +166,10 @@ class Growth:
             tree.attach(policy.fan(tree, nodes))
         except Exception as error:
             request.fail(blamed(policy, error))
+            return
+        if self._ngrams:
+            for node in nodes:
+                self._ngrams.match(request, node)
 
 
 def blamed(policy: Policy, error: Exception) -> Exception:

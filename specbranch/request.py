@@ -34,9 +34,9 @@ class Request:
     reliability: how far guesses for it can be trusted.
     draft, target: its blocks in the two models, while it is in them.
     output: what rounds committed and nobody took yet.
-    laws: under rejection the laws [V] that the children of the draft's nodes were drawn from, by
-        slot; empty under gumbel.
-    draws: draft rows so far; under rejection each has noise of its own.
+    drawn: whether guesses are drawn and tested as draws; otherwise they are matched.
+    laws: if they are drawn, the laws [V] that the children of the draft's nodes come from, by slot.
+    draws: draft rows so far; where guesses are drawn each has noise of its own.
     ready: whether the prompt has been read, or its last part is about to be.
     reading: the target reading a chunk of the prompt, until that has been waited for.
     stats, trace: of its time in the loop, from `began` of the lanes' clock on.
@@ -59,15 +59,17 @@ class Request:
         params: SamplingParams,
         policy: Policy,
         transcript: Transcript,
+        drawn: bool = False,
     ) -> None:
         self.prompt = list(prompt)
         self.params = params
         self.policy = policy
         self.transcript = transcript
         self.committed = list(prompt)
+        self.drawn = drawn
         self.tree = Tree(
             prompt[-1],
-            coupling=params.effective_coupling,
+            coupling="rejection" if drawn else "gumbel",
             ends=transcript.ends,
             remaining=transcript.remaining,
         )

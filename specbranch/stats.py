@@ -29,6 +29,7 @@ class Stats:
     tested_accepted: int = 0
     accepted_main: int = 0  # drafted on the main line and committed
     accepted_branch: int = 0  # drafted off it and committed
+    accepted_matched: int = 0  # of both, those that the text's repetitions told beside a draft
     discarded_main: int = 0
     discarded_branch: int = 0
     overlap: float = 0.0  # share of the draft's busy time during which the target is busy
@@ -134,7 +135,7 @@ class Stats:
         self.hits += walk.winner >= 0 and committed == len(walk.path)
         path = walk.path[:committed]
         reached_by = [*walk.path[1:], walk.winner][:committed]
-        on_main_line = True
+        on_main_line, ranks = True, tree.rank
         moves = zip(reached_by, tree.first_children(path), strict=False)
         for place, (reached, first_choice) in enumerate(moves):
             on_main_line = on_main_line and reached == first_choice
@@ -143,6 +144,7 @@ class Stats:
             if reached >= 0:
                 self.accepted_main += on_main_line
                 self.accepted_branch += not on_main_line
+                self.accepted_matched += int(ranks[reached] < 0)
 
     def _count_tested(self, place: int, right: bool) -> None:
         """Count the main-line guess at depth `place + 1`."""

@@ -161,15 +161,16 @@ class Verifier:
 
     def _laws(self, requests: Sequence[Request]) -> Tensor:
         """The laws [T, V] that submitted nodes' children were drawn from, zero where none were."""
-        slots = [request.tree.slots(request.tree.submitted) for request in requests]
-        rows = sum(map(len, slots))
+        rows = sum(len(request.tree.submitted) for request in requests)
         laws = torch.zeros(rows, self.vocab_size, device=self._runner.device)
-        row = 0
-        for request, of_rows in zip(requests, slots, strict=True):
-            for slot in of_rows:
+        first_row = 0
+        for request in requests:
+            submitted = request.tree.submitted
+            slots = request.tree.slots(submitted) if request.drawn else []
+            for row, slot in enumerate(slots, start=first_row):
                 if slot >= 0:
                     laws[row] = request.laws[slot]
-                row += 1
+            first_row += len(submitted)
         return laws
 
     def _examine(

@@ -32,8 +32,7 @@ const std::vector<int>& Tree::submit(std::span<const int> nodes, int max_rows) {
 std::vector<int> Tree::question() const {
   std::vector<int> nodes = submitted_;
   for (const int parent : submitted_) {
-    const int first = columns_.first_child[parent];
-    for (int child = first; child < first + columns_.num_children[parent]; ++child) {
+    for (const int child : children(parent)) {
       if (columns_.row[child] < 0) nodes.push_back(child);
     }
   }
@@ -60,9 +59,9 @@ void Tree::teach(Walk walk, Reliability& reliability) const {
   require_walk("teach", walk);
   for (std::size_t i = 0; i < walk.path.size(); ++i) {
     const int right = i + 1 < walk.path.size() ? walk.path[i + 1] : walk.winner;
-    const int first = columns_.first_child[walk.path[i]];
-    for (int rank = 0; rank < columns_.num_children[walk.path[i]]; ++rank) {
-      reliability.learn(rank, columns_.prior[first + rank], first + rank == right);
+    for (const int child : children(walk.path[i])) {
+      const int rank = columns_.rank[child];
+      if (rank >= 0) reliability.learn(rank, columns_.prior[child], child == right);
     }
   }
 }
@@ -138,17 +137,16 @@ void Tree::retain(const std::vector<int>& survivors) {
     column.resize(survivors.size());
   });
   const int depth = columns_.depth[0];
-  const double estimate = std::max(columns_.estimate[0], 1e-30);
   for (int node = 0; node < size(); ++node) {
     columns_.depth[node] -= depth;
-    columns_.estimate[node] /= estimate;
     if (node > 0) columns_.parent[node] = new_id[columns_.parent[node]];
-    auto& first_child = columns_.first_child[node];
-    if (first_child >= 0) first_child = new_id[first_child];
+    for (auto* link : {&columns_.first_child[node], &columns_.next_sibling[node]}) {
+      if (*link >= 0) *link = new_id[*link];
+    }
   }
-  columns_.parent[0] = -1;
-  columns_.estimate[0] = 1;
-  for (const int node : main_line(0)) columns_.on_main_line[node] = 1;
+  columns_.parent[0] = columns_.next_sibling[0] = -1;
+  columns_.estimate[0] = columns_.on_main_line[0] = 1;
+  weigh();
   std::vector<int> all(size());
   std::iota(all.begin(), all.end(), 0);
   std::int32_t slot = 0;

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <numeric>
 #include <string>
+#include <tuple>
 
 #include "common/check.h"
 
@@ -14,6 +14,15 @@ namespace {
 
 void require_count(std::string_view what, int count) {
   if (count < 0) throw_unexpected(what, "an integer >= 0", std::to_string(count));
+}
+
+/// The chance of a guess that two say: the mean of the log-odds.
+double together(double a, double b) {
+  const auto log_odds = [](double chance) {
+    chance = std::clamp(chance, 1e-6, 1 - 1e-6);
+    return std::log(chance / (1 - chance));
+  };
+  return 1 / (1 + std::exp(-(log_odds(a) + log_odds(b)) / 2));
 }
 
 constexpr int kMaxGuesses = std::numeric_limits<std::uint8_t>::max();  // a draw's number is a byte
@@ -39,9 +48,18 @@ void Tree::set_remaining(int remaining) {
 
 std::vector<int> Tree::children(int node) const {
   require_node("children", node);
-  std::vector<int> ids(columns_.num_children[node]);
-  std::iota(ids.begin(), ids.end(), columns_.first_child[node]);
+  std::vector<int> ids;
+  for (int child = columns_.first_child[node]; child >= 0; child = columns_.next_sibling[child]) {
+    ids.push_back(child);
+  }
   return ids;
+}
+
+int Tree::first_guess(int node) const {
+  for (const int child : children(node)) {
+    if (columns_.rank[child] == 0) return child;
+  }
+  return -1;
 }
 
 std::vector<int> Tree::main_line(int top) const {
@@ -53,11 +71,14 @@ std::vector<int> Tree::main_line(int top) const {
 
 std::pair<std::vector<int>, std::vector<int>> Tree::draft_rows(std::span<const int> nodes) const {
   std::vector<int> tokens, slots;
+  std::vector<std::int32_t> slot_of = columns_.slot;
+  std::int32_t slot = num_expanded();
   for (const int node : nodes) {
     require_node("draft_rows", node);
     const int parent = columns_.parent[node];
     tokens.push_back(columns_.token[node]);
-    slots.push_back(parent < 0 ? -1 : columns_.slot[parent]);
+    slots.push_back(parent < 0 ? -1 : slot_of[parent]);
+    slot_of[node] = slot++;
   }
   return {std::move(tokens), std::move(slots)};
 }
@@ -89,7 +110,17 @@ std::vector<int> Tree::likeliest(int count) const {
 
 std::vector<int> Tree::growable(std::span<const int> nodes, int max_expanded) const {
   require_unexpanded("grow", nodes);
-  return first_living(nodes, std::max(0, max_expanded - num_expanded()));
+  std::vector<int> closed;
+  std::vector<bool> seen(size());
+  for (int node : nodes) {
+    std::vector<int> line;
+    for (; node >= 0 && columns_.slot[node] < 0 && !seen[node]; node = columns_.parent[node]) {
+      seen[node] = true;
+      line.push_back(node);
+    }
+    closed.insert(closed.end(), line.rbegin(), line.rend());
+  }
+  return first_living(closed, std::max(0, max_expanded - num_expanded()));
 }
 
 void Tree::expand(std::span<const int> nodes, const DraftRows& rows, int first_row,
@@ -107,6 +138,14 @@ void Tree::expand(std::span<const int> nodes, const DraftRows& rows, int first_r
     throw_unexpected("expand: first_row",
                      std::to_string(num_nodes) + " of " + std::to_string(rows.num_rows) + " rows",
                      std::to_string(first_row));
+  }
+  for (int i = 0; i < num_nodes; ++i) {
+    const int parent = columns_.parent[nodes[i]];
+    const auto before = nodes.first(i);
+    if (parent >= 0 && columns_.slot[parent] < 0 &&
+        std::find(before.begin(), before.end(), parent) == before.end()) {
+      throw_unexpected("expand", "nodes behind their parents", describe(nodes[i]));
+    }
   }
   guesses_ = {};
   const int first_slot = num_expanded();
@@ -127,47 +166,108 @@ void Tree::attach(std::span<const int> fans) {
                      std::to_string(fans.size()));
   }
   for (const int fan : fans) require_count("fan", fan);
-  std::vector<int> counts(fans.begin(), fans.end());
-  std::size_t begin = 0, total = 0;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    counts[i] = std::min(counts[i], static_cast<int>(guesses_.ends[i] - begin));
-    begin = guesses_.ends[i];
-    total += counts[i];
-  }
-  int child = size();
-  columns_.for_each([&](auto& column) { column.resize(child + total); });
-  for (std::size_t i = 0; i < counts.size(); ++i) {
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < fans.size(); ++i) {
     const int parent = guesses_.nodes[i];
-    const std::size_t first_guess = i == 0 ? 0 : guesses_.ends[i - 1];
-    columns_.num_children[parent] = counts[i];
-    if (counts[i] > 0) columns_.first_child[parent] = child;
-    for (int rank = 0; rank < counts[i]; ++rank)
-      set_child(child++, parent, rank, first_guess + rank);
+    const int count = std::min(fans[i], static_cast<int>(guesses_.ends[i] - begin));
+    for (int rank = 0; rank < count; ++rank) {
+      const int child = child_of(parent, guesses_.tokens[begin + rank]);
+      columns_.rank[child] = rank;
+      columns_.draw[child] = coupling_ == Coupling::kRejection ? rank + 1 : 0;
+      columns_.prior[child] = guesses_.priors[begin + rank];
+      columns_.drafted[child] = guesses_.chances[begin + rank];
+    }
+    weigh_children(parent);
+    begin = guesses_.ends[i];
   }
   guesses_ = {};
+  weigh();
+}
+
+std::vector<int> Tree::match(int node, std::span<const std::int32_t> tokens,
+                             std::span<const double> chances) {
+  require_node("match", node);
+  if (columns_.terminal[node]) throw_unexpected("match", "no terminal node", describe(node));
+  if (tokens.size() != chances.size()) {
+    throw_unexpected("match: chances", std::to_string(tokens.size()) + ", one a token",
+                     std::to_string(chances.size()));
+  }
+  std::vector<int> matches;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    matches.push_back(child_of(node, tokens[i]));
+    columns_.matched[matches.back()] = std::min(std::fmax(chances[i], 0.0), 1.0);
+  }
+  weigh_children(node);
+  weigh();
+  return matches;
 }
 
 void Tree::plant(std::int32_t token) {
   columns_.for_each([](auto& column) { column.assign(1, {}); });
   columns_.token[0] = token;
-  columns_.parent[0] = columns_.slot[0] = columns_.row[0] = columns_.first_child[0] = -1;
-  columns_.estimate[0] = columns_.prior[0] = 1;
+  columns_.parent[0] = columns_.slot[0] = columns_.row[0] = columns_.rank[0] = -1;
+  columns_.first_child[0] = columns_.next_sibling[0] = -1;
+  columns_.drafted[0] = columns_.matched[0] = -1;
+  columns_.estimate[0] = columns_.chance[0] = columns_.prior[0] = 1;
   columns_.on_main_line[0] = 1;
 }
 
-void Tree::set_child(int node, int parent, int rank, std::size_t guess) {
-  const std::int32_t token = guesses_.tokens[guess];
-  const int depth = columns_.depth[parent] + 1;
-  columns_.token[node] = token;
-  columns_.parent[node] = parent;
-  columns_.depth[node] = depth;
-  columns_.slot[node] = columns_.row[node] = columns_.first_child[node] = -1;
-  columns_.estimate[node] = columns_.estimate[parent] * guesses_.chances[guess];
-  columns_.prior[node] = guesses_.priors[guess];
-  columns_.draw[node] = coupling_ == Coupling::kRejection ? rank + 1 : 0;
-  columns_.on_main_line[node] = columns_.on_main_line[parent] && rank == 0;
-  columns_.terminal[node] =
-      depth >= remaining_ || std::binary_search(ends_.begin(), ends_.end(), token);
+int Tree::child_of(int parent, std::int32_t token) {
+  std::int32_t* link = &columns_.first_child[parent];
+  for (; *link >= 0; link = &columns_.next_sibling[*link]) {
+    if (columns_.token[*link] == token) return *link;
+  }
+  const int child = *link = size();
+  columns_.for_each([&](auto& column) { column.resize(child + 1); });
+  columns_.token[child] = token;
+  columns_.parent[child] = parent;
+  columns_.depth[child] = columns_.depth[parent] + 1;
+  columns_.slot[child] = columns_.row[child] = columns_.rank[child] = -1;
+  columns_.first_child[child] = columns_.next_sibling[child] = -1;
+  columns_.drafted[child] = columns_.matched[child] = -1;
+  columns_.terminal[child] =
+      columns_.depth[child] >= remaining_ || std::binary_search(ends_.begin(), ends_.end(), token);
+  return child;
+}
+
+void Tree::weigh_children(int parent) {
+  std::vector<int> siblings = children(parent);
+  const auto& [rank, drafted, matched] =
+      std::tie(columns_.rank, columns_.drafted, columns_.matched);
+  auto& chance = columns_.chance;
+  double left = 1, total = 0;
+  for (const int child : siblings) left -= std::max(drafted[child], 0.0);
+  bool some_matched = false;
+  for (const int child : siblings) {
+    some_matched = some_matched || matched[child] >= 0;
+    chance[child] = matched[child] < 0   ? drafted[child]
+                    : drafted[child] < 0 ? std::max(left, 0.0) * matched[child]
+                                         : together(drafted[child], matched[child]);
+    total += chance[child];
+  }
+  if (!some_matched) return;
+  for (const int child : siblings) chance[child] /= std::max(total, 1.0);
+  std::ranges::stable_sort(siblings, [&](int a, int b) {
+    const bool draws = columns_.draw[a] > 0 || columns_.draw[b] > 0;
+    if (!draws) return chance[a] > chance[b];
+    return rank[a] >= 0 && (rank[b] < 0 || rank[a] < rank[b]);
+  });
+  columns_.first_child[parent] = siblings.front();
+  for (std::size_t i = 0; i < siblings.size(); ++i) {
+    columns_.next_sibling[siblings[i]] = i + 1 < siblings.size() ? siblings[i + 1] : -1;
+  }
+  if (coupling_ == Coupling::kGumbel || columns_.slot[parent] < 0) {
+    columns_.first_chance[parent] = chance[siblings.front()];
+  }
+}
+
+void Tree::weigh() {
+  for (int node = 1; node < size(); ++node) {
+    const int parent = columns_.parent[node];
+    columns_.estimate[node] = columns_.estimate[parent] * columns_.chance[node];
+    columns_.on_main_line[node] =
+        columns_.on_main_line[parent] && columns_.first_child[parent] == node;
+  }
 }
 
 void Tree::hold(int node, const DraftRows& rows, int row, const Reliability& reliability) {

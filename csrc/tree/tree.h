@@ -16,25 +16,30 @@ namespace specbranch {
 /// What a tree knows of its nodes: a column holds a value for each, in order of their ids.
 struct NodeColumns {
   std::vector<std::int32_t> token;
-  std::vector<std::int32_t> parent;       // -1 of the root
-  std::vector<std::int32_t> depth;        // edges from the root
-  std::vector<std::int32_t> slot;         // in the draft's block, -1 while unexpanded
-  std::vector<std::int32_t> row;          // among the submitted nodes, -1 if it is none of them
-  std::vector<std::int32_t> first_child;  // its children have consecutive ids; -1 without
-  std::vector<std::int32_t> num_children;
+  std::vector<std::int32_t> parent;        // -1 of the root
+  std::vector<std::int32_t> depth;         // edges from the root
+  std::vector<std::int32_t> slot;          // in the draft's block, -1 while unexpanded
+  std::vector<std::int32_t> row;           // among the submitted nodes, -1 if it is none of them
+  std::vector<std::int32_t> first_child;   // -1 without
+  std::vector<std::int32_t> next_sibling;  // -1 of the last one
+  std::vector<std::int32_t> rank;    // among the draft's guesses at the parent, -1 of a matched one
+  std::vector<double> drafted;       // chance given the parent as the draft says, -1 if it does not
+  std::vector<double> matched;       // the same as the text's repetitions say, -1 if they do not
+  std::vector<double> chance;        // the same as both say together
   std::vector<double> estimate;      // chance that decoding passes through here, given the root
   std::vector<double> prior;         // chance of this guess given its parent, before reliability
   std::vector<double> max_prob;      // of the draft's law here, once expanded
-  std::vector<double> first_chance;  // that the first guess here is right, once expanded
+  std::vector<double> first_chance;  // that the first guess here is right
   std::vector<double> entropy;       // of the draft's law here, in nats, once expanded
   std::vector<std::uint8_t> draw;    // n for the n-th draw from the parent's law, 0 for no draw
-  std::vector<std::uint8_t> on_main_line;  // the draft's first choice all the way from the root
+  std::vector<std::uint8_t> on_main_line;  // the first child all the way from the root
   std::vector<std::uint8_t> terminal;      // ends the request if reached: never expanded
 
   template <class F>
   void for_each(const F& f) {
-    f(token), f(parent), f(depth), f(slot), f(row), f(first_child), f(num_children);
-    f(estimate), f(prior), f(max_prob), f(first_chance), f(entropy);
+    f(token), f(parent), f(depth), f(slot), f(row), f(first_child), f(next_sibling), f(rank);
+    f(drafted), f(matched), f(chance), f(estimate), f(prior);
+    f(max_prob), f(first_chance), f(entropy);
     f(draw), f(on_main_line), f(terminal);
   }
 };
@@ -66,7 +71,8 @@ struct Dropped {
 ///
 /// Nodes are numbered in the order in which they joined, the root 0, parents before children.
 /// An id holds until the next reroot, which closes the gaps. A node is expanded once the draft has
-/// computed its law and its KV; only then does it have children.
+/// computed its law and its KV, which it can after the node's parent. Its children are the draft's
+/// guesses, and matched ones, which need no draft: any node may have those.
 ///
 /// Every function throws std::invalid_argument for ids that are no nodes and for what else does not
 /// fit the tree, which then is as it was.
@@ -88,16 +94,20 @@ class Tree {
   /// Rows that the target is working on, in their order; none while it is idle.
   const std::vector<int>& submitted() const { return submitted_; }
 
-  /// In the draft's ranking, best first.
+  /// Best first: in the draft's ranking, but likeliest first where some are matched; draws always
+  /// in their order, before matched ones.
   std::vector<int> children(int node) const;
-  /// `top` and the draft's first choices below it.
+  /// `top` and the first children below it.
   std::vector<int> main_line(int top) const;
+  /// The child that is the draft's own first guess, -1 without.
+  int first_guess(int node) const;
   /// The nodes from below the root down to `node`.
   std::vector<int> path(int node) const;
   bool expandable(int node) const;
   /// Throws std::invalid_argument that names `what` if there is no such node.
   void require_node(std::string_view what, int node) const;
-  /// Tokens of the nodes and their parents' slots, -1 for the root.
+  /// Tokens of nodes that are about to take the next slots, and their parents' slots, -1 for the
+  /// root.
   std::pair<std::vector<int>, std::vector<int>> draft_rows(std::span<const int> nodes) const;
 
   /// The `count` likeliest nodes that could be expanded, likeliest first; ties go by id.
@@ -106,15 +116,23 @@ class Tree {
   /// root with parents first, for estimates never grow along a path.
   std::vector<int> likeliest(int count) const;
 
-  /// The first of `nodes` that are not terminal, so many that max_expanded nodes are expanded with
-  /// them; they must be distinct and unexpanded.
+  /// The first of `nodes` that are not terminal, each behind its unexpanded ancestors, so many that
+  /// max_expanded nodes are expanded with them; they must be distinct and unexpanded.
   std::vector<int> growable(std::span<const int> nodes, int max_expanded) const;
   /// Note what rows first_row, first_row + 1, ... of a draft step say of `nodes`, which take the
   /// next slots. The guesses wait for attach.
   void expand(std::span<const int> nodes, const DraftRows& rows, int first_row,
               const Reliability& reliability);
-  /// The first fans[i] guesses of the i-th node of the last expand become its children.
+  /// The first fans[i] guesses of the i-th node of the last expand become its children. One that
+  /// is a matched child already is the draft's guess from now on, and keeps what is below it.
   void attach(std::span<const int> fans);
+  /// Deterministic guesses and their chances become matched children of a node that is not
+  /// terminal, but those that are its children already. Returns the children that carry them.
+  ///
+  /// Of a token that both guess the log-odds of its chances are averaged; a matched guess that the
+  /// draft does not have among its own gets its share of what these leave.
+  std::vector<int> match(int node, std::span<const std::int32_t> tokens,
+                         std::span<const double> chances);
 
   /// Take as rows the first max_rows of `nodes` that are not terminal: a subtree at the root,
   /// parents first.
@@ -139,7 +157,9 @@ class Tree {
  private:
   void plant(std::int32_t token);
   void hold(int node, const DraftRows& rows, int row, const Reliability& reliability);
-  void set_child(int node, int parent, int rank, std::size_t guess);
+  int child_of(int parent, std::int32_t token);
+  void weigh_children(int parent);
+  void weigh();
   bool is_expandable(int node) const { return columns_.slot[node] < 0 && !columns_.terminal[node]; }
   template <class Eligible>
   std::vector<int> best(int count, const Eligible& eligible) const;

@@ -9,9 +9,11 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from specbranch.checks import require
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
 from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.session import Session
+from specbranch.engine import SOURCES
 from specbranch.hrad.model import HRad
 from specbranch.loading.pair import load_model, load_pair
 from specbranch.policies import find_policy
@@ -25,13 +27,15 @@ def open_session(
     policy_options = options_by_method(methods, policies.given())
     if policies.hrad and not any(find_policy(method).reads_outlook for method in methods):
         raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
+    require("--source", f"one of {', '.join(SOURCES)}", models.source, models.source in SOURCES)
+    draft = "self" if models.source == "ngram" else models.draft
     costs = lanes.costs()
     disable_progress_bar()
-    with Console(stderr=True).status(f"loading target {models.target} and draft {models.draft}"):
-        pair = load_pair(models.target, models.draft, device=models.device, dtype=models.dtype)
+    with Console(stderr=True).status(f"loading target {models.target} and draft {draft}"):
+        pair = load_pair(models.target, draft, device=models.device, dtype=models.dtype)
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
     threads = lanes.draft_threads, lanes.target_threads
-    return Session(pair, policy_options, costs, *threads, hrad)
+    return Session(pair, policy_options, costs, *threads, hrad, models.source)
 
 
 def load_target(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

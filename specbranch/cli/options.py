@@ -34,6 +34,14 @@ class ModelOptions:
             "its folder or builtin:smollm2-draft.",
         ),
     ] = "self:int4"
+    source: Annotated[
+        str,
+        _option(
+            "Models",
+            "Who guesses: model, the draft; ngram, what followed the same words before, for which "
+            "no draft is loaded; or model+ngram, both.",
+        ),
+    ] = "model"
     device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
     dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
 

@@ -98,8 +98,9 @@ def machine_line(env: Mapping[str, Any]) -> str:
     }
     note = notes.get(env["clock"]) or notes.get(env["clock_unit"], "")
     return (
-        f"target {env['target']} ({env['dtype']}), draft {env['draft']}, on {env['device']}: "
-        f"{env['cpu']}, {env['cores']} cores, torch {env['torch']}, clock {env['clock']}. {note}"
+        f"target {env['target']} ({env['dtype']}), draft {env['draft']} (source {env['source']}), "
+        f"on {env['device']}: {env['cpu']}, {env['cores']} cores, torch {env['torch']}, "
+        f"clock {env['clock']}. {note}"
     )
 
 

@@ -29,6 +29,7 @@ class Session:
     costs: the virtual clock's cost model, None for the wall clock.
     draft_threads, target_threads: of the lanes, None for what suits the method.
     hrad: for the methods that read what it foresees.
+    source: who guesses; see Engine.
     """
 
     pair: ModelPair
@@ -37,6 +38,7 @@ class Session:
     draft_threads: int | None = None
     target_threads: int | None = None
     hrad: HRad | None = None
+    source: str = "model"
 
     @contextmanager
     def engine(self, method: str, max_len: int) -> Iterator[Engine]:
@@ -46,7 +48,14 @@ class Session:
         """
         policy = make_policy(method, **self.policy_options.get(method, {}))
         with self._open_lanes(policy) as lanes:
-            yield Engine(self.pair, policy, lanes=lanes, hrad=self.hrad, max_len=max_len)
+            yield Engine(
+                self.pair,
+                policy,
+                source=self.source,
+                lanes=lanes,
+                hrad=self.hrad,
+                max_len=max_len,
+            )
 
     def baseline(self) -> Session:
         """The session without its thread options: decoding alone takes all cores it can use."""
@@ -62,6 +71,7 @@ class Session:
             "dtype": str(self.pair.dtype).removeprefix("torch."),
             "target": self.pair.target_name,
             "draft": self.pair.draft_name,
+            "source": self.source,
             "clock": self.costs.name if self.costs else WALL_CLOCK,
             "clock_unit": self.costs.unit if self.costs else "s",
         }

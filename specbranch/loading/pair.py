@@ -110,7 +110,8 @@ def load_pair(
 
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
     draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),
-        or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`.
+        or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`; or
+        `self`, the target itself, where no draft is needed.
     device: `cpu` or `cuda[:n]`.
     draft_device: of the draft, the same by default; another GPU, say.
     dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
@@ -154,6 +155,8 @@ def load_draft_for(
 
     target: with plain linear layers; it shares weights with a draft that is made from it.
     """
+    if draft == "self":
+        return target
     if draft.startswith("self:"):
         return quantized_draft(target, draft.removeprefix("self:"))
     folder = _local_path(draft)

@@ -37,6 +37,11 @@ class ModelSource(Source):
     def has_room(self, request: Request) -> bool:
         return self._runner.has_room(request.max_len)
 
+    def room(self, request: Request) -> int:
+        """Committed tokens that the draft lacks take slots beside the root."""
+        behind = len(request.committed) - 1 - request.draft.context_len
+        return max(1, self.max_nodes - behind)
+
     def begin(self, request: Request) -> None:
         request.draft = self._runner.open(request.max_len, self._known(request.prompt[:-1]))
 
@@ -85,7 +90,8 @@ class ModelSource(Source):
         block = request.draft
         tokens, parents = request.tree.draft_rows(nodes)
         if nodes[0] == 0 and (catch_up := request.committed[block.context_len : -1]):
-            tokens, parents = [*catch_up, *tokens], list(range(-1, len(catch_up)))
+            tokens = [*catch_up, *tokens]
+            parents = [*range(-1, len(catch_up) - 1), *(slot + len(catch_up) for slot in parents)]
         return BlockRows(block, self._known(tokens), parents, len(nodes))
 
     def _known(self, tokens: Sequence[int]) -> list[int]:
@@ -100,7 +106,7 @@ class ModelSource(Source):
         self._ranker.prepare(ranked)
         self._rank(wanted, logits, 0)
         caught_up = [
-            Keep(each.block, range(len(each.tokens)), len(each.tokens) - 1)
+            Keep(each.block, range(len(each.tokens)), len(each.tokens) - each.logits_rows)
             for each in batch
             if len(each.tokens) > each.logits_rows
         ]

@@ -37,7 +37,8 @@ class Source(ABC):
 
     max_nodes: nodes of a request that it can have expanded at a time.
     max_steps: steps of a chain that it takes at once, at most.
-    draws: whether it can draw guesses and tell their laws, as the rejection coupling needs.
+    draws: whether under the rejection coupling it draws guesses and tells their laws; those of a
+        source that does not are matched.
     """
 
     max_nodes: int
@@ -47,6 +48,10 @@ class Source(ABC):
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room for a request now."""
         return True
+
+    def room(self, request: Request) -> int:
+        """Nodes of a request that it can have expanded now; `max_nodes` by default."""
+        return self.max_nodes
 
     def begin(self, request: Request) -> None:
         """Make room for a request; nothing by default."""
@@ -67,12 +72,13 @@ class Source(ABC):
         """Guesses for the wanted nodes, request by request.
 
         lane: where to work. The nodes of a request are expanded at the slots from its number of
-            expanded nodes on; a root may lie behind a few committed tokens that `read` has left.
+            expanded nodes on, parents before children; a root may lie behind a few committed tokens
+            that `read` has left.
         steps: at most `max_steps`. With more than one each request wants one node; the same rows
             follow for the first guess of each, and so on, step by step. What a source says below a
             node that ends its request, or that has no guess, is not looked at.
 
-        Under the rejection coupling it adds the law [V] of each node to `Request.laws`.
+        Where `Request.drawn` it adds the law [V] of each node to `Request.laws`.
         """
 
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:

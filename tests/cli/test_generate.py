@@ -165,3 +165,17 @@ def test_ctrl_c_exits_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> No
     result = invoke("generate", *SHORT)
     assert result.exit_code == 130
     assert "Traceback" not in result.output
+
+
+def test_ngrams_need_no_draft(invoke: Invoke, tmp_path: Path) -> None:
+    with_draft = run_json(invoke, tmp_path / "model.json")
+    chosen = ("--source", "ngram", "--draft", "no/such/folder", "--method", "bestfirst")
+    run = run_json(invoke, tmp_path / "ngram.json", *chosen)
+    assert run["token_ids"] == with_draft["token_ids"]
+    assert (run["env"]["draft"], run["env"]["source"]) == ("self", "ngram")
+
+
+def test_an_unknown_source_is_refused_before_models_load(invoke: Invoke) -> None:
+    result = invoke("generate", "--source", "oracle", "--target", "no/such/folder")
+    assert result.exit_code == 2
+    assert "--source: expected one of model, ngram" in result.stderr

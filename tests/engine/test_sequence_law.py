@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from specbranch import reference
+from specbranch import reference, verifier
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes
@@ -20,6 +20,7 @@ from specbranch.policies import BestFirst
 from specbranch.sampling import SamplingParams
 from specbranch.sources import Guesses
 from specbranch.sources.model import ModelSource
+from specbranch.tree import write_questions
 from specbranch.verifier import Verifier
 from tests.engine import tiny
 from tests.engine.test_identity import POLICIES
@@ -40,6 +41,12 @@ def pair():
 @pytest.fixture(scope="module")
 def eager(pair):
     return tiny.model(seed=5, vocab_size=VOCAB, sharpness=1.0)
+
+
+@pytest.fixture
+def repeating(monkeypatch):
+    """A prompt whose end was there before, and went on in two ways."""
+    monkeypatch.setattr(f"{__name__}.PROMPT", [2, 4, 1, 3, 2, 4, 0, 2, 4])
 
 
 def exact_law(eager, params: SamplingParams) -> dict[tuple[int, ...], float]:
@@ -69,9 +76,9 @@ def p_value(counts: Counter, law: dict[tuple[int, ...], float]) -> float:
     return stats.chisquare(observed[used], expected[used] * observed.sum() / expected.sum()).pvalue
 
 
-def sampled(pair, policy, params: dict, runs: int = RUNS) -> Counter:
+def sampled(pair, policy, params: dict, runs: int = RUNS, *, source: str = "model") -> Counter:
     lanes = VirtualLanes(CostModel.parse("virtual:c=3"))
-    engine = Engine(pair, policy, lanes=lanes, max_len=32, max_nodes=32)
+    engine = Engine(pair, policy, source=source, lanes=lanes, max_len=32, max_nodes=32)
     return Counter(
         tuple(
             engine.generate(
@@ -95,6 +102,32 @@ AT_ONCE = ("specbranch", "bestfirst", "random-1")
 def test_rejection_sampled_sequences_have_the_targets_law(pair, eager, policy):
     counts = sampled(pair, POLICIES[policy](), REJECTION)
     assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
+
+
+@pytest.mark.parametrize("source", ["ngram", "model+ngram"])
+@pytest.mark.parametrize("policy", ["bestfirst", "random-1"])
+def test_guesses_from_the_text_keep_the_law(repeating, pair, eager, policy, source):
+    counts = sampled(pair, POLICIES[policy](), REJECTION, source=source)
+    assert p_value(counts, exact_law(eager, SamplingParams(**REJECTION))) > SIGNIFICANCE
+
+
+def test_the_check_notices_guesses_from_the_text_tested_as_draws(
+    repeating, pair, eager, monkeypatch
+):
+    """They are no draws from any law, whatever law is stated for them."""
+
+    def numbered(trees, candidates, parents, n_nodes, draw):
+        write_questions(trees, candidates, parents, n_nodes, draw)
+        for b in range(len(trees)):
+            above = parents[b, : n_nodes[b]].tolist()
+            draw[b, : len(above)] = [above[:i].count(parent) + 1 for i, parent in enumerate(above)]
+
+    stated = Verifier._laws
+    monkeypatch.setattr(Verifier, "_laws", lambda *args: torch.full_like(stated(*args), 1 / VOCAB))
+    monkeypatch.setattr(verifier, "write_questions", numbered)
+    counts = sampled(pair, POLICIES["sps"](), REJECTION, runs=300, source="ngram")
+    law = exact_law(eager, SamplingParams(**REJECTION))
+    assert p_value(counts, law | missing(law)) < SIGNIFICANCE
 
 
 def test_gumbel_sampled_sequences_have_the_targets_law(pair, eager):

@@ -82,6 +82,12 @@ def deterministic_top_k(Q: Law, k: int) -> Draws:
     yield tuple(ranked[:k]), Fraction(1)
 
 
+def guess_among_the_draws(Q: Law, k: int) -> Draws:
+    """A guess of another kind, fixed beforehand, passed off as the first of k draws."""
+    for drawn, chance in draws_without_replacement(without(Q, 0), k - 1):
+        yield (0, *drawn), chance
+
+
 # Laws of the output.
 def outcomes(step: Step) -> Iterator[tuple[int, bool, Fraction]]:
     """(token, accepted as a draw, chance) of everything that can happen at a node."""

@@ -23,6 +23,7 @@ from tests.ops.rejection_rule import (
     deterministic_top_k,
     draws_without_replacement,
     exact_rule,
+    guess_among_the_draws,
     outcomes,
     output_law,
     rule_in_order_of_q,
@@ -92,6 +93,9 @@ MATCHED = {
     "the lowest undrawn token": lambda drawn, vocab: [t for t in range(vocab) if t not in drawn][
         :1
     ],
+    "a guess fixed beforehand, unless it is drawn": lambda drawn, vocab: (
+        [0] if 0 not in drawn else []
+    ),
     "every undrawn token": lambda drawn, vocab: [t for t in range(vocab) if t not in drawn],
     "one that depends on the draws": lambda drawn, vocab: [
         t for t in range(vocab) if t not in drawn and (sum(drawn) + t) % 2
@@ -148,6 +152,7 @@ WRONG = {
         draws_without_replacement,
     ),
     "siblings in the order of q": (rule_in_order_of_q, draws_without_replacement),
+    "a guess fixed beforehand tested as a draw": (exact_rule, guess_among_the_draws),
     "improbable draws dropped": (rule_that_drops_improbable_draws, draws_without_replacement),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,11 @@ class Node:
     token: int
     parent: Node | None = None
     estimate: float = 1.0
-    prior: float = 1.0
+    prior: float = 0.0
+    rank: int = -1
+    drafted: float | None = None
+    matched: float | None = None
+    chance: float = 1.0
     draw: int = 0
     on_main_line: bool = True
     terminal: bool = False
@@ -88,10 +93,17 @@ class Reliability:
             self.right[row][bucket] += right
 
 
+def together(a: float, b: float) -> float:
+    """The chance whose log-odds are the mean of both."""
+    odds = [p / (1 - p) for p in (min(max(p, 1e-6), 1 - 1e-6) for p in (a, b))]
+    pooled = math.sqrt(odds[0] * odds[1])
+    return pooled / (1 + pooled)
+
+
 class Tree:
     def __init__(self, token: int, coupling: str, ends: Collection[int], remaining: int) -> None:
         self.coupling, self.ends, self.remaining = coupling, ends, remaining
-        self.nodes = [Node(token)]  # in the order in which they joined
+        self.nodes = [Node(token, prior=1.0)]  # in the order in which they joined
         self.submitted: list[Node] = []
 
     @property
@@ -106,6 +118,16 @@ class Tree:
 
     def best(self, nodes: Sequence[Node], count: int) -> list[Node]:
         return sorted(nodes, key=lambda node: (-node.estimate, self.id_of(node)))[:count]
+
+    def growable(self, nodes: Sequence[Node]) -> list[Node]:
+        """Those that are not terminal, each behind the unexpanded nodes above it."""
+        closed: list[Node] = []
+        for node in nodes:
+            line = [node]
+            while line[0].parent and line[0].parent.slot < 0:
+                line.insert(0, line[0].parent)
+            closed += [each for each in line if each not in closed and not each.terminal]
+        return closed
 
     def frontier(self, count: int) -> list[Node]:
         return self.best([node for node in self.root.walk() if node.expandable], count)
@@ -136,18 +158,56 @@ class Tree:
         node.slot, node.max_prob, node.entropy = slot, max_prob, entropy
         node.first_chance = chances[0] if chances and self.coupling == "gumbel" else max_prob
         for rank, token in enumerate(ids[:fan]):
-            child = Node(
-                token,
-                node,
-                node.estimate * chances[rank],
-                priors[rank],
-                rank + 1 if self.coupling == "rejection" else 0,
-                node.on_main_line and rank == 0,
-                token in self.ends or node.depth + 1 >= self.remaining,
-                node.depth + 1,
-            )
-            node.children.append(child)
-            self.nodes.append(child)
+            child = self.child(node, token)
+            child.rank, child.prior, child.drafted = rank, priors[rank], chances[rank]
+            child.draw = rank + 1 if self.coupling == "rejection" else 0
+        self.weigh(node)
+
+    def child(self, node: Node, token: int) -> Node:
+        for child in node.children:
+            if child.token == token:
+                return child
+        depth = node.depth + 1
+        terminal = token in self.ends or depth >= self.remaining
+        child = Node(token, node, on_main_line=False, terminal=terminal, depth=depth)
+        node.children.append(child)
+        self.nodes.append(child)
+        return child
+
+    def match(self, node: Node, tokens: Sequence[int], chances: Sequence[float]) -> list[Node]:
+        matches = [self.child(node, token) for token in tokens]
+        for child, chance in zip(matches, chances, strict=True):
+            child.matched = chance
+        self.weigh(node)
+        return matches
+
+    def weigh(self, node: Node) -> None:
+        """The chances of a node's children, and all that follows from them."""
+        left = max(0.0, 1 - sum(child.drafted or 0.0 for child in node.children))
+        for child in node.children:
+            if child.matched is None:
+                child.chance = child.drafted or 0.0
+            elif child.drafted is None:
+                child.chance = left * child.matched
+            else:
+                child.chance = together(child.drafted, child.matched)
+        if any(child.matched is not None for child in node.children):
+            total = max(1.0, sum(child.chance for child in node.children))
+            for child in node.children:
+                child.chance /= total
+            drawn = [child for child in node.children if child.draw]
+            others = [child for child in node.children if not child.draw]
+            node.children = sorted(drawn, key=lambda child: child.draw)
+            node.children += sorted(others, key=lambda child: -child.chance)
+            if self.coupling == "gumbel" or node.slot < 0:
+                node.first_chance = node.children[0].chance
+        self.refresh()
+
+    def refresh(self) -> None:
+        for node in self.root.walk():
+            for child in node.children:
+                child.estimate = node.estimate * child.chance
+                child.on_main_line = node.on_main_line and child is node.children[0]
 
     def question(self) -> list[Node]:
         rows = self.submitted
@@ -155,8 +215,9 @@ class Tree:
 
     def teach(self, path: Sequence[Node], winner: Node | None, reliability: Reliability) -> None:
         for node, right in zip(path, [*path[1:], winner], strict=True):
-            for rank, child in enumerate(node.children):
-                reliability.learn(rank, child.prior, child is right)
+            for child in node.children:
+                if child.rank >= 0:
+                    reliability.learn(child.rank, child.prior, child is right)
 
     def keep(self, path: Sequence[Node], winner: Node | None) -> tuple[list[int], int]:
         kept = [node.slot for node in path if node.slot >= 0]
@@ -167,15 +228,13 @@ class Tree:
         living = list(winner.walk()) if winner else []
         dropped = [node for node in self.nodes if node not in living and node not in path]
         self.submitted = []
-        self.nodes = [node for node in self.nodes if node in living] or [Node(token)]
+        self.nodes = [node for node in self.nodes if node in living] or [Node(token, prior=1.0)]
         if winner:
-            depth, estimate = winner.depth, winner.estimate
+            depth = winner.depth
             for node in living:
                 node.depth -= depth
-                node.estimate /= max(estimate, 1e-30)
-            for node in winner.first_choices():
-                node.on_main_line = True
-            winner.parent, winner.estimate = None, 1.0
+            winner.parent, winner.estimate, winner.on_main_line = None, 1.0, True
+            self.refresh()
             expanded = [node for node in living if node.slot >= 0]
             for slot, node in enumerate(sorted(expanded, key=lambda node: node.slot)):
                 node.slot = slot

@@ -14,7 +14,7 @@ from tests.tree import model
 ENDS = frozenset({3, 11})
 K = 5
 FLOATS = ("estimate", "prior", "max_prob", "first_chance", "entropy")
-EXACT = ("token", "depth", "slot", "draw", "on_main_line", "terminal")
+EXACT = ("token", "depth", "slot", "rank", "draw", "on_main_line", "terminal")
 SHARES = st.floats(0, 1, width=32)
 
 
@@ -32,6 +32,7 @@ class Requests(RuleBasedStateMachine):
         nodes = data.draw(st.lists(st.sampled_from(expandable), max_size=4, unique=True)) if (
             expandable
         ) else []  # fmt: skip
+        asked, nodes = nodes, self.model.growable(nodes)
         n, first_row = len(nodes), data.draw(st.integers(0, 2))
         guesses = st.lists(st.integers(0, 15), max_size=K, unique=True)
         ids = [data.draw(guesses) for _ in nodes]
@@ -48,12 +49,20 @@ class Requests(RuleBasedStateMachine):
             padded[row, : len(chosen)] = chosen
         wanted = self.model.ids(nodes)
         terminal = [i for i, node in enumerate(self.model.nodes) if node.terminal][:1]
-        assert self.tree.growable([*terminal, *wanted], slot + n) == wanted
+        assert self.tree.growable([*terminal, *self.model.ids(asked)], slot + n) == wanted
+        assert self.tree.growable(self.model.ids(asked), slot + n // 2) == wanted[: n // 2]
         assert self.tree.num_expanded == slot
         assert self.tree.estimates(wanted) == self.tree.estimate[wanted].tolist()
         assert self.tree.draft_rows(wanted) == (
             [node.token for node in nodes],
-            [node.parent.slot if node.parent else -1 for node in nodes],
+            [
+                slot + nodes.index(node.parent)
+                if node.parent in nodes
+                else node.parent.slot
+                if node.parent
+                else -1
+                for node in nodes
+            ],
         )
         self.tree.expand(
             wanted,
@@ -70,6 +79,17 @@ class Requests(RuleBasedStateMachine):
             self.model.expand(
                 node, slot + i, ids[i], estimates, max_prob, entropy, fans[i], self.definition
             )
+
+    @rule(data=st.data())
+    def match(self, data: st.DataObject) -> None:
+        living = [node for node in self.model.nodes if not node.terminal]
+        node = data.draw(st.sampled_from(living)) if living else None
+        if node is None:
+            return
+        tokens = data.draw(st.lists(st.integers(0, 15), max_size=3, unique=True))
+        chances = data.draw(st.lists(SHARES, min_size=len(tokens), max_size=len(tokens)))
+        matches = self.tree.match(self.model.id_of(node), tokens, chances)
+        assert matches == self.model.ids(self.model.match(node, tokens, chances))
 
     @rule(data=st.data())
     def submit(self, data: st.DataObject) -> None:
@@ -141,6 +161,10 @@ class Requests(RuleBasedStateMachine):
         children = [self.model.ids(node.children) for node in nodes]
         assert [self.tree.children(i) for i in range(len(nodes))] == children
         assert self.tree.first_child.tolist() == [ids[0] if ids else -1 for ids in children]
+        assert [self.tree.first_guess(i) for i in range(len(nodes))] == [
+            next((self.model.id_of(each) for each in node.children if each.rank == 0), -1)
+            for node in nodes
+        ]
         assert [self.tree.expandable(i) for i in range(len(nodes))] == [
             node.expandable for node in nodes
         ]

@@ -325,3 +325,65 @@ def test_arguments_of_a_tree_are_checked():
         Tree(0, ends={"x"})
     with pytest.raises(ValueError, match="frontier: count: expected an integer >= 0, got -1"):
         Tree(0).frontier(-1)
+
+
+def test_matched_guesses_need_no_draft():
+    tree = Tree(0)
+    (first,) = tree.match(0, [5], [0.9])
+    (second,) = tree.match(first, [6], [0.5])
+    assert tree.slots([0, first, second]) == [-1, -1, -1]
+    assert tree.estimates([first, second]) == pytest.approx([0.9, 0.45])
+    assert tree.main_line() == [0, first, second]
+    assert tree.first_guess(0) == -1
+    assert tree.submit([0, first, second], 9) == [0, first, second]
+    assert tree.keep([0, first], second) == ([], 0), "the draft has all of it to catch up on"
+    tree.reroot([0, first], second, 6)
+    assert (tree.token.tolist(), tree.estimate.tolist()) == ([6], [1.0])
+
+
+def test_a_node_is_expanded_behind_those_above_it():
+    tree = Tree(0)
+    (first,) = tree.match(0, [5], [0.9])
+    (second,) = tree.match(first, [6], [0.5])
+    assert tree.growable([second], 9) == [0, first, second]
+    assert tree.growable([second], 2) == [0, first]
+    assert tree.draft_rows([0, first, second]) == ([0, 5, 6], [-1, 0, 1])
+    with pytest.raises(ValueError, match="expand: expected nodes behind their parents, got node 1"):
+        grow(tree, first, [7])
+
+
+def test_a_token_that_both_guess_is_one_child():
+    tree = Tree(0)
+    wrong, right = tree.match(0, [5, 6], [0.9, 0.05])
+    (below,) = tree.match(right, [8], [1.0])
+    grow(tree, 0, [6, 7], [0.9, 0.05])
+    by_token = dict(zip(tree.tokens(tree.children(0)), tree.children(0), strict=True))
+    assert by_token == {6: right, 7: 4, 5: wrong}
+    assert tree.first_guess(0) == right
+    odds = (0.9 / 0.1 * 0.05 / 0.95) ** 0.5
+    assert tree.estimates([right, wrong]) == pytest.approx([odds / (1 + odds), 0.05 * 0.9])
+    assert tree.estimates([below]) == tree.estimates([right])
+    assert tree.rank[[right, wrong, 4]].tolist() == [0, -1, 1]
+
+
+def test_draws_stay_in_order_before_matched_guesses():
+    tree = Tree(0, coupling="rejection")
+    wrong, drawn = tree.match(0, [5, 6], [0.99, 0.5])
+    grow(tree, 0, [7, 6], [0.5, 0.5])
+    children = tree.children(0)
+    assert tree.tokens(children) == [7, 6, 5]
+    assert children[1:] == [drawn, wrong]
+    assert tree.draw[children].tolist() == [1, 2, 0]
+
+
+def test_what_does_not_match_is_refused():
+    tree = Tree(0, ends={3})
+    (end,) = tree.match(0, [3], [0.5])
+    for node, chances, wanted in (
+        (end, [1.0], "match: expected no terminal node"),
+        (7, [1.0], "match: expected ids of nodes"),
+        (0, [1.0, 2.0], "match: chances: expected 1, one a token, got 2"),
+    ):
+        with pytest.raises(ValueError, match=wanted):
+            tree.match(node, [4], chances)
+    assert len(tree) == 2
