@@ -3,11 +3,13 @@
 import shutil
 import sys
 
-from bench import decode, serve_mix
+from bench import decode, serve
 from bench.ops import cli as ops
 
 shutil.rmtree("build/smoke", ignore_errors=True)  # runs of another commit are no part of these
 failed = ops.main(["--smoke"])
 decode.main(["--smoke", "--out", "build/smoke/decode"])
-serve_mix.main(["--smoke", "--out", "build/smoke/serve-mix"])
+serve.main(
+    ["--smoke", "--methods", "ar,auto", "--loads", "2,poisson:4", "--out", "build/smoke/serve"]
+)
 sys.exit(failed)

@@ -72,6 +72,11 @@ class GenerationStream(Iterator[Chunk]):
             raise self._request.error
         raise StopIteration
 
+    def ready(self) -> list[Chunk]:
+        """The chunks that are there already, without running a round."""
+        output = self._request.output
+        return [output.popleft() for _ in range(len(output))]
+
     def close(self) -> None:
         """End the request where it is; a round that is running is waited for.
 

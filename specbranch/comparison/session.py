@@ -41,10 +41,10 @@ class Session:
     source: str = "model"
 
     @contextmanager
-    def engine(self, method: str, max_len: int) -> Iterator[Engine]:
+    def engine(self, method: str, max_len: int, max_requests: int = 1) -> Iterator[Engine]:
         """An engine for a method, on lanes of its own.
 
-        max_len: tokens of prompt and output together, at most.
+        max_len: tokens of prompt and output together, at most. max_requests: that run at a time.
         """
         policy = make_policy(method, **self.policy_options.get(method, {}))
         with self._open_lanes(policy) as lanes:
@@ -55,6 +55,7 @@ class Session:
                 lanes=lanes,
                 hrad=self.hrad,
                 max_len=max_len,
+                max_requests=max_requests,
             )
 
     def baseline(self) -> Session:
