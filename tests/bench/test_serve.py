@@ -27,7 +27,7 @@ def test_the_smoke_mix_is_served_under_every_load(folders: tuple[Path, Path], tm
     assert {row["requests"] for row in rows} == {SMOKE.requests}
     assert len({row["tokens"] for row in rows}) == 1
     assert rows[0]["rows"] == 1.0 < rows[1]["rows"] <= 3.0
-    assert (tmp_path / "serve.md").read_text().count("\n| ") == 1 + 1 + len(rows)
+    assert (tmp_path / "serve.md").read_text().count("\n| ") == 1 + len(rows)
 
 
 def test_a_mix_keeps_its_bounds_and_its_seed():
