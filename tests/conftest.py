@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from specbranch.loading import ModelPair
 
+COMPILED = ("simt", "cuda_build", "build")
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 settings.register_profile(
@@ -24,6 +25,15 @@ settings.register_profile(
     "explore", deadline=None, max_examples=1000, print_blob=True, suppress_health_check=QUIET
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share what they build, those of one folder what they compile, and the built-in
+    pair is large: of two workers one has each of these."""
+    for item in items:
+        folder = item.path.parent.name
+        group = "smollm2" if "smollm2" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(folder if folder in COMPILED else group))
 
 
 @pytest.fixture(scope="session")

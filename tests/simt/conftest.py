@@ -1,4 +1,4 @@
-"""A table of the traffic that the tests counted, at the end of the run; torch on one thread."""
+"""A table of the traffic that was counted, after a run in one process; torch on one thread."""
 
 from __future__ import annotations
 
