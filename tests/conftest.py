@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from specbranch.loading import ModelPair
 
 COMPILED = ("simt", "cuda_build", "build")
+LARGE = {"smollm2", "builtin_pair"}  # fixtures
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 settings.register_profile(
@@ -32,7 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     pair is large: of two workers one has each of these."""
     for item in items:
         folder = item.path.parent.name
-        group = "smollm2" if "smollm2" in getattr(item, "fixturenames", ()) else item.path.stem
+        large = LARGE.intersection(getattr(item, "fixturenames", ()))
+        group = "large" if large else item.path.stem
         item.add_marker(pytest.mark.xdist_group(folder if folder in COMPILED else group))
 
 

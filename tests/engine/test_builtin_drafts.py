@@ -38,7 +38,7 @@ def draft(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def pair(draft) -> ModelPair:
+def builtin_pair(draft) -> ModelPair:
     return load_pair("builtin:smollm2", f"builtin:{draft}")
 
 
@@ -47,9 +47,10 @@ def written(pair: ModelPair, method: str, params: SamplingParams, prompt: str) -
 
 
 @pytest.fixture(scope="module")
-def texts(pair: ModelPair) -> list[Text]:
+def texts(builtin_pair: ModelPair) -> list[Text]:
     """Prompts and the target's greedy answers."""
     greedy = SamplingParams(max_new_tokens=48)
+    pair = builtin_pair
     return [(pair.encode(each), written(pair, "ar", greedy, each)) for each in PROMPTS]
 
 
@@ -61,16 +62,18 @@ def agreed(pair: ModelPair, prompt: list[int], answer: list[int]) -> torch.Tenso
     return pair.draft.token_ids[logits.argmax(-1)] == torch.tensor(answer)
 
 
-def test_it_is_small_and_agrees_as_it_should(draft: str, pair: ModelPair, texts: list[Text]):
+def test_it_is_small_and_agrees_as_it_should(
+    draft: str, builtin_pair: ModelPair, texts: list[Text]
+):
     megabytes, least, greatest = EXPECTED.get(draft, GOOD)
     files = builtin_folder(draft).iterdir()
     assert sum(path.stat().st_size for path in files) < megabytes * 1e6
-    share = torch.cat([agreed(pair, *text) for text in texts]).float().mean()
+    share = torch.cat([agreed(builtin_pair, *text) for text in texts]).float().mean()
     assert least < share < greatest
 
 
 @pytest.mark.parametrize("method", [name for name in POLICIES if name != "ar"])
 @pytest.mark.parametrize("params", [SamplingParams(max_new_tokens=12), SAMPLED])
-def test_every_method_writes_what_the_target_alone_writes(pair, method, params):
-    prompt = PROMPTS[1]
+def test_every_method_writes_what_the_target_alone_writes(builtin_pair, method, params):
+    pair, prompt = builtin_pair, PROMPTS[1]
     assert written(pair, method, params, prompt) == written(pair, "ar", params, prompt)
