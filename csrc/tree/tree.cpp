@@ -16,15 +16,17 @@ void require_count(std::string_view what, int count) {
   if (count < 0) throw_unexpected(what, "an integer >= 0", std::to_string(count));
 }
 
-/// The chance of a guess that two say: the mean of the log-odds.
+/// The chance of a guess that two say: its log-odds are the mean of both.
 double together(double a, double b) {
-  const auto log_odds = [](double chance) {
+  const auto odds = [](double chance) {
     chance = std::clamp(chance, 1e-6, 1 - 1e-6);
-    return std::log(chance / (1 - chance));
+    return chance / (1 - chance);
   };
-  return 1 / (1 + std::exp(-(log_odds(a) + log_odds(b)) / 2));
+  const double pooled = std::sqrt(odds(a) * odds(b));
+  return pooled / (1 + pooled);
 }
 
+constexpr double kLeastLeft = 1e-9;                                    // less than that is rounding
 constexpr int kMaxGuesses = std::numeric_limits<std::uint8_t>::max();  // a draw's number is a byte
 
 }  // namespace
@@ -113,6 +115,7 @@ std::vector<int> Tree::growable(std::span<const int> nodes, int max_expanded) co
   std::vector<int> closed;
   std::vector<bool> seen(size());
   for (int node : nodes) {
+    if (columns_.terminal[node]) continue;
     std::vector<int> line;
     for (; node >= 0 && columns_.slot[node] < 0 && !seen[node]; node = columns_.parent[node]) {
       seen[node] = true;
@@ -120,7 +123,9 @@ std::vector<int> Tree::growable(std::span<const int> nodes, int max_expanded) co
     }
     closed.insert(closed.end(), line.rbegin(), line.rend());
   }
-  return first_living(closed, std::max(0, max_expanded - num_expanded()));
+  const int room = std::max(0, max_expanded - num_expanded());
+  closed.resize(std::min(closed.size(), static_cast<std::size_t>(room)));
+  return closed;
 }
 
 void Tree::expand(std::span<const int> nodes, const DraftRows& rows, int first_row,
@@ -235,13 +240,14 @@ void Tree::weigh_children(int parent) {
   const auto& [rank, drafted, matched] =
       std::tie(columns_.rank, columns_.drafted, columns_.matched);
   auto& chance = columns_.chance;
-  double left = 1, total = 0;
-  for (const int child : siblings) left -= std::max(drafted[child], 0.0);
+  double all_drafted = 0, total = 0;
+  for (const int child : siblings) all_drafted += std::max(drafted[child], 0.0);
+  const double left = std::max(1 - all_drafted, kLeastLeft);
   bool some_matched = false;
   for (const int child : siblings) {
     some_matched = some_matched || matched[child] >= 0;
     chance[child] = matched[child] < 0   ? drafted[child]
-                    : drafted[child] < 0 ? std::max(left, 0.0) * matched[child]
+                    : drafted[child] < 0 ? left * matched[child]
                                          : together(drafted[child], matched[child]);
     total += chance[child];
   }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from bisect import bisect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 RANKS = 4
 COPY_DOUBTS = 0.05
+LEAST_LEFT = 1e-9
 EDGES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
 
 
@@ -100,6 +103,11 @@ def together(a: float, b: float) -> float:
     return pooled / (1 + pooled)
 
 
+def added(numbers: Iterable[float]) -> float:
+    """Their sum, rounded at each step, which `sum` is not in every Python."""
+    return functools.reduce(operator.add, numbers, 0.0)
+
+
 class Tree:
     def __init__(self, token: int, coupling: str, ends: Collection[int], remaining: int) -> None:
         self.coupling, self.ends, self.remaining = coupling, ends, remaining
@@ -183,7 +191,7 @@ class Tree:
 
     def weigh(self, node: Node) -> None:
         """The chances of a node's children, and all that follows from them."""
-        left = max(0.0, 1 - sum(child.drafted or 0.0 for child in node.children))
+        left = max(LEAST_LEFT, 1 - added(child.drafted or 0.0 for child in node.children))
         for child in node.children:
             if child.matched is None:
                 child.chance = child.drafted or 0.0
@@ -192,7 +200,7 @@ class Tree:
             else:
                 child.chance = together(child.drafted, child.matched)
         if any(child.matched is not None for child in node.children):
-            total = max(1.0, sum(child.chance for child in node.children))
+            total = max(1.0, added(child.chance for child in node.children))
             for child in node.children:
                 child.chance /= total
             drawn = [child for child in node.children if child.draw]

@@ -379,6 +379,7 @@ def test_draws_stay_in_order_before_matched_guesses():
 def test_what_does_not_match_is_refused():
     tree = Tree(0, ends={3})
     (end,) = tree.match(0, [3], [0.5])
+    assert tree.growable([end], 5) == []  # nothing is expanded for what cannot be
     for node, chances, wanted in (
         (end, [1.0], "match: expected no terminal node"),
         (7, [1.0], "match: expected ids of nodes"),
