@@ -159,14 +159,14 @@ def measured(
     methods: Sequence[str],
     loads: Sequence[Load],
     requests: Sequence[Wanted],
+    max_len: int,
     params: SamplingParams,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """A row for each method under each load."""
-    longest = max(len(each.prompt) + each.new_tokens for each in requests)
     for method in methods:
         for load in loads:
-            with session.engine(method, longest, load.in_flight) as engine:
+            with session.engine(method, max_len, load.in_flight) as engine:
                 warm_up(engine, requests[0].prompt, params)
                 served = serve(engine, requests, load, params, seed)
                 row = figures(served) | {"rows": engine.stats()["rows"]}
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     requests = draw_requests(mix, texts, random.Random(options.seed))
     params = SamplingParams(temperature=options.temperature, ignore_eos=True)
     rows = []
-    for row in measured(session, methods, loads, requests, params, options.seed):
+    for row in measured(session, methods, loads, requests, mix.longest, params, options.seed):
         print(json.dumps(row), flush=True)
         rows.append(row)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -201,6 +201,7 @@ void add_columns(py::class_<Tree>& tree) {
 void add_values(py::class_<Tree>& tree) {
   tree.def("tokens", &values<&NodeColumns::token>, "nodes"_a)
       .def("slots", &values<&NodeColumns::slot>, "nodes"_a)
+      .def("ranks", &values<&NodeColumns::rank>, "nodes"_a)
       .def("first_children", &values<&NodeColumns::first_child>, "nodes"_a)
       .def("estimates", &values<&NodeColumns::estimate>, "nodes"_a)
       .def("first_chances", &values<&NodeColumns::first_chance>, "nodes"_a);

@@ -104,7 +104,6 @@ class Engine:
             source = ModelSource(draft, policy.max_fan, target.vocab_size)
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
-        self._vocab_size = target.vocab_size
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad)
@@ -238,7 +237,7 @@ class Engine:
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
         if not prompt:
             raise ValueError("prompt: expected at least one token, got none")
-        vocab_size = self._vocab_size
+        vocab_size = self._target.vocab_size
         if not 0 <= min(prompt) <= max(prompt) < vocab_size:
             raise ValueError(
                 f"prompt: expected token ids from 0 to {vocab_size - 1}, "

@@ -135,7 +135,9 @@ class Stats:
         self.hits += walk.winner >= 0 and committed == len(walk.path)
         path = walk.path[:committed]
         reached_by = [*walk.path[1:], walk.winner][:committed]
-        on_main_line, ranks = True, tree.rank
+        in_tree = [node for node in reached_by if node >= 0]
+        self.accepted_matched += sum(rank < 0 for rank in tree.ranks(in_tree))
+        on_main_line = True
         moves = zip(reached_by, tree.first_children(path), strict=False)
         for place, (reached, first_choice) in enumerate(moves):
             on_main_line = on_main_line and reached == first_choice
@@ -144,7 +146,6 @@ class Stats:
             if reached >= 0:
                 self.accepted_main += on_main_line
                 self.accepted_branch += not on_main_line
-                self.accepted_matched += int(ranks[reached] < 0)
 
     def _count_tested(self, place: int, right: bool) -> None:
         """Count the main-line guess at depth `place + 1`."""

@@ -81,7 +81,6 @@ def fit_readout(draft: NarrowDraft, batches: Iterable[Batch]) -> None:
         seen += len(states)
     mean_square = moments.diagonal().mean() / seen
     ridge = _RIDGE * mean_square * torch.eye(size, dtype=torch.float64)
-    fitted = torch.linalg.solve(
-        moments + ridge, cross + ridge
-    )  # states @ fitted is nearest to wanted
+    # states @ fitted is nearest to wanted.
+    fitted = torch.linalg.solve(moments + ridge, cross + ridge)
     draft.readout.weight.copy_(fitted.T @ draft.readout.weight.double())
