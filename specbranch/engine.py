@@ -148,7 +148,7 @@ class Engine:
                     pass
         except BaseException:
             for request in requests:
-                request.transcript.cancel()
+                request.cancel()
             raise
         return [Generation.of(request) for request in requests]
 

@@ -82,9 +82,9 @@ class GenerationStream(Iterator[Chunk]):
 
         `generation` then holds what was committed, with the finish reason "cancelled".
         """
-        self._request.transcript.cancel()
+        self._request.cancel()
         self._scheduler.let_go(self._request)
         self._request.output.clear()
 
     def __del__(self) -> None:
-        self._request.transcript.cancel()
+        self._request.cancel()

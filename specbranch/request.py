@@ -88,6 +88,11 @@ class Request:
     def finished(self) -> bool:
         return self.error is not None or self.transcript.finish_reason is not None
 
+    def cancel(self) -> None:
+        """End here, unless it has ended; also while a round runs."""
+        if not self.finished:
+            self.transcript.cancel()
+
     def fail(self, error: Exception) -> None:
         """End here; the first error is what is told."""
         self.error = self.error or error

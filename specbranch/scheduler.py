@@ -75,7 +75,7 @@ class Scheduler:
         """Cancel all requests and take no more."""
         self._closed = True
         for request in [*self._running, *self._waiting]:
-            request.transcript.cancel()
+            request.cancel()
             self.let_go(request)
 
     @contextmanager

@@ -141,8 +141,11 @@ def test_a_policy_that_raises_ends_its_own_request_alone(pair, alone, at):
     first, failed, last = engine.generate(prompts, GREEDY)
     assert (failed.finish_reason, str(failed.error)) == ("error", f"'{at}'")
     assert (first.token_ids, last.token_ids) == (alone(prompts[0]), alone(prompts[2]))
+    stream = engine.stream([5, 63], GREEDY)
     with pytest.raises(KeyError, match=at):
-        engine.generate([5, 63], GREEDY)
+        list(stream)
+    stream.close()
+    assert stream.generation.finish_reason == "error"
     assert engine.stats()["free_pages"] == pages
 
 
