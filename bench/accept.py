@@ -1,11 +1,12 @@
 """Are all methods' texts the target's own? `python -m bench.accept`, or `make accept`.
 
 Every method, and a policy that acts at random, runs SmolLM2 on HumanEval prompts: two drafts, two
-dtypes, lanes of one and of two threads, greedy and sampled. Each prompt under each of these is a
-cell, whose outcome is kept as JSON in a folder; a run does the cells that are lacking there.
-On a CPU a text passes if it is that of plain decoding with the same seed, which has all cores. On a
-GPU, where forwards of different row counts round differently, also if it first differs where plain
-decoding itself nearly chose otherwise. Exits 1 if a text does not pass.
+dtypes, lanes of one and of two threads. Greedy and sampled requests share each engine, some at a
+time, which join as others leave. Each of their texts has to be the one that plain decoding writes
+alone, with the same seed and all cores. On a GPU, where forwards of different row counts round
+differently, a text also passes if it first differs where plain decoding itself nearly chose
+otherwise. What is finished is kept in a folder as JSON; a run does what is lacking there. Exits 1
+if a text does not pass.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ from transformers.utils.logging import disable_progress_bar
 from bench import markdown
 from bench.options import TARGET, positive
 from bench.prompts import fetch
-from specbranch.comparison.baseline import BASELINE, compare
+from specbranch.comparison.baseline import BASELINE
+from specbranch.comparison.divergence import divergence
 from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.report import terminal_table
-from specbranch.comparison.runs import Run
 from specbranch.comparison.session import Session
 from specbranch.files import write_whole
+from specbranch.generation import Generation
 from specbranch.loading.pair import load_pair
 from specbranch.policies import POLICIES
 from specbranch.prompts import PromptRecord, read_prompts
 from specbranch.sampling import SamplingParams
+from specbranch.stats import Stats
+from specbranch.trace import Trace
 
 NEAR_TIE = 1e-3  # on a GPU
 DRAFTS = {
@@ -54,17 +58,38 @@ Outcome = dict[str, Any]
 
 
 class Cell(NamedTuple):
-    """What one file of outcomes is about. threads: of each lane, None on a GPU."""
+    """Who serves the requests. threads: of each lane, None on a GPU."""
 
     draft: str
     dtype: str
     threads: int | None
-    setting: str
-    prompt: int
+    method: str
 
-    def file(self, device: str, tokens: int) -> str:
-        parts = (device, self.draft.replace(":", "-"), *self[1:], f"{tokens}-tokens")
-        return "_".join(map(str, parts)) + ".json"
+
+class Asked(NamedTuple):
+    """A request, and its setting's name."""
+
+    task: PromptRecord
+    setting: str
+    params: SamplingParams
+
+
+class Folder:
+    """JSON that is made once, and read from then on."""
+
+    def __init__(self, folder: Path, asked: Sequence[Asked], options: argparse.Namespace) -> None:
+        self._folder = folder
+        shape = f"{len(asked)}-texts_{options.max_new_tokens}-tokens_{options.requests}-at-once"
+        self._start = f"{options.device}_{shape}"
+
+    def keep(self, name: Sequence[Any], make: Callable[[], list[Outcome]]) -> list[Outcome]:
+        parts = (str(part).rpartition(".")[2].replace(":", "-") for part in name)
+        path = self._folder / ("_".join((self._start, *parts)) + ".json")
+        if not path.is_file():
+            write_whole(path, json.dumps(make(), indent=1) + "\n")
+            print(path.name, file=sys.stderr, flush=True)
+        found: list[Outcome] = json.loads(path.read_text())
+        return found
 
 
 def main() -> None:
@@ -75,75 +100,103 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
     parser.add_argument("--limit", type=positive, default=20, help="prompts")
     parser.add_argument("--max-new-tokens", type=positive, default=128)
+    parser.add_argument("--requests", type=positive, default=8, help="at a time")
     parser.add_argument("--out", type=Path, default=Path("build/accept"), help="folder")
     options = parser.parse_args()
     disable_progress_bar()
-    methods = [BASELINE, *(each for each in options.methods.split(",") if each != BASELINE)]
+    methods = options.methods.split(",")
     options_by_method(methods, {})  # refuses unknown ones
-    tasks = read_prompts(fetch("humaneval"), options.limit)
     drafts = options.drafts.split(",") if options.drafts else DRAFTS[options.device]
-    cells = list(_cells(options.device, drafts, options.dtypes.split(","), len(tasks)))
-    outcomes = list(_outcomes(cells, tasks, methods, options))
+    threads = THREADS[options.device]
+    asked = list(_asked(read_prompts(fetch("humaneval"), options.limit), options.max_new_tokens))
+    cells = [
+        Cell(*each)
+        for each in itertools.product(drafts, options.dtypes.split(","), threads, methods)
+    ]
+    outcomes = list(_outcomes(cells, asked, options))
     _report(options.out, list(zip(cells, outcomes, strict=True)))
     sys.exit(0 if all(each["passes"] for each in itertools.chain(*outcomes)) else 1)
 
 
-def _cells(
-    device: str, drafts: Sequence[str], dtypes: Sequence[str], prompts: int
-) -> Iterator[Cell]:
-    for each in itertools.product(drafts, dtypes, THREADS[device], SETTINGS, range(prompts)):
-        yield Cell(*each)
+def _asked(tasks: Sequence[PromptRecord], tokens: int) -> Iterator[Asked]:
+    for task, (setting, law) in itertools.product(tasks, SETTINGS.items()):
+        yield Asked(task, setting, SamplingParams(max_new_tokens=tokens, **law))
 
 
 def _outcomes(
-    cells: Sequence[Cell],
-    tasks: Sequence[PromptRecord],
-    methods: Sequence[str],
-    options: argparse.Namespace,
+    cells: Sequence[Cell], asked: Sequence[Asked], options: argparse.Namespace
 ) -> Iterator[list[Outcome]]:
-    """Of each cell those of the methods, from its file as far as they are there."""
+    """Of each cell those of the requests, from its file if that is there."""
+    folder = Folder(options.out, asked, options)
 
     @lru_cache(maxsize=1)
     def open_session(draft: str, dtype: str) -> Session:
         return Session(load_pair(TARGET, draft, device=options.device, dtype=dtype))
 
-    for number, cell in enumerate(cells):
-        path = options.out / cell.file(options.device, options.max_new_tokens)
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        lacking = [method for method in methods if method not in known]
-        if lacking:
-            known |= _run(cell, tasks[cell.prompt], lacking, options.max_new_tokens, open_session)
-            write_whole(path, json.dumps(known, indent=1) + "\n")
-        print(f"{number + 1}/{len(cells)} {path.name}", file=sys.stderr, flush=True)
-        yield [known[method] for method in methods]
+    for cell in cells:
+
+        def alone(cell: Cell = cell) -> list[Outcome]:
+            return _alone(open_session(cell.draft, cell.dtype), asked)
+
+        def together(cell: Cell = cell) -> list[Outcome]:
+            expected = folder.keep(("alone", cell.dtype), alone)
+            session = open_session(cell.draft, cell.dtype)
+            session = replace(session, draft_threads=cell.threads, target_threads=cell.threads)
+            return _together(session, cell.method, asked, expected, options.requests)
+
+        yield folder.keep(cell, together)
 
 
-def _run(
-    cell: Cell,
-    task: PromptRecord,
-    methods: Sequence[str],
-    tokens: int,
-    open_session: Callable[[str, str], Session],
-) -> dict[str, Outcome]:
-    session = open_session(cell.draft, cell.dtype)
-    session = replace(session, draft_threads=cell.threads, target_threads=cell.threads)
-    params = SamplingParams(max_new_tokens=tokens, **SETTINGS[cell.setting])
-    with_baseline = [BASELINE, *(each for each in methods if each != BASELINE)]
-    runs = compare(session, with_baseline, [task.prompt], params)
-    return {run.method: _outcome(run, task) for run in runs}
+def _alone(session: Session, asked: Sequence[Asked]) -> list[Outcome]:
+    """Plain decoding's texts, one after the other."""
+    with session.engine(BASELINE, _max_len(session, asked)) as engine:
+        found = [engine.generate(each.task.prompt, each.params) for each in asked]
+    return [
+        {"prompt_token_ids": each.prompt_token_ids, "token_ids": each.token_ids} for each in found
+    ]
 
 
-def _outcome(run: Run, task: PromptRecord) -> Outcome:
-    parted = run.divergence
+def _together(
+    session: Session,
+    method: str,
+    asked: Sequence[Asked],
+    expected: Sequence[Outcome],
+    max_requests: int,
+) -> list[Outcome]:
+    """A method's texts, so many at a time, beside those that are expected."""
+    with session.engine(method, _max_len(session, asked), max_requests) as engine:
+        found = engine.generate(
+            [each.task.prompt for each in asked], [each.params for each in asked]
+        )
+        env = session.environment(engine.lanes)
+    texts = [_text(each) for each in expected]
+    return [
+        {"task": each.task.id, "setting": each.setting}
+        | _beside(session, generation, text, each.params)
+        | {"token_ids": generation.token_ids, "env": env}
+        for each, generation, text in zip(asked, found, texts, strict=True)
+    ]
+
+
+def _max_len(session: Session, asked: Sequence[Asked]) -> int:
+    return max(
+        len(session.pair.encode(each.task.prompt)) + each.params.max_new_tokens for each in asked
+    )
+
+
+def _text(outcome: Outcome) -> Generation:
+    return Generation(**outcome, text="", finish_reason="length", stats=Stats(), trace=Trace())
+
+
+def _beside(
+    session: Session, found: Generation, expected: Generation, params: SamplingParams
+) -> Outcome:
+    parted = divergence(session.pair, found.token_ids, expected, params)
     near = parted is not None and parted.margin is not None and abs(parted.margin) < NEAR_TIE
     return {
-        "task": task.id,
-        "method": run.method,
-        "passes": parted is None or (near and run.env["device"] != "cpu"),
+        "passes": parted is None or (near and session.pair.device.type != "cpu"),
         "position": parted and parted.position,
         "margin": parted and parted.margin,
-        "token_ids": run.generation.token_ids,
-        "env": run.env,
     }
 
 
@@ -152,12 +205,15 @@ def _report(folder: Path, found: Sequence[tuple[Cell, list[Outcome]]]) -> None:
     counts: dict[tuple[str, ...], dict[str, list[bool]]] = {}
     parted = []
     for cell, outcomes in found:
-        row = counts.setdefault(tuple(map(str, cell[:-1])), {})
-        for each in outcomes[1:]:
-            name = each["method"].rpartition(":")[2]
+        name = cell.method.rpartition(":")[2]
+        for each in outcomes:
+            row = counts.setdefault((*map(str, cell[:-1]), each["setting"]), {})
             row.setdefault(name, []).append(each["position"] is None)
             if each["position"] is not None:
-                parted.append(f"{cell} {name}: at token {each['position']}, by {each['margin']}")
+                parted.append(
+                    f"{cell} {each['setting']} {each['task']}: at token {each['position']}, "
+                    f"by {each['margin']}"
+                )
     methods = next(iter(counts.values()))
     header = ["draft", "dtype", "threads", "setting", *methods]
     rows = [
