@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from specbranch.files import write_whole
 
@@ -24,8 +24,7 @@ class Label:
     HRAD = "hrad"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """One piece of work on one lane; seconds of the lanes' clock since the request began."""
 
     lane: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from specbranch.trace import Span
@@ -23,8 +22,7 @@ class Outlook(NamedTuple):
     everything: float  # the first gamma of them are right
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a round came to, told to the policy after the tree was re-rooted."""
 
     hit: bool  # the token that ended the walk was in the tree

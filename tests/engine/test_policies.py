@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -79,9 +78,9 @@ def test_specbranch_draft_stage_ends_at_the_branch_point():
 
 def test_specbranch_draft_stage_ends_when_the_target_is_not_worth_keeping_waiting():
     policy = SpecBranch(gamma=6, epsilon=0.5)
-    policy.observe(replace(outcome(hit=False), cost_ratio=20.0))
+    policy.observe(outcome(hit=False)._replace(cost_ratio=20.0))
     assert Draft(policy).grow(busy=False) == [1] * 6
-    policy.observe(replace(outcome(hit=False), cost_ratio=2.2))
+    policy.observe(outcome(hit=False)._replace(cost_ratio=2.2))
     assert Draft(policy).grow(busy=False) == [1] * 2  # 0.9 * 0.9 * 2.2 < 1 + 0.9 + 0.9 * 0.9
 
 
@@ -135,13 +134,13 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
     assert draft.grow(busy=False) == []
     chances = draft.tree.first_chance[draft.submit()[:-1]]
     assert chances == pytest.approx([0.9, 0.9, 0.4])
-    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
+    policy.observe(outcome(hit=True)._replace(outlook=Outlook(0.5, 0.4, 0.1)))
     assert draft.submit() == [0]
-    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.3, 0.4, 0.3)))
+    policy.observe(outcome(hit=True)._replace(outlook=Outlook(0.3, 0.4, 0.3)))
     assert draft.grow(busy=False) == []
-    policy.observe(replace(outcome(hit=False), outlook=Outlook(0.1, 0.4, 0.5)))
+    policy.observe(outcome(hit=False)._replace(outlook=Outlook(0.1, 0.4, 0.5)))
     assert draft.grow(busy=False) == []
-    everything = replace(outcome(hit=True), cost_ratio=40.0, outlook=Outlook(0.1, 0.4, 0.5))
+    everything = outcome(hit=True)._replace(cost_ratio=40.0, outlook=Outlook(0.1, 0.4, 0.5))
     policy.observe(everything)
     assert draft.grow(busy=False) == [1, 1]
     assert len(draft.submit()) == 6
@@ -149,7 +148,7 @@ def test_specbranch_has_the_survivors_branch_point_where_the_outlook_says():
 
 def test_specbranch_drafts_no_chain_where_only_the_root_is_submitted():
     policy = SpecBranch(k_max=2, gamma=5, epsilon=0.5)
-    policy.observe(replace(outcome(hit=True), outlook=Outlook(0.5, 0.4, 0.1)))
+    policy.observe(outcome(hit=True)._replace(outlook=Outlook(0.5, 0.4, 0.1)))
     draft = Draft(policy, (0.2, 0.9))
     assert draft.grow(busy=False) == []
     assert draft.submit() == [0]
@@ -198,22 +197,22 @@ def test_chains_follow_the_measured_costs_unless_told_their_length(policy, at_fi
     first = pattern.begin()
     assert (first.gamma, first.length) == (0, at_first)
     for cost_ratio, length in ((11.4, 11), (0.0, 11), (0.3, 1), (6.5001, 7)):
-        first.observe(replace(outcome(hit=True), cost_ratio=cost_ratio))
+        first.observe(outcome(hit=True)._replace(cost_ratio=cost_ratio))
         assert first.length == length
     assert pattern.begin().length == pattern.length == 7
     assert pattern.fresh().length == at_first
     fresh = pattern.fresh()
-    fresh.observe(replace(outcome(hit=True), cost_ratio=20.0))
+    fresh.observe(outcome(hit=True)._replace(cost_ratio=20.0))
     assert (fresh.length, pattern.length) == (20, 7)
     told = policy(gamma=3)
-    told.observe(replace(outcome(hit=True), cost_ratio=11.4))
+    told.observe(outcome(hit=True)._replace(cost_ratio=11.4))
     assert (told.gamma, told.length) == (3, 3)
 
 
 def test_pearl_drafts_as_much_as_fits_beside_the_target():
     draft = Draft(PEARL())
     draft.submit()
-    draft.policy.observe(replace(outcome(hit=False), cost_ratio=6.2))
+    draft.policy.observe(outcome(hit=False)._replace(cost_ratio=6.2))
     assert draft.grow(busy=True) == [1] * 6
     assert len(draft.submit()) == 7
 
@@ -223,7 +222,7 @@ def played(policy: Policy, confidence: Sequence[float]) -> list[object]:
     draft, story = Draft(policy, confidence), []
     for hit in (True, False, True):
         story += [draft.grow(busy=False, steps=9), draft.submit(), draft.grow(busy=True, steps=9)]
-        draft.policy.observe(replace(outcome(hit), outlook=Outlook(0.1, 0.7, 0.2)))
+        draft.policy.observe(outcome(hit)._replace(outlook=Outlook(0.1, 0.7, 0.2)))
         if hit and draft.tree.children(0):
             draft.win(draft.tree.children(0)[-1])
         else:

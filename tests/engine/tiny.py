@@ -6,7 +6,6 @@ import copy
 import itertools
 import string
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -125,4 +124,4 @@ class AnyOutlook(SpecBranch):
         return policy
 
     def observe(self, outcome: Outcome) -> None:
-        super().observe(replace(outcome, outlook=next(self.outlooks)))
+        super().observe(outcome._replace(outlook=next(self.outlooks)))
