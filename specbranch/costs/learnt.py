@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
 from specbranch.trace import Span
 
 ADAPTATION = 0.2  # weight of the newest observation
+SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
 FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
 MOST_CONTENTION = 2.0  # of two models that take turns on one device
 
@@ -33,9 +35,11 @@ class RowTimes:
     """Seconds of a forward as a function of its rows.
 
     Observations are averaged over row counts from one power of two to the next, newer ones with
-    more weight. The function is linear between those averages and goes on as between the last two,
-    flat while there is one. Towards no rows it falls to the share FIXED of the first: fewer rows
-    than were ever seen look cheaper, so that they are tried where rows matter least.
+    more weight. No average counts for more than that of more rows: what a first forward takes,
+    which has compiling and warming up in it, would keep so few rows from being tried again. The
+    function is linear between those averages and goes on as between the last two, flat while there
+    is one. Towards no rows it falls to the share FIXED of the first: fewer rows than were ever seen
+    look cheaper, so that they are tried where rows matter least.
     """
 
     def __init__(self) -> None:
@@ -47,9 +51,10 @@ class RowTimes:
         """Take in a forward of `rows` rows that took `seconds`."""
         size = (rows - 1).bit_length()
         known_rows, known_seconds = self._averages.get(size, (rows, seconds))
+        believed = min(seconds, SURPRISE * known_seconds)
         self._averages[size] = (
             known_rows + ADAPTATION * (rows - known_rows),
-            known_seconds + ADAPTATION * (seconds - known_seconds),
+            known_seconds + ADAPTATION * (believed - known_seconds),
         )
         self.most = max(self.most, rows)
         self._seconds = []
@@ -71,7 +76,7 @@ class RowTimes:
     def _table(self, rows: int) -> list[float]:
         if not self._averages:
             return [0.0] * (rows + 1)
-        points = sorted(self._averages.values())
+        points = _never_falling(sorted(self._averages.values()))
         slope, (last, latest) = 0.0, points[-1]
         if len(points) > 1:
             before, earlier = points[-2]
@@ -80,6 +85,12 @@ class RowTimes:
         end = max(rows, last) + 1
         points.append((end, latest + slope * (end - last)))
         return np.interp(np.arange(rows + 1), *np.transpose(points)).tolist()
+
+
+def _never_falling(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Rows and seconds, in the order of rows, without seconds above those of more rows."""
+    rows, seconds = zip(*points, strict=True)
+    return list(zip(rows, [*accumulate(reversed(seconds), min)][::-1], strict=True))
 
 
 class Costs:

@@ -74,10 +74,25 @@ def test_more_rows_never_look_cheaper_than_were_seen():
     assert times(64) == 2
 
 
+def test_a_first_forward_that_warms_up_bars_no_few_rows():
+    times = RowTimes()
+    times.learn(2, 60.0)
+    times.learn(8, 2.0)
+    assert times(2) == times(8) == 2
+    assert times(1) < 2
+
+
+def test_a_disturbed_forward_counts_as_twice_what_was_known():
+    times = RowTimes()
+    times.learn(4, 1.0)
+    times.learn(4, 1000.0)
+    assert times(4) == pytest.approx(1.2)
+
+
 def test_row_times_follow_a_machine_that_changes():
     times = RowTimes()
     times.learn(4, 1.0)
-    for _ in range(30):
+    for _ in range(50):
         times.learn(3, 5.0)
     assert times(3) == pytest.approx(5, abs=0.01)
 
