@@ -4,11 +4,6 @@ Closed loops hold a number of requests in flight; Poisson arrivals come when the
 serves the same requests under each load, one after another in one process. Prompts are cut from
 real ones; their lengths and the answers' are drawn log-uniformly. Answers go on after an
 end-of-sequence token, so that they are as long as drawn. `make prompts` fetches the prompts.
-
-A round commits several tokens at once, so there are two times between tokens. Between bursts: from
-one round's tokens to the next one's, which a reader waits. Per token: that divided by the tokens of
-the later round, each of them counted, which is the pace. A request's first round is in neither, but
-in the time to first token, which begins when the request comes.
 """
 
 from __future__ import annotations
@@ -19,12 +14,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from bench import markdown
@@ -32,58 +25,19 @@ from bench.decoding.cases import EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
 from bench.mix import SMOKE, Mix, Wanted, draw_requests
 from bench.options import add_models, open_session, positive
+from bench.serve_peer import serve_by_transformers
+from bench.served import Load, Served, figures
 from specbranch.comparison.baseline import warm_up
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.generation import GenerationStream
+from specbranch.loading.pair import load_model
 from specbranch.sampling import SamplingParams
 
 QUESTIONS = 20  # a category: what prompts are cut from
-SETTLING = 0.2  # share of the requests before memory has to be flat
 METHODS = "ar,specbranch,bestfirst,auto"
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Requests in flight at all times, or, where `rate` is not 0, arrivals a second at random."""
-
-    in_flight: int
-    rate: float = 0.0
-
-    @classmethod
-    def of(cls, text: str) -> Load:
-        """`8`, or `poisson:0.5`, of which up to 64 run at a time."""
-        kind, _, rate = text.partition(":")
-        return cls(64, float(rate)) if kind == "poisson" else cls(int(text))
-
-    def __str__(self) -> str:
-        return f"{self.rate:g} a second" if self.rate else f"{self.in_flight} in flight"
-
-    def arrivals(self, count: int, chance: random.Random) -> list[float]:
-        """Seconds at which so many requests come; 0 where they wait for others to end."""
-        if not self.rate:
-            return [0.0] * count
-        gaps = np.array([chance.expovariate(self.rate) for _ in range(count)])
-        return list(np.cumsum(gaps))
-
-
-@dataclass(slots=True)
-class Served:
-    """A request on its way. came: when. times, counts: of its bursts; held: bytes in use at its
-    end."""
-
-    wanted: Wanted
-    came: float
-    times: list[float] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    held: int = 0
-
-    def note(self, tokens: int, now: float) -> None:
-        self.times.append(now)
-        self.counts.append(tokens)
+PEER = "transformers"
 
 
 def serve(
@@ -116,44 +70,6 @@ def serve(
     return served
 
 
-def figures(served: Sequence[Served]) -> dict[str, Any]:
-    """What requests came to; seconds from the first one's coming to the last one's end."""
-    seconds = max(each.times[-1] for each in served) - min(each.came for each in served)
-    tokens = sum(sum(each.counts) for each in served)
-    return {
-        "requests": len(served),
-        "tokens": tokens,
-        "tokens_per_s": tokens / seconds,
-        "first_token_s": _percentiles(np.array([each.times[0] - each.came for each in served])),
-        "between_bursts_s": _percentiles(np.concatenate(list(map(between_bursts, served)))),
-        "per_token_s": _percentiles(np.concatenate(list(map(per_token, served)))),
-        "bytes_per_request": growth(np.array([each.held for each in served], dtype=float)),
-    }
-
-
-def between_bursts(served: Served) -> Floats:
-    """Seconds from one round's tokens to the next one's."""
-    return np.diff(np.array(served.times, dtype=float))
-
-
-def per_token(served: Served) -> Floats:
-    """Those seconds over the tokens of the later round, once for each of them."""
-    counts = np.array(served.counts[1:], dtype=int)
-    return np.repeat(between_bursts(served) / counts, counts)
-
-
-def growth(held: Floats) -> float:
-    """Bytes that a request adds once memory has settled: by the line of least squares."""
-    settled = held[int(SETTLING * len(held)) :]
-    return float(np.polyfit(np.arange(len(settled)), settled, 1)[0]) if len(settled) > 1 else 0.0
-
-
-def _percentiles(values: Floats) -> dict[str, float]:
-    if not len(values):
-        return {}
-    return {f"p{share}": float(np.percentile(values, share)) for share in (50, 95)}
-
-
 def measured(
     session: Session,
     methods: Sequence[str],
@@ -163,13 +79,20 @@ def measured(
     params: SamplingParams,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """A row for each method under each load."""
-    for method in methods:
-        for load in loads:
-            with session.engine(method, max_len, load.in_flight) as engine:
-                warm_up(engine, requests[0].prompt, params)
-                served = serve(engine, requests, load, params, seed)
-                row = figures(served) | {"rows": engine.stats()["rows"]}
+    """A row for each method under each load. `PEER` among the methods is transformers."""
+    pair = session.pair
+    if PEER in methods:
+        plain, _ = load_model("target", pair.target_name, pair.device, pair.dtype)
+    for load in loads:
+        for method in methods:
+            if method == PEER:
+                served = serve_by_transformers(plain, requests, load, params, seed, max_len)
+                row = figures(served)
+            else:
+                with session.engine(method, max_len, load.in_flight) as engine:
+                    warm_up(engine, requests[0].prompt, params)
+                    served = serve(engine, requests, load, params, seed)
+                    row = figures(served) | {"rows": engine.stats()["rows"]}
             yield {"method": method, "load": str(load), **row}
 
 
@@ -206,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     methods = options.methods.split(",")
     loads = [Load.of(text) for text in options.loads.split(",")]
     questions = by_turns(EXAMPLES if options.smoke else read_questions(QUESTIONS))
-    session = open_session(options, methods)
+    session = open_session(options, [method for method in methods if method != PEER])
     texts = [session.pair.encode(question.turns[0]) for question in questions]
     requests = draw_requests(mix, texts, random.Random(options.seed))
     params = SamplingParams(temperature=options.temperature, ignore_eos=True)
@@ -232,7 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_models(parser)
     add = parser.add_argument
-    add("--methods", default=METHODS, help="separated by commas")
+    add(
+        "--methods", default=METHODS, help=f"separated by commas; {PEER} is its continuous batching"
+    )
     add("--loads", default="1,2,4,8,poisson:0.5", help="separated by commas")
     add("--requests", type=positive, default=32)
     add("--temperature", type=float, default=0.0)

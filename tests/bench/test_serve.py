@@ -11,22 +11,32 @@ import pytest
 
 from bench import serve
 from bench.mix import SMOKE, Mix, Wanted, draw_requests
-from bench.serve import Load, Served, between_bursts, figures, growth, per_token, table
+from bench.serve import table
+from bench.served import Load, Served, between_bursts, figures, growth, per_token
 
 
 def test_the_smoke_mix_is_served_under_every_load(folders: tuple[Path, Path], tmp_path: Path):
     target, draft = map(str, folders)
-    options = ["--target", target, "--draft", draft, "--device", "cpu", "--methods", "ar,auto"]
+    options = [
+        "--target",
+        target,
+        "--draft",
+        draft,
+        "--device",
+        "cpu",
+        "--methods",
+        "ar,auto,transformers",
+    ]
     serve.main(["--smoke", *options, "--loads", "1,3,poisson:50", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "serve.json").read_text())["rows"]
     assert [(row["method"], row["load"]) for row in rows] == [
         (method, load)
-        for method in ("ar", "auto")
         for load in ("1 in flight", "3 in flight", "50 a second")
+        for method in ("ar", "auto", "transformers")
     ]
     assert {row["requests"] for row in rows} == {SMOKE.requests}
     assert len({row["tokens"] for row in rows}) == 1
-    assert rows[0]["rows"] == 1.0 < rows[1]["rows"] <= 3.0
+    assert rows[0]["rows"] == 1.0 < rows[3]["rows"] <= 3.0
     assert (tmp_path / "serve.md").read_text().count("\n| ") == 1 + len(rows)
 
 
