@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from specbranch.replay.draft_laws import DraftLaws, DraftModel
 from specbranch.replay.laws import Law, LawSource, LawStore, Place
+from specbranch.replay.recorded import Recorded
 from specbranch.replay.recording import Recording, record
 from specbranch.replay.run import Replay, Replayer
 from specbranch.replay.synthetic import SyntheticLaws, rank_rates, synthetic_recording
@@ -22,6 +23,7 @@ __all__ = [
     "LawSource",
     "LawStore",
     "Place",
+    "Recorded",
     "Recording",
     "Replay",
     "Replayer",

@@ -11,10 +11,12 @@ from specbranch.lanes import VirtualLanes
 from specbranch.loop import RoundLoop
 from specbranch.policies.base import Outlook, Policy
 from specbranch.replay.laws import LawSource
+from specbranch.replay.recorded import Recorded
 from specbranch.replay.recording import Recording
 from specbranch.replay.source import RecordedSource
 from specbranch.replay.target import RecordedTarget
 from specbranch.request import Request
+from specbranch.scheduler import Scheduler
 from specbranch.stats import Stats
 from specbranch.stopping import Transcript
 from specbranch.trace import Trace
@@ -30,15 +32,19 @@ class Replay:
 
 
 class Replayer:
-    """What an engine is without models: a policy, the virtual clock, requests one at a time.
+    """What an engine is without models: a policy, the virtual clock, requests.
 
     costs: what the forwards cost. max_nodes: size of each model's block, as for Engine.
+    max_requests: that run at a time.
     """
 
-    def __init__(self, policy: Policy, costs: CostModel, *, max_nodes: int = 128) -> None:
+    def __init__(
+        self, policy: Policy, costs: CostModel, *, max_nodes: int = 128, max_requests: int = 1
+    ) -> None:
         self.policy = policy
         self._lanes = VirtualLanes(costs)
         self._max_nodes = max_nodes
+        self._max_requests = max_requests
         self._experience = Experience()
 
     def replay(
@@ -54,16 +60,34 @@ class Replayer:
         laws: the draft's, around the recorded text.
         outlooks: what H-RAD expects below each token of the text, None without H-RAD.
         """
-        params, text, lanes = recording.params, recording.text, self._lanes
-        transcript = Transcript(None, recording.eos_token_ids, (), params.max_new_tokens)
-        request = Request(recording.prompt, params, self.policy.begin(), transcript)
-        source = RecordedSource(text, laws, max_nodes=self._max_nodes, max_fan=self.policy.max_fan)
-        target = RecordedTarget(lanes.target, text, outlooks, max_rows=self._max_nodes)
+        (replay,) = self.replay_all([Recorded(recording, laws, outlooks)])
+        return replay
+
+    def replay_all(self, recorded: Sequence[Recorded]) -> list[Replay]:
+        """What the engine would do on requests that come all at once."""
+        requests = {self._request(each.recording): each for each in recorded}
+        lanes, max_nodes = self._lanes, self._max_nodes
+        source = RecordedSource(requests, max_nodes=max_nodes, max_fan=self.policy.max_fan)
+        target = RecordedTarget(lanes.target, requests, max_rows=max_nodes)
         loop = RoundLoop(Growth(source, lanes.draft, self._experience), target, lanes)
-        loop.begin(request)
-        while not request.finished:
-            loop.step([request])
-        loop.end(request)
-        if request.error:
-            raise request.error
-        return Replay(transcript.token_ids, request.stats, request.trace)
+        scheduler = Scheduler(loop, self._max_requests)
+        for request in requests:
+            scheduler.add(request)
+        while scheduler.step():
+            pass
+        for request in requests:
+            if request.error:
+                raise request.error
+        return [
+            Replay(request.transcript.token_ids, request.stats, request.trace)
+            for request in requests
+        ]
+
+    def seconds(self) -> float:
+        """Of the clock, from the start of the latest requests to the end of the last one."""
+        return self._lanes.now()
+
+    def _request(self, recording: Recording) -> Request:
+        params = recording.params
+        transcript = Transcript(None, recording.eos_token_ids, (), params.max_new_tokens)
+        return Request(recording.prompt, params, self.policy.begin(), transcript)

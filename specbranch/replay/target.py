@@ -1,14 +1,15 @@
-"""A replay's target: its decisions are the recorded text."""
+"""A replay's target: its decisions are recorded texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Outlook
+from specbranch.replay.recorded import Recorded
 from specbranch.request import Request
 from specbranch.trace import Label
 from specbranch.tree import Walk
@@ -17,26 +18,17 @@ _NO_LOGITS = torch.empty(0)
 
 
 class RecordedTarget:
-    """A `Target` that knows the text which its requests will commit.
+    """A `Target` that knows the texts which its requests will commit.
 
-    lane: the target's. max_rows: rows of a forward, at most.
-    outlooks: what H-RAD expects below each token of the text, None without H-RAD.
+    lane: the target's. requests: each with its recording. max_rows: of a request in a forward.
     """
 
     vocab_size = 0
 
-    def __init__(
-        self,
-        lane: Lane,
-        text: Sequence[int],
-        outlooks: Sequence[Outlook] | None,
-        *,
-        max_rows: int,
-    ) -> None:
+    def __init__(self, lane: Lane, requests: Mapping[Request, Recorded], *, max_rows: int) -> None:
         self.max_rows = max_rows
         self._lane = lane
-        self._text = text
-        self._outlooks = outlooks
+        self._recorded = requests
 
     def has_room(self, request: Request) -> bool:
         return True
@@ -61,20 +53,24 @@ class RecordedTarget:
     def outlooks(
         self, requests: Sequence[Request], walks: Sequence[Walk | None]
     ) -> list[Outlook | None]:
-        if self._outlooks is None:
-            return [None] * len(requests)
         # A request's walk is committed by now, and its last token is what the outlook is below.
-        return [self._outlooks[_decided(request) - 1] for request in requests]
+        return [
+            foreseen[_decided(request) - 1]
+            if (foreseen := self._recorded[request].outlooks)
+            else None
+            for request in requests
+        ]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
         return self._lane.submit(Label.COMMIT, lambda: None)
 
     def _walk(self, request: Request) -> Walk:
         tree, decided = request.tree, _decided(request)
+        text = self._recorded[request].recording.text
         rows = {node: row for row, node in enumerate(tree.submitted)}
         path = [0]
         while True:
-            token = self._text[decided + len(path) - 1]
+            token = text[decided + len(path) - 1]
             children = tree.children(path[-1])
             named = zip(children, tree.tokens(children), strict=True)
             child = next((each for each, guess in named if guess == token), -1)

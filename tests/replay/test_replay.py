@@ -15,7 +15,7 @@ from specbranch.loading.builtin import builtin_folder
 from specbranch.loading.prepack import pack_linears
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import make_policy
-from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, Replayer, record
+from specbranch.replay import DraftLaws, DraftModel, LawStore, Recorded, Recording, Replayer, record
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from tests.engine import tiny
@@ -96,6 +96,27 @@ def test_figures_are_the_engines(pair, sources, policy, params):
         assert again.token_ids == generation.token_ids
         assert up_to_cuts(again.stats, generation.stats) == generation.stats
         assert forwards(again.trace) == forwards(generation.trace)
+
+
+@pytest.mark.parametrize("policy", ["ar", "sps", "pearl", "specbranch", "bestfirst", "auto"])
+def test_many_requests_are_replayed(pair, sources, policy):
+    """Six requests, three at a time: others join as some leave."""
+    asked = [(prompt, params) for params in PARAMS for prompt in PROMPTS]
+    engine = Engine(
+        pair, make_policy(policy), lanes=VirtualLanes(COSTS), max_len=256, max_requests=3
+    )
+    generations = engine.generate(
+        [prompt for prompt, _ in asked], [PARAMS[params] for _, params in asked]
+    )
+    replayer = Replayer(make_policy(policy), COSTS, max_requests=3)
+    replays = replayer.replay_all(
+        [Recorded(*sources[params, tuple(prompt)]) for prompt, params in asked]
+    )
+    for again, generation in zip(replays, generations, strict=True):
+        assert again.token_ids == generation.token_ids
+        assert up_to_cuts(again.stats, generation.stats) == generation.stats
+        assert forwards(again.trace) == forwards(generation.trace)
+    assert replayer.seconds() == engine.lanes.now()
 
 
 @pytest.mark.parametrize("policy", ["sps", "pearl", "specbranch", "bestfirst"])
