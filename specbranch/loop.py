@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import NamedTuple
 
 from specbranch.growth import Growth, blamed
 from specbranch.lanes import Lanes
+from specbranch.models.runner import PREFILL_CHUNK
 from specbranch.policies.base import Outcome, Outlook
 from specbranch.request import Chunk, Request
 from specbranch.trace import Span, Trace
@@ -95,21 +97,21 @@ class RoundLoop:
         self._lanes.drain()
 
     def step(self, requests: Sequence[Request]) -> None:
-        """One round: the first request that still reads its prompt goes on by a chunk; those that
-        have read theirs get some tokens, which join `Request.output`.
+        """One round: prompts are read, a chunk's tokens at most; requests that have read theirs get
+        some tokens, which join `Request.output`.
 
         A lane that fails ends all requests of the round.
         """
         began, spans_before = self._lanes.now(), len(self._trace.spans)
         with self._lanes.round():
-            reader = next((each for each in requests if not each.ready), None)
-            if reader:
-                self._read(reader)
+            readers = _readers(requests)
+            for request in readers:
+                self._read(request)
             # An op serves one coupling at a time.
             ready = sorted((each for each in requests if each.ready), key=_coupling)
             settled = self._settled(ready)
-            if reader:
-                self._end_reading(reader)
+            for request in readers:
+                self._end_reading(request)
         spans = self._trace.spans[spans_before:]
         for request in requests:
             request.trace.spans += (span.after(request.began) for span in spans)
@@ -228,6 +230,15 @@ class RoundLoop:
                 request.policy.observe(outcome)
             except Exception as error:
                 request.fail(error)
+
+
+def _readers(requests: Sequence[Request]) -> list[Request]:
+    """Whose prompts go on: the first that is unread, and those after it that fit beside it in the
+    tokens of a chunk, so that the others' pause is bounded."""
+    unread = [request for request in requests if not request.ready]
+    tokens = accumulate(len(request.prompt) for request in unread)
+    fitting = sum(1 for _ in takewhile(lambda count: count <= PREFILL_CHUNK, tokens))
+    return unread[: max(1, fitting)]
 
 
 def _coupling(request: Request) -> str:

@@ -36,6 +36,7 @@ class Replayer:
 
     costs: what the forwards cost. max_nodes: size of each model's block, as for Engine.
     max_requests: that run at a time.
+    seconds: of the clock, that the latest requests took together.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Replayer:
         self._max_nodes = max_nodes
         self._max_requests = max_requests
         self._experience = Experience()
+        self.seconds = 0.0
 
     def replay(
         self,
@@ -73,8 +75,11 @@ class Replayer:
         scheduler = Scheduler(loop, self._max_requests)
         for request in requests:
             scheduler.add(request)
-        while scheduler.step():
-            pass
+        self.seconds, going = 0.0, True
+        while going:
+            going = scheduler.step()
+            if not scheduler.num_running:  # the clock starts anew
+                self.seconds += lanes.now()
         for request in requests:
             if request.error:
                 raise request.error
@@ -82,10 +87,6 @@ class Replayer:
             Replay(request.transcript.token_ids, request.stats, request.trace)
             for request in requests
         ]
-
-    def seconds(self) -> float:
-        """Of the clock, from the start of the latest requests to the end of the last one."""
-        return self._lanes.now()
 
     def _request(self, recording: Recording) -> Request:
         params = recording.params

@@ -116,7 +116,13 @@ def test_many_requests_are_replayed(pair, sources, policy):
         assert again.token_ids == generation.token_ids
         assert up_to_cuts(again.stats, generation.stats) == generation.stats
         assert forwards(again.trace) == forwards(generation.trace)
-    assert replayer.seconds() == engine.lanes.now()
+
+
+@pytest.mark.parametrize("max_requests", [1, 2, 3])
+def test_seconds_are_those_of_all_requests(sources, max_requests):
+    replayer = Replayer(make_policy("ar"), COSTS, max_requests=max_requests)
+    replayer.replay_all([Recorded(*sources["greedy", tuple(PROMPTS[0])])] * 6)
+    assert replayer.seconds == 4 * 40 * 6 / max_requests
 
 
 @pytest.mark.parametrize("policy", ["sps", "pearl", "specbranch", "bestfirst"])
