@@ -145,7 +145,7 @@ class RoundLoop:
 
     def _round(self, requests: Sequence[Request]) -> list[Settlement]:
         self._growth.grow(requests)
-        submitted = [request for request in requests if self._submit(request)]
+        submitted = self._submitted([request for request in requests if not request.error])
         if not submitted:
             return []
         forward = self._target.submit(submitted)
@@ -165,8 +165,17 @@ class RoundLoop:
         self._keep(settled)
         return settled
 
+    def _submitted(self, requests: Sequence[Request]) -> list[Request]:
+        """Submit what policies say; returns the requests that are sound."""
+        if requests:
+            policy = requests[0].policy
+            try:
+                policy.survey([request.tree for request in requests])
+            except Exception as error:
+                requests[0].fail(blamed(policy, error))
+        return [request for request in requests if self._submit(request)]
+
     def _submit(self, request: Request) -> bool:
-        """Submit what its policy says; returns whether the request is sound."""
         policy, tree = request.policy, request.tree
         if request.error:
             return False
@@ -208,7 +217,6 @@ class RoundLoop:
     ) -> None:
         """Re-root trees, and tell policies what the round came to."""
         cost_ratio = self._trace.cost_ratio(RECENT_SPANS)
-        rows = sum(len(each.request.tree.submitted) for each in settled)
         for request, walk, outlook in settled:
             submitted = len(request.tree.submitted) - 1
             request.stats.count_dropped(
@@ -223,7 +231,6 @@ class RoundLoop:
                 seconds=seconds,
                 spans=spans,
                 requests=len(settled),
-                others_rows=rows - 1 - submitted,
                 outlook=outlook,
             )
             try:

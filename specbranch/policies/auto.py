@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from specbranch.costs.learnt import MOST_CONTENTION, Costs
 from specbranch.policies.base import Outcome, Policy
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from specbranch._C import Tree
+
+Floats = NDArray[np.float64]
 
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
 # Share of the likeliest node's chance below which a node only fills the draft's block.
@@ -48,6 +52,17 @@ class Pace:
         self._tokens, self._seconds = (1.0, 1 / tokens_per_s) if tokens_per_s else (0.0, 0.0)
 
 
+class Shares:
+    """How many rows requests' trees have in the target's next forward.
+
+    rows: of all of them. counts: of each tree, until it is submitted.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.counts: dict[Tree, int] = {}
+
+
 class CostAware(BestFirst):
     """Best-first growth with as many rows as pay for themselves.
 
@@ -55,12 +70,11 @@ class CostAware(BestFirst):
     its chance is worth more than what it adds to the target's forward; a draft step takes the rows
     that bring most a second, and takes place if that is worth the seconds that the target waits.
     It starts as best-first growth at its defaults. Once costs are known and as long as no pace is,
-    it submits the rows that bring most a second. A forward gets at most twice the rows that any had
-    before.
+    it submits the rows that bring most a second. A request gets at most twice the rows that any
+    forward had before.
 
-    Of several requests each goes by the pace of all of them, and by what its rows add to a forward
-    that has the others' rows as well: so all rows have one price, and as these become many, none is
-    worth it.
+    The rows of several requests compete for one forward: the likeliest are submitted, whoever's
+    they are. As requests become many, no row is worth what it adds.
 
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
@@ -77,8 +91,8 @@ class CostAware(BestFirst):
         self.costs = costs
         self.pace = Pace()
         self.requests = 1  # in the latest round
+        self.shares = Shares()
         self._expected = 1.0
-        self._others_rows = 0  # in the target's forward
         self._time_left = 0.0  # of the target's forward
 
     def promises(self, settled: CostAware) -> bool:
@@ -89,33 +103,39 @@ class CostAware(BestFirst):
         if not (self.costs.draft(1) and (busy or self.pace.tokens_per_s)):
             return super().grow(tree, busy, step)
         if step == 0:
-            rows = self._others_rows + len(tree.submitted)
-            self._time_left = self.costs.target(rows) if busy else 0.0
+            self._time_left = self.costs.target(self.shares.rows) if busy else 0.0
         most = min(self._limits[0], max(self.rows_draft, 2 * self.costs.draft.most))
         best = tree.frontier(most)
         rows = self._rows_of_step(tree.estimates(best), 1.0 if busy else self.early)
         self._time_left -= self.costs.draft(rows * self.requests)
         return best[:rows]
 
+    def survey(self, trees: Sequence[Tree]) -> None:
+        """Share one forward's rows out among all requests."""
+        most = min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
+        chances = [tree.estimates(tree.likeliest(most)) for tree in trees]
+        # Every request has its root's row; the others are taken by their chances.
+        owners = np.repeat(np.arange(len(trees)), [len(each) - 1 for each in chances])
+        guesses = np.concatenate([each[1:] for each in chances])
+        order = np.argsort(-guesses, kind="stable")
+        expected = len(trees) + np.concatenate([[0.0], np.cumsum(guesses[order])])
+        seconds = self.costs.target.up_to(len(trees) + len(guesses))
+        taken = self._most_worth(expected, np.array(seconds[len(trees) :][: len(expected)]))
+        counts = 1 + np.bincount(owners[order[:taken]], minlength=len(trees))
+        self.shares.rows = len(trees) + taken
+        self.shares.counts = dict(zip(trees, counts.tolist(), strict=True))
+
     def submit(self, tree: Tree) -> Sequence[int]:
-        rows = tree.likeliest(
-            min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
-        )
-        others = self._others_rows
-        seconds = self.costs.target.up_to(others + len(rows))
-        expected, best, count = 0.0, -inf, 0
-        for row, estimate in enumerate(tree.estimates(rows), start=1):
-            expected += estimate
-            worth = self._worth(expected, seconds[others + row])
-            if worth > best:
-                best, count, self._expected = worth, row, expected
-        return rows[:count]
+        if tree not in self.shares.counts:
+            self.survey([tree])
+        rows = tree.likeliest(self.shares.counts.pop(tree))
+        self._expected = sum(tree.estimates(rows))
+        return rows
 
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
         self.costs.learn(outcome.spans)
         self.requests = outcome.requests
-        self._others_rows = outcome.others_rows
 
     def learn(self, outcome: Outcome) -> None:
         """Take in a round's pace."""
@@ -126,12 +146,13 @@ class CostAware(BestFirst):
         self.pace.start_from(settled.pace.tokens_per_s)
         self.costs.start_from(settled.costs)
 
-    def _worth(self, tokens: float, seconds: float) -> float:
-        """Of a forward with this many expected tokens."""
+    def _most_worth(self, expected: Floats, seconds: Floats) -> int:
+        """The number of further rows with which a forward is worth most, by its expected tokens and
+        its seconds with so many."""
         pace = self.pace.tokens_per_s
-        if pace or not seconds:
-            return tokens - pace * seconds
-        return tokens / seconds
+        if pace or not seconds[0]:
+            return int(np.argmax(expected - pace * seconds))
+        return int(np.argmax(expected / seconds))
 
     def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step."""
@@ -256,6 +277,9 @@ class Auto(Policy):
 
     def fan(self, tree: Tree, nodes: Sequence[int]) -> Sequence[int]:
         return self.ways[self._way].fan(tree, nodes)
+
+    def survey(self, trees: Sequence[Tree]) -> None:
+        self.ways[self._way].survey(trees)
 
     def submit(self, tree: Tree) -> Sequence[int]:
         return self.ways[self._way].submit(tree)

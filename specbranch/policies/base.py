@@ -32,7 +32,6 @@ class Outcome(NamedTuple):
     seconds: float = 0.0  # of the lanes' clock, that the round took
     spans: Sequence[Span] = ()  # what the lanes did in it
     requests: int = 1  # that took part
-    others_rows: int = 0  # those that other requests had in the target's forward
     outlook: Outlook | None = None  # only for a policy that reads it, and with a classifier
 
 
@@ -93,6 +92,10 @@ class Policy:
         """How many of the draft's ranked guesses become children, of each of the nodes that a step
         has just expanded."""
         return [1] * len(nodes)
+
+    def survey(self, trees: Sequence[Tree]) -> None:
+        """Look at all requests' trees before each is asked for what it submits: what is told to one
+        request's policy is for the policies of all, which are copies of one."""
 
     def submit(self, tree: Tree) -> Sequence[int]:
         """A subtree at the root, parents before children: the rows of the next target forward."""

@@ -108,6 +108,24 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not():
     assert max(dear.steps[-1]) < 4
 
 
+def test_requests_share_the_rows_of_one_forward():
+    """Rows are free up to 16 and dear beyond: four trees get 16 together, the surest one most."""
+    policy = CostAware(Costs(), rows_draft=8, rows_target=32, fan=16)
+    for rows, seconds in ((1, 1.0), (16, 1.0), (32, 100.0)) * 40:
+        policy.costs.target.learn(rows, seconds)
+    policy.pace.learn(4, 1.0)
+    drafts = [Draft(policy, confidence) for confidence in (SURE, USELESS, USELESS, USELESS)]
+    for draft in drafts:
+        draft.grow(busy=True, steps=6)
+    policy.survey([draft.tree for draft in drafts[:1]])
+    (alone,) = (len(draft.submit()) for draft in drafts[:1])
+    policy.survey([draft.tree for draft in drafts])
+    sure, *useless = (len(draft.submit()) for draft in drafts)
+    assert alone == sure + sum(useless) == 16
+    assert min(useless) >= 1
+    assert sure > 2 * max(useless)
+
+
 def test_rows_at_most_double_from_round_to_round():
     machine = Machine(CostAware(Costs(), rows_draft=16, rows_target=64, fan=16))
     machine.run(12, SURE)
