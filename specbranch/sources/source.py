@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -28,6 +28,19 @@ class Guesses(NamedTuple):
     estimates: np.ndarray[Any, Any]  # float32 [n, k] chance that each is right
     max_prob: np.ndarray[Any, Any]  # float32 [n] of the law
     entropy: np.ndarray[Any, Any]  # float32 [n] of the law, in nats
+
+    @classmethod
+    def of(cls, chances: Sequence[Mapping[int, float]], k: int) -> Guesses:
+        """The first k tokens of each node, all others taken for one."""
+        ids = np.full((len(chances), k), -1, np.int32)
+        estimates = np.zeros((len(chances), k), np.float32)
+        for row, node in enumerate(chances):
+            n = min(k, len(node))
+            ids[row, :n], estimates[row, :n] = list(node)[:n], list(node.values())[:n]
+        rest = np.clip(1 - estimates.sum(1, dtype=np.float64), 0, 1)
+        laws = np.column_stack([estimates, rest])
+        logs = np.log(laws, where=laws > 0, out=np.zeros_like(laws))
+        return cls(ids, estimates, estimates.max(1), -(laws * logs).sum(1, dtype=np.float32))
 
 
 class Source(ABC):
