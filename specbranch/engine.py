@@ -93,7 +93,9 @@ class Engine:
             cache_tokens=cache_tokens,
             reuse_prefixes=reuse_prefixes,
         )
-        target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
+        hidden_layers = source.hidden_layers if isinstance(source, Source) else 0
+        hrad_layers = hrad.config.feature_layers if hrad else 0
+        target = runner(pair.target, feature_layers=max(hidden_layers, hrad_layers))
         self.max_len = min(max_len, cache_tokens, target.max_positions)
         ngrams = NGramSource(max_nodes=max_nodes)
         beside = ngrams if source == "model+ngram" else None
@@ -107,7 +109,7 @@ class Engine:
         self._owns_lanes = lanes is None
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience(), beside)
-        verifier = Verifier(target, self.lanes.target, hrad)
+        verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
         self._loop = RoundLoop(growth, verifier, self.lanes)
         self._scheduler = Scheduler(self._loop, max_requests)

@@ -52,11 +52,14 @@ class Source(ABC):
     max_steps: steps of a chain that it takes at once, at most.
     draws: whether under the rejection coupling it draws guesses and tells their laws; those of a
         source that does not are matched.
+    hidden_layers: of the target's last decoder layers whose outputs it reads as `Request.hidden`;
+        it was made for one engine then.
     """
 
     max_nodes: int
     max_steps = 1
     draws = False
+    hidden_layers = 0
 
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room for a request now."""
