@@ -12,7 +12,7 @@ from specbranch.checks import require, require_positive
 from specbranch.generation import Generation, GenerationStream
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
-from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
+from specbranch.lanes import Lanes, MixedLanes, StreamLanes, ThreadLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
 from specbranch.models.memory import affordable_tokens
@@ -41,8 +41,8 @@ class Engine:
     pair: the models. policy: where to draft and what to submit; the pattern of every request's own.
     source: who guesses: `model`, the pair's draft, `ngram`, the text's own repetitions, which needs
         no draft, `model+ngram`, both, or one made for this engine.
-    lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
-        GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
+    lanes: where the models run; by default worker threads, or CUDA streams for models on a GPU,
+        closed with the engine. There a forward is captured as a CUDA graph when its number of
         rows first comes up.
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
@@ -295,7 +295,10 @@ def draft_source(pair: ModelPair, runner: ModelRunner, max_fan: int, vocab_size:
 
 
 def default_lanes(pair: ModelPair, policy: Policy) -> Lanes:
-    """Streams on a GPU; on a CPU disjoint cores for a policy that overlaps, else all by turns."""
+    """Streams on GPUs, with threads for a draft on the CPU; where both are there, disjoint cores
+    for a policy that overlaps, else all by turns."""
+    if pair.device.type == "cuda" and pair.draft.device.type == "cuda":
+        return StreamLanes(pair.draft.device, pair.device)
     if pair.device.type == "cuda":
-        return StreamLanes(pair.draft.device, pair.target.device)
+        return MixedLanes(pair.device)
     return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -56,7 +57,8 @@ class ModelPair:
 
     @property
     def device(self) -> torch.device:
-        """Of the target; the draft may be on another."""
+        """Of the target; the draft may be on another, then only token ids and what became of them
+        cross, and under the rejection coupling the laws of draws."""
         return self.target.device
 
     @property
@@ -126,7 +128,7 @@ def load_pair(
         or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`; or
         `self`, the target itself, where no draft is needed.
     device: `cpu` or `cuda[:n]`.
-    draft_device: of the draft, the same by default; another GPU, say.
+    draft_device: of the draft, the same by default; another GPU, or `cpu` beside a target on one.
     dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
 
     A draft's tokenizer may have other added tokens than the target's, or more or fewer tokens: it
@@ -139,8 +141,8 @@ def load_pair(
     """
     on_device = _check_device("device", device)
     beside = on_device if draft_device is None else _check_device("draft_device", draft_device)
-    if beside.type != on_device.type:
-        raise ValueError(f"draft_device: expected {on_device.type} like device, got {beside}")
+    if beside.type == "cuda" and on_device.type == "cpu":
+        raise ValueError(f"draft_device: expected cpu like device, got {beside}")
     if draft.startswith("self:") and beside.type != "cpu":
         raise ValueError(
             f"draft: {draft} runs on cpu only, got {beside}; a small model of the target's family "
@@ -177,12 +179,22 @@ def load_draft_for(
     if draft == "self":
         return target, None
     if draft.startswith("self:"):
-        return quantized_draft(target, draft.removeprefix("self:")), None
+        return quantized_draft(_on(device, target), draft.removeprefix("self:")), None
     folder = _local_path(draft)
     if is_distilled(folder):
         return load_draft(folder, target, device), None
     model, draft_tokenizer = load_model("draft", draft, device, target.dtype)
     return model, _understood(tokenizer, draft_tokenizer, model)
+
+
+def _on(device: torch.device, model: PreTrainedModel) -> PreTrainedModel:
+    """The model on a device: itself, or a copy."""
+    home, moving = model.device, cast("Any", model)  # to() is not typed as what it returns
+    if home == device:
+        return model
+    copied: PreTrainedModel = copy.deepcopy(moving.to(device))
+    moving.to(home)
+    return copied
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
