@@ -111,6 +111,7 @@ class Recordings:
 
     @cached_property
     def _draft_model(self) -> DraftModel:
+        self.pair.require_shared_ids("to be replayed")
         target = self.pair.target.get_output_embeddings().out_features
         runner = ModelRunner(self.pair.draft, max_len=MAX_LEN, max_nodes=MAX_NODES)
         return DraftModel(runner, target)

@@ -12,7 +12,7 @@ from specbranch.checks import require, require_positive
 from specbranch.generation import Generation, GenerationStream
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
-from specbranch.lanes import Lanes, StreamLanes, ThreadLanes
+from specbranch.lanes import Lanes, MixedLanes, StreamLanes, ThreadLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
 from specbranch.models.memory import affordable_tokens
@@ -24,6 +24,7 @@ from specbranch.scheduler import Scheduler
 from specbranch.sources.model import ModelSource
 from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Source
+from specbranch.sources.translated import TranslatedSource
 from specbranch.stopping import Transcript
 from specbranch.verifier import Verifier
 
@@ -40,8 +41,8 @@ class Engine:
     pair: the models. policy: where to draft and what to submit; the pattern of every request's own.
     source: who guesses: `model`, the pair's draft, `ngram`, the text's own repetitions, which needs
         no draft, `model+ngram`, both, or one made for this engine.
-    lanes: where the models run; by default worker threads, or CUDA streams when the pair is on a
-        GPU, closed with the engine. There a forward is captured as a CUDA graph when its number of
+    lanes: where the models run; by default worker threads, or CUDA streams for models on a GPU,
+        closed with the engine. There a forward is captured as a CUDA graph when its number of
         rows first comes up.
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
@@ -92,7 +93,9 @@ class Engine:
             cache_tokens=cache_tokens,
             reuse_prefixes=reuse_prefixes,
         )
-        target = runner(pair.target, feature_layers=hrad.config.feature_layers if hrad else 0)
+        hidden_layers = source.hidden_layers if isinstance(source, Source) else 0
+        hrad_layers = hrad.config.feature_layers if hrad else 0
+        target = runner(pair.target, feature_layers=max(hidden_layers, hrad_layers))
         self.max_len = min(max_len, cache_tokens, target.max_positions)
         ngrams = NGramSource(max_nodes=max_nodes)
         beside = ngrams if source == "model+ngram" else None
@@ -101,12 +104,12 @@ class Engine:
         if not isinstance(source, Source):
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
-            source = ModelSource(draft, policy.max_fan, target.vocab_size)
+            source = draft_source(pair, draft, policy.max_fan, target.vocab_size)
         self.lanes = lanes or default_lanes(pair, policy)
         self._owns_lanes = lanes is None
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience(), beside)
-        verifier = Verifier(target, self.lanes.target, hrad)
+        verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
         self._loop = RoundLoop(growth, verifier, self.lanes)
         self._scheduler = Scheduler(self._loop, max_requests)
@@ -281,8 +284,21 @@ def with_blocks_of(hrad: HRad, policy: Policy, pair: ModelPair) -> Policy:
     return policy
 
 
+def draft_source(pair: ModelPair, runner: ModelRunner, max_fan: int, vocab_size: int) -> Source:
+    """The pair's draft, which `runner` runs, as a source.
+
+    max_fan: guesses of a node. vocab_size: of the target.
+    """
+    if pair.translation:
+        return TranslatedSource(runner, max_fan, pair.translation)
+    return ModelSource(runner, max_fan, vocab_size)
+
+
 def default_lanes(pair: ModelPair, policy: Policy) -> Lanes:
-    """Streams on a GPU; on a CPU disjoint cores for a policy that overlaps, else all by turns."""
+    """Streams on GPUs, with threads for a draft on the CPU; where both are there, disjoint cores
+    for a policy that overlaps, else all by turns."""
+    if pair.device.type == "cuda" and pair.draft.device.type == "cuda":
+        return StreamLanes(pair.draft.device, pair.device)
     if pair.device.type == "cuda":
-        return StreamLanes(pair.draft.device, pair.target.device)
+        return MixedLanes(pair.device)
     return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()

@@ -37,6 +37,9 @@ class Request:
     drawn: whether guesses are drawn and tested as draws; otherwise they are matched.
     laws: if they are drawn, the laws [V] that the children of the draft's nodes come from, by slot.
     draws: draft rows so far; where guesses are drawn each has noise of its own.
+    hidden: if a source asks for them, the outputs [n, layers * hidden] of the target's last layers
+        side by side, where the latest round walked: at the root of then and each guess that was
+        right. That of the root of now is not known yet. None before the first round.
     ready: whether the prompt has been read, or its last part is about to be.
     reading: the target reading a chunk of the prompt, until that has been waited for.
     stats, trace: of its time in the loop, from `began` of the lanes' clock on.
@@ -47,6 +50,7 @@ class Request:
     draft: Block
     target: Block
     reliability: Reliability
+    hidden: Tensor | None = None
     reading: Pending[None] | None = None
     error: Exception | None = None
     ready = False

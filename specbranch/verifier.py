@@ -80,15 +80,19 @@ class Target(Protocol):
 class Verifier:
     """Runs the target model on its lane; a `Target`.
 
-    hrad: looks ahead after each walk; the runner then has its feature layers.
+    hrad: looks ahead after each walk. hidden_layers: a source reads so many. The runner has as many
+        feature layers as either wants.
     """
 
-    def __init__(self, runner: ModelRunner, lane: Lane, hrad: HRad | None = None) -> None:
+    def __init__(
+        self, runner: ModelRunner, lane: Lane, hrad: HRad | None = None, hidden_layers: int = 0
+    ) -> None:
         self.max_rows = runner.max_nodes
         self.vocab_size = runner.vocab_size
         self._runner = runner
         self._lane = lane
         self._hrad = hrad
+        self._hidden_layers = hidden_layers
         self._scratch = Scratch(runner.device)
         self._sampling = SamplingRows(runner.max_requests, runner.device)
         self._reserve(64)
@@ -126,18 +130,16 @@ class Verifier:
         self, requests: Sequence[Request], walks: Sequence[Walk | None]
     ) -> list[Outlook | None]:
         """Reads the features of the latest forward, over these requests' submitted rows."""
-        hrad, features = self._hrad, self._runner.features
-        if hrad is None or features is None:
+        hrad = self._hrad
+        if hrad is None:
             return [None] * len(requests)
-        rows, tokens, first_row = [], [], 0
-        for request, walk in zip(requests, walks, strict=True):
-            if walk and not request.finished:
-                rows.append(first_row + walk.rows[-1])
-                tokens.append(walk.next_token)
-            first_row += len(request.tree.submitted)
-        if not rows:
+        walked = zip(requests, walks, _walked(requests, walks), strict=True)
+        going_on = [(rows[-1], walk) for request, walk, rows in walked if not request.finished]
+        if not going_on:
             return [None] * len(requests)
-        found = iter(self._lane.run(Label.HRAD, lambda: hrad.outlooks(features[rows], tokens)))
+        ends = self._last_layers(hrad.config.feature_layers)[[row for row, _ in going_on]]
+        tokens = [walk.next_token for _, walk in going_on if walk]
+        found = iter(self._lane.run(Label.HRAD, lambda: hrad.outlooks(ends, tokens)))
         return [None if request.finished else next(found) for request in requests]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
@@ -157,7 +159,24 @@ class Verifier:
             laws = self._laws(members) if coupling == "rejection" else None
             walks += self._examine(members, logits[start:end], laws)
             start = end
+        if self._hidden_layers:
+            self._show(requests, walks)
         return walks
+
+    def _show(self, requests: Sequence[Request], walks: Sequence[Walk | None]) -> None:
+        """Let sources see the hidden rows of the walks."""
+        hidden = self._last_layers(self._hidden_layers)
+        for request, rows in zip(requests, _walked(requests, walks), strict=True):
+            if rows:
+                request.hidden = hidden[rows]
+        if hidden.is_cuda:  # another lane may read them at once
+            torch.cuda.current_stream(hidden.device).synchronize()
+
+    def _last_layers(self, layers: int) -> Tensor:
+        """Outputs [T, layers * hidden] of the target's last layers in the latest forward."""
+        features = self._runner.features
+        assert features is not None
+        return features[:, -layers * features.shape[1] // self._runner.feature_layers :]
 
     def _laws(self, requests: Sequence[Request]) -> Tensor:
         """The laws [T, V] that submitted nodes' children were drawn from, zero where none were."""
@@ -248,3 +267,13 @@ class Verifier:
             + [("path", "i4", (b, max_nodes))],
             device,
         )
+
+
+def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[list[int]]:
+    """The rows of each walk in the forward over all submitted nodes; none where nothing was
+    decided."""
+    first_rows = accumulate((len(request.tree.submitted) for request in requests), initial=0)
+    return [
+        [first + row for row in walk.rows] if walk else []
+        for first, walk in zip(first_rows, walks, strict=False)
+    ]

@@ -135,7 +135,8 @@ def _transformers(setting: Setting) -> tuple[Answerer, str]:
 
 def _assisted(setting: Setting) -> tuple[Answerer, str]:
     pair = setting.pair
-    draft = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
+    pair.require_shared_ids("to assist `generate`")
+    draft, _ = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
     draft.generation_config = GenerationConfig()
     about = f"`generate(assistant_model=...)`, the assistant being {pair.draft_name}"
     token_ids = getattr(draft, "token_ids", None)

@@ -37,7 +37,13 @@ def calibrate(
 
     console = Console(stderr=True)
     with console.status(f"loading target {models.target} and draft {models.draft}"):
-        pair = load_pair(models.target, models.draft, device=models.device, dtype=models.dtype)
+        pair = load_pair(
+            models.target,
+            models.draft,
+            device=models.device,
+            draft_device=models.draft_device,
+            dtype=models.dtype,
+        )
     with default_lanes(pair, PEARL()) as lanes:
         timer = PairTimer(pair, lanes, context=context, repeats=repeats)
         bar = track(timer.measurements(), "measuring", len(timer), console=console)

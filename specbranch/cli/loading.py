@@ -32,7 +32,13 @@ def open_session(
     costs = lanes.costs()
     disable_progress_bar()
     with Console(stderr=True).status(f"loading target {models.target} and draft {draft}"):
-        pair = load_pair(models.target, draft, device=models.device, dtype=models.dtype)
+        pair = load_pair(
+            models.target,
+            draft,
+            device=models.device,
+            draft_device=models.draft_device,
+            dtype=models.dtype,
+        )
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
     threads = lanes.draft_threads, lanes.target_threads
     return Session(pair, policy_options, costs, *threads, hrad, models.source)

@@ -43,6 +43,10 @@ class ModelOptions:
         ),
     ] = "model"
     device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
+    draft_device: Annotated[
+        str | None,
+        _option("Models", "Of the draft: another GPU, or the cpu beside a target on a GPU."),
+    ] = None
     dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
 
 

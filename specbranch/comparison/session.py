@@ -14,7 +14,7 @@ from specbranch.costs.model import CostModel
 from specbranch.engine import Engine, default_lanes
 from specbranch.hrad.model import HRad
 from specbranch.info import environment
-from specbranch.lanes import Lanes, ThreadLanes, VirtualLanes
+from specbranch.lanes import Lanes, MixedLanes, ThreadLanes, VirtualLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.policies import Policy, make_policy
 
@@ -85,8 +85,10 @@ class Session:
             return VirtualLanes(self.costs)
         if not chosen:
             return default_lanes(self.pair, policy)
-        streams = self.pair.device.type != "cpu"
-        require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)
+        if self.pair.device.type != "cpu":
+            streams = target is not None or self.pair.draft.device.type != "cpu"
+            require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)
+            return MixedLanes(self.pair.device, draft)
         cores = len(os.sched_getaffinity(0))
 
         def besides(other: int | None) -> int:

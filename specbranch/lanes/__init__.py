@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from specbranch.lanes.base import Lane, LaneError, Lanes, Pending
 from specbranch.lanes.cuda import StreamLanes
+from specbranch.lanes.mixed import MixedLanes
 from specbranch.lanes.threads import ThreadLanes
 from specbranch.lanes.virtual import VirtualLanes
 
@@ -11,6 +12,7 @@ __all__ = [
     "Lane",
     "LaneError",
     "Lanes",
+    "MixedLanes",
     "Pending",
     "StreamLanes",
     "ThreadLanes",

@@ -97,6 +97,16 @@ def _identity(head: nn.Linear) -> nn.Linear:
     return readout
 
 
+def narrow_draft(model: PreTrainedModel, columns: Sequence[int], token_ids: Sequence[int]) -> None:
+    """Keep these columns of a draft's head, in place; their logits are those of the target's tokens
+    `token_ids`, one a column. The model's linear layers are plain ones."""
+    head: Any = model.get_output_embeddings()
+    model.config.tie_word_embeddings = False
+    model.set_output_embeddings(_narrow_head(head, torch.tensor(columns)))
+    tokens = torch.tensor(token_ids, dtype=torch.int32, device=head.weight.device)
+    model.register_buffer("token_ids", tokens, persistent=False)
+
+
 def _narrow_head(head: nn.Linear, token_ids: Tensor) -> nn.Linear:
     rows = token_ids.long().to(head.weight.device)
     narrow = nn.Linear(head.in_features, len(rows), head.bias is not None, device="meta")

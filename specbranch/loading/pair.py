@@ -1,10 +1,12 @@
-"""A target model, a draft model and the tokenizer that they share."""
+"""A target model, a draft model that guesses its text, and the target's tokenizer."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +19,11 @@ from transformers import (
 )
 
 from specbranch.loading.builtin import builtin_folder, load_gguf
-from specbranch.loading.distilled import is_distilled, load_draft
+from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft
 from specbranch.loading.prepack import pack_linears
 from specbranch.loading.quantize import quantized_draft
 from specbranch.models.support import kv_shape
+from specbranch.vocabulary import Translation
 
 _PROMPT = "one request's text, chat messages or token ids"
 
@@ -33,13 +36,15 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class ModelPair:
-    """Two models that speak the same token ids.
+    """A model and one that guesses for it.
 
     target: the model whose text is produced.
     draft: the model that guesses it. A quantised draft computes in a dtype of its own.
-    tokenizer: of both.
+    tokenizer: of the target.
     target_name, draft_name: as given to `load_pair`.
     eos_token_ids: tokens that end a text.
+    translation: how the draft is understood that has a tokenizer of its own, None where the two
+        share the ids of tokens.
     """
 
     target: PreTrainedModel
@@ -48,16 +53,26 @@ class ModelPair:
     target_name: str
     draft_name: str
     eos_token_ids: frozenset[int]
+    translation: Translation | None = None
 
     @property
     def device(self) -> torch.device:
-        """Of the target; the draft may be on another."""
+        """Of the target; the draft may be on another, then only token ids and what became of them
+        cross, and under the rejection coupling the laws of draws."""
         return self.target.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the target; a quantised draft computes in bfloat16."""
         return self.target.dtype
+
+    def require_shared_ids(self, purpose: str) -> None:
+        """Raise ValueError if the draft has a tokenizer of its own."""
+        if self.translation:
+            raise ValueError(
+                f"draft: expected one that shares the target's tokens {purpose}, got "
+                f"{self.draft_name}, which has another tokenizer"
+            )
 
     def encode(self, prompt: str | Sequence[dict[str, Any]] | Sequence[int]) -> list[int]:
         """Token ids of a prompt.
@@ -113,16 +128,21 @@ def load_pair(
         or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`; or
         `self`, the target itself, where no draft is needed.
     device: `cpu` or `cuda[:n]`.
-    draft_device: of the draft, the same by default; another GPU, say.
+    draft_device: of the draft, the same by default; another GPU, or `cpu` beside a target on one.
     dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
 
-    Raises ValueError for a model that cannot be found or run, tokenizers that differ, a device that
-    this machine or this torch lacks, or an unknown dtype.
+    A draft's tokenizer may have other added tokens than the target's, or more or fewer tokens: it
+    guesses those that both have. With another one altogether it works through text: it reads the
+    text in its own tokens, and its guesses are those of the target's tokens that begin what it
+    would write. The target's text stays what it is; only guesses suffer.
+
+    Raises ValueError for a model that cannot be found or run, a device that this machine or this
+    torch lacks, or an unknown dtype.
     """
     on_device = _check_device("device", device)
     beside = on_device if draft_device is None else _check_device("draft_device", draft_device)
-    if beside.type != on_device.type:
-        raise ValueError(f"draft_device: expected {on_device.type} like device, got {beside}")
+    if beside.type == "cuda" and on_device.type == "cpu":
+        raise ValueError(f"draft_device: expected cpu like device, got {beside}")
     if draft.startswith("self:") and beside.type != "cpu":
         raise ValueError(
             f"draft: {draft} runs on cpu only, got {beside}; a small model of the target's family "
@@ -130,7 +150,7 @@ def load_pair(
         )
     in_dtype = _check_dtype(dtype)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype)
-    draft_model = load_draft_for(target_model, tokenizer, draft, beside)
+    draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
             pack_linears(model)
@@ -141,6 +161,7 @@ def load_pair(
         target_name=target,
         draft_name=draft,
         eos_token_ids=eos_token_ids(target_model, tokenizer),
+        translation=translation,
     )
 
 
@@ -149,22 +170,31 @@ def load_draft_for(
     tokenizer: PreTrainedTokenizerBase,
     draft: str,
     device: torch.device,
-) -> PreTrainedModel:
+) -> tuple[PreTrainedModel, Translation | None]:
     """The draft of that name (see `load_pair`) for a target, with plain linear layers but for those
-    that a quantised draft has packed.
+    that a quantised draft has packed, and how it is understood if its tokenizer is another.
 
     target: with plain linear layers; it shares weights with a draft that is made from it.
     """
     if draft == "self":
-        return target
+        return target, None
     if draft.startswith("self:"):
-        return quantized_draft(target, draft.removeprefix("self:"))
+        return quantized_draft(_on(device, target), draft.removeprefix("self:")), None
     folder = _local_path(draft)
     if is_distilled(folder):
-        return load_draft(folder, target, device)
+        return load_draft(folder, target, device), None
     model, draft_tokenizer = load_model("draft", draft, device, target.dtype)
-    _check_same_vocabulary(tokenizer, draft_tokenizer)
-    return model
+    return model, _understood(tokenizer, draft_tokenizer, model)
+
+
+def _on(device: torch.device, model: PreTrainedModel) -> PreTrainedModel:
+    """The model on a device: itself, or a copy."""
+    home, moving = model.device, cast("Any", model)  # to() is not typed as what it returns
+    if home == device:
+        return model
+    copied: PreTrainedModel = copy.deepcopy(moving.to(device))
+    moving.to(home)
+    return copied
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -229,14 +259,33 @@ def load_model(
     return model.to(device).eval().requires_grad_(False), tokenizer
 
 
-def _check_same_vocabulary(target: PreTrainedTokenizerBase, draft: PreTrainedTokenizerBase) -> None:
-    """Token by token; the models' heads may still be padded to different sizes."""
-    ours, theirs = target.get_vocab(), draft.get_vocab()
+def _understood(
+    target: PreTrainedTokenizerBase, tokenizer: PreTrainedTokenizerBase, draft: PreTrainedModel
+) -> Translation | None:
+    """Let a draft's logits be of the target's tokens, as far as there are such.
+
+    Tokenizers that differ in added tokens, or in size, share the ids that name one token; the
+    columns of others go. Of any other tokenizer only the text is understood.
+    """
+    ours, theirs = target.get_vocab(), tokenizer.get_vocab()
     if ours == theirs:
-        return
-    token = next(iter(sorted(set(ours.items()) ^ set(theirs.items()))))[0]
-    raise ValueError(
-        f"draft: expected the target's tokenizer ({len(ours)} tokens), got another "
-        f"({len(theirs)} tokens): {token!r} is {ours.get(token)} in the target's and "
-        f"{theirs.get(token)} in the draft's"
-    )
+        return None
+    head: Any = draft.get_output_embeddings()
+    if _is_part_of_one(target, tokenizer):
+        shared = sorted(ours.items() & theirs.items(), key=itemgetter(1))
+        ids = [token for _, token in shared if token < head.out_features]
+        if ids != list(range(head.out_features)):
+            narrow_draft(draft, ids, ids)
+        return None
+    translation = Translation.between(target, tokenizer, head.out_features)
+    narrow_draft(draft, translation.columns, translation.first_tokens)
+    return translation
+
+
+def _is_part_of_one(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase) -> bool:
+    """Whether ids that both have name the same token, but for those that one of them has added."""
+    added = {*a.added_tokens_decoder, *b.added_tokens_decoder}
+    names = {token: name for name, token in a.get_vocab().items() if token not in added}
+    others = {token: name for name, token in b.get_vocab().items() if token not in added}
+    both = names.keys() & others.keys()
+    return bool(both) and all(names[token] == others[token] for token in both)

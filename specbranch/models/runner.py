@@ -41,6 +41,7 @@ class ModelRunner:
     device, dtype: of the logits.
     next_positions: int32 [k], the position of the token that each row of logits of the latest
         forward decides; the next forward overwrites it.
+    feature_layers: how many of the last decoder layers make up `features`.
     features: [T, feature_layers * hidden] in the model's dtype, the outputs of the last decoder
         layers side by side for each row of the latest forward; a forward may overwrite those of
         the one before. None without feature layers.
@@ -68,7 +69,7 @@ class ModelRunner:
         cache_tokens: committed tokens of all requests, max_requests * max_len by default.
         page_size: tokens a page; a divisor of PREFILL_CHUNK where prefixes are reused.
         reuse_prefixes: whether chunks of prompts stay for requests that begin with them.
-        feature_layers: how many of the last decoder layers make up `features`.
+        feature_layers: 0 for no features.
         prepare: see `prepared`, the default.
 
         Raises ValueError for a model that we cannot run (see `kv_shape`), a size below 1, or more
@@ -88,6 +89,7 @@ class ModelRunner:
         self.max_requests = max_requests
         self.max_len = max_len
         self.max_nodes = max_nodes
+        self.feature_layers = feature_layers
         max_pages = -(-(max_len + max_nodes) // page_size)
         tokens = max_requests * max_len if cache_tokens is None else cache_tokens
         self.pool = KVPool(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from specbranch.checks import require_positive
 from specbranch.lanes import Lane
 from specbranch.request import Request
@@ -82,23 +80,11 @@ class NGramSource(Source):
             path += token
 
     def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
-        ids, estimates = self._rows(wanted)
-        rest = np.clip(1 - estimates.sum(1, dtype=np.float64), 0, 1)
-        laws = np.column_stack([estimates, rest])
-        logs = np.log(laws, where=laws > 0, out=np.zeros_like(laws))
-        entropy = -(laws * logs).sum(1)  # as if all other tokens were one
-        return Guesses(ids, estimates, estimates.max(1), entropy.astype(np.float32))
-
-    def _rows(self, wanted: Sequence[Wanted]) -> tuple[np.ndarray, np.ndarray]:
-        n = sum(len(nodes) for _, nodes in wanted)
-        ids = np.full((n, self._fan), -1, np.int32)
-        estimates = np.zeros((n, self._fan), np.float32)
-        row = 0
+        chances = []
         for request, nodes in wanted:
             text, tree = self._texts[request], request.tree
             text.follow(request)
             for node in nodes:
-                tokens, chances = text.guess(tree.tokens(tree.path(node)), self._fan)
-                ids[row, : len(tokens)], estimates[row, : len(tokens)] = tokens, chances
-                row += 1
-        return ids, estimates
+                told = text.guess(tree.tokens(tree.path(node)), self._fan)
+                chances.append(dict(zip(*told, strict=True)))
+        return Guesses.of(chances, self._fan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -29,6 +29,19 @@ class Guesses(NamedTuple):
     max_prob: np.ndarray[Any, Any]  # float32 [n] of the law
     entropy: np.ndarray[Any, Any]  # float32 [n] of the law, in nats
 
+    @classmethod
+    def of(cls, chances: Sequence[Mapping[int, float]], k: int) -> Guesses:
+        """The first k tokens of each node, all others taken for one."""
+        ids = np.full((len(chances), k), -1, np.int32)
+        estimates = np.zeros((len(chances), k), np.float32)
+        for row, node in enumerate(chances):
+            n = min(k, len(node))
+            ids[row, :n], estimates[row, :n] = list(node)[:n], list(node.values())[:n]
+        rest = np.clip(1 - estimates.sum(1, dtype=np.float64), 0, 1)
+        laws = np.column_stack([estimates, rest])
+        logs = np.log(laws, where=laws > 0, out=np.zeros_like(laws))
+        return cls(ids, estimates, estimates.max(1), -(laws * logs).sum(1, dtype=np.float32))
+
 
 class Source(ABC):
     """Guesses what follows nodes of requests' trees.
@@ -39,11 +52,14 @@ class Source(ABC):
     max_steps: steps of a chain that it takes at once, at most.
     draws: whether under the rejection coupling it draws guesses and tells their laws; those of a
         source that does not are matched.
+    hidden_layers: of the target's last decoder layers whose outputs it reads as `Request.hidden`;
+        it was made for one engine then.
     """
 
     max_nodes: int
     max_steps = 1
     draws = False
+    hidden_layers = 0
 
     def has_room(self, request: Request) -> bool:
         """Whether `begin` would find room for a request now."""

@@ -114,14 +114,20 @@ def _captured(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) 
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> type[PretendedGpu]:
     """Let the engine's CUDA path run on CPU tensors until the test ends."""
-    PretendedGpu.waits, PretendedGpu.ranges, PretendedGpu.captures = 0, [], []
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "stream", _on)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: PretendedGpu.current)
-    monkeypatch.setattr(torch.cuda.nvtx, "range", _nvtx_range)
+    pretend_streams(monkeypatch)
+    PretendedGpu.captures = []
     monkeypatch.setattr(transfers, "SharedUpload", transfers.PinnedUpload)
     monkeypatch.setattr(transfers, "SharedDownload", transfers.PinnedDownload)
     monkeypatch.setattr(transfers, "_pinned", lambda size, dtype: torch.zeros(size, dtype=dtype))
     monkeypatch.setattr(runner_module, "prepared", _captured)
     return PretendedGpu
+
+
+def pretend_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be streams and events, of a device that shares the host's memory."""
+    PretendedGpu.waits, PretendedGpu.ranges = 0, []
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "stream", _on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: PretendedGpu.current)
+    monkeypatch.setattr(torch.cuda.nvtx, "range", _nvtx_range)

@@ -28,6 +28,7 @@ class Collector:
 
     def __init__(self, engine: Engine, params: SamplingParams, gamma: int) -> None:
         pair = engine.pair
+        pair.require_shared_ids("to collect examples for H-RAD")
         self._engine = engine
         self._params = params
         self._gamma = gamma
