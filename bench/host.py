@@ -26,7 +26,7 @@ from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 from bench.methods import MAX_NODES
-from bench.options import add_pair
+from bench.options import add_pair, positive
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Pending, VirtualLanes
@@ -106,12 +106,13 @@ class WatchedPending(NamedTuple):
         return self.timed(self.pending.result)
 
 
-def measure(engine: Engine, watch: Stopwatch, new_tokens: int) -> dict[str, float]:
-    """Milliseconds a round: the host's own, one target forward, all draft steps."""
+def measure(engine: Engine, watch: Stopwatch, requests: int, new_tokens: int) -> dict[str, float]:
+    """Milliseconds a round of so many requests: the host's own, one target forward, all draft
+    steps."""
     engine.generate(EXAMPLE_PROMPTS[0], SamplingParams(max_new_tokens=8))
     watch.rounds.clear()
     for prompt in EXAMPLE_PROMPTS:
-        engine.generate(prompt, SamplingParams(max_new_tokens=new_tokens))
+        engine.generate([prompt] * requests, SamplingParams(max_new_tokens=new_tokens))
     kinds = {kind: watch.milliseconds(kind) for kind in ("host", Label.TARGET, Label.DRAFT)}
     share = kinds["host"] / (kinds["host"] + kinds[Label.TARGET])
     return {"rounds": len(watch.rounds)} | kinds | {"host_share": share}
@@ -147,12 +148,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_pair(parser)
     parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--requests", type=positive, default=1, help="that run at a time")
     parser.add_argument("--operators", choices=list(POLICIES), metavar="METHOD")
     parser.add_argument("--top", type=int, default=12, help="operators to list")
     options = parser.parse_args()
     torch.set_num_threads(1)
     pair = load_pair(options.target, options.draft)
-    sizes = {"max_len": 512, "max_nodes": MAX_NODES}
+    requests = options.requests
+    sizes = {"max_len": 512, "max_nodes": MAX_NODES, "max_requests": requests}
     costs = CostModel.rows_free(f"c={COST_RATIO}", COST_RATIO)
     if options.operators:
         policy = make_policy(options.operators)
@@ -164,7 +167,7 @@ def main() -> None:
         lanes = VirtualLanes(costs)
         watch = Stopwatch(lanes)
         with Engine(pair, make_policy(method, **parameters), lanes=lanes, **sizes) as engine:
-            found[name] = measure(engine, watch, options.max_new_tokens)
+            found[name] = measure(engine, watch, requests, options.max_new_tokens)
     print(json.dumps(found, indent=1))
 
 
