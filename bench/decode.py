@@ -24,8 +24,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.decoding.answer import of_engine, open_engines
-from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
+from bench.decoding.answer import method_and_source, of_engine, open_engines
+from bench.decoding.cases import CATEGORIES, EXAMPLES, SETS, Question, by_turns, read_questions
 from bench.decoding.figures import tabulate
 from bench.decoding.peers import PEERS, Peers, load_peers
 from bench.decoding.pictures import save_lanes, save_pictures
@@ -50,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.smoke:
         options.repeats, options.max_new_tokens = 1, SMOKE_TOKENS
-    questions = EXAMPLES if options.smoke else read_questions(options.prompts)
+    asked = options.prompts, options.categories
+    questions = EXAMPLES if options.smoke else read_questions(*asked)
     options.out.mkdir(parents=True, exist_ok=True)
     chosen = options.methods or (SMOKE_METHODS if options.smoke else ",".join(POLICIES))
     methods = with_baseline(parse_methods(chosen))
-    session = open_session(options, methods)
+    session = open_session(options, [method_and_source(each)[0] for each in methods])
     params = SamplingParams(
         max_new_tokens=options.max_new_tokens, temperature=options.temperature, seed=options.seed
     )
@@ -75,14 +76,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--temperature", type=float, default=0.0)
     add("--seed", type=int, default=0, help="of the first repetition; each has its own")
     add("--max-new-tokens", type=positive, default=128)
+    add("--categories", type=_categories, default=CATEGORIES, help=f"of {','.join(SETS)}")
     add("--prompts", type=positive, default=5, help="questions a category")
     add("--repeats", type=positive, default=3)
-    add("--methods", help="separated by commas; all by default")
+    add("--methods", help="or method@source, separated by commas; all by default")
     add("--peers", type=_peers, default=list(PEERS), help=f"of {','.join(PEERS)}; may be empty")
     add("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     add("--smoke", action="store_true", help="short answers to example prompts, a few methods")
     add("--out", type=Path, default=Path("build/decode"), help="folder")
     return parser
+
+
+def _categories(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _peers(text: str) -> list[str]:
@@ -115,7 +121,7 @@ def measure(
         _draw_lanes(engines, questions[0], params, options.out / "timeline.png")
     records = list(file.records.values())
     about = _about_before(options.out) | peers.about
-    return Report(made_under, about, tabulate(records, [*POLICIES, *PEERS]), records)
+    return Report(made_under, about, tabulate(records, [*methods, *PEERS]), records)
 
 
 def _about_before(folder: Path) -> dict[str, str]:

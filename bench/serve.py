@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import markdown
-from bench.decoding.cases import EXAMPLES, by_turns, read_questions
+from bench.decoding.cases import CATEGORIES, EXAMPLES, by_turns, read_questions
 from bench.decoding.memory import held_bytes
 from bench.mix import SMOKE, Mix, Wanted, draw_requests
 from bench.options import add_models, open_session, positive
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     mix = SMOKE if options.smoke else Mix(options.requests)
     methods = options.methods.split(",")
     loads = [Load.of(text) for text in options.loads.split(",")]
-    questions = by_turns(EXAMPLES if options.smoke else read_questions(QUESTIONS))
+    questions = by_turns(EXAMPLES if options.smoke else read_questions(QUESTIONS, CATEGORIES))
     session = open_session(options, [method for method in methods if method != PEER])
     texts = [session.pair.encode(question.turns[0]) for question in questions]
     requests = draw_requests(mix, texts, random.Random(options.seed))

@@ -105,7 +105,7 @@ class Engine:
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
             source = draft_source(pair, draft, policy.max_fan, target.vocab_size)
-        self.lanes = lanes or default_lanes(pair, policy)
+        self.lanes = lanes or default_lanes(pair, policy.overlaps and source.takes_cores)
         self._owns_lanes = lanes is None
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience(), beside)
@@ -294,11 +294,14 @@ def draft_source(pair: ModelPair, runner: ModelRunner, max_fan: int, vocab_size:
     return ModelSource(runner, max_fan, vocab_size)
 
 
-def default_lanes(pair: ModelPair, policy: Policy) -> Lanes:
+def default_lanes(pair: ModelPair, overlap: bool) -> Lanes:
     """Streams on GPUs, with threads for a draft on the CPU; where both are there, disjoint cores
-    for a policy that overlaps, else all by turns."""
+    if both work at once, else all by turns.
+
+    overlap: whether they do.
+    """
     if pair.device.type == "cuda" and pair.draft.device.type == "cuda":
         return StreamLanes(pair.draft.device, pair.device)
     if pair.device.type == "cuda":
         return MixedLanes(pair.device)
-    return ThreadLanes.for_overlap() if policy.overlaps else ThreadLanes.for_turns()
+    return ThreadLanes.for_overlap() if overlap else ThreadLanes.for_turns()

@@ -73,24 +73,33 @@ def of_engine(engine: Engine) -> Answerer:
 
 @contextmanager
 def open_engines(
-    pair: ModelPair, methods: Sequence[str], max_len: int
+    pair: ModelPair, contenders: Sequence[str], max_len: int
 ) -> Iterator[dict[str, Engine]]:
-    """An engine for each method.
+    """An engine for each method, or `method@source`.
 
     Those that overlap have one pair of lanes, the others another, each as it would have alone: the
     OpenMP threads of many pools would be more than the cores, and then libgomp lets them sleep
     between operations.
     """
-    policies = {method: make_policy(method) for method in methods}
     lanes: dict[bool, Lanes] = {}
+    engines = {}
     with ExitStack() as stack:
-        for policy in policies.values():
-            if policy.overlaps not in lanes:
-                lanes[policy.overlaps] = stack.enter_context(default_lanes(pair, policy))
-        yield {
-            method: Engine(pair, policy, lanes=lanes[policy.overlaps], max_len=max_len)
-            for method, policy in policies.items()
-        }
+        for contender in contenders:
+            method, source = method_and_source(contender)
+            policy = make_policy(method)
+            overlap = policy.overlaps and source != "ngram"
+            if overlap not in lanes:
+                lanes[overlap] = stack.enter_context(default_lanes(pair, overlap))
+            engines[contender] = Engine(
+                pair, policy, source=source, lanes=lanes[overlap], max_len=max_len
+            )
+        yield engines
+
+
+def method_and_source(contender: str) -> tuple[str, str]:
+    """Of `method@source`; the draft model is the source of a bare method."""
+    method, _, source = contender.partition("@")
+    return method, source or "model"
 
 
 def of_bursts(token_ids: Iterable[int], arrivals: Arrivals) -> Answer:

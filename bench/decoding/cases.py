@@ -9,9 +9,17 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from bench.prompts import FOLDER
+from specbranch.checks import require
 from specbranch.prompts import EXAMPLE_PROMPTS
 
-SETS = {"code": "humaneval", "math": "gsm8k", "chat": "mtbench", "news": "news"}
+SETS = {
+    "code": "humaneval",
+    "math": "gsm8k",
+    "chat": "mtbench",
+    "news": "news",
+    "edits": "edits",
+}
+CATEGORIES = ("code", "math", "chat", "news")
 NEWS = (
     "Summarize this news article in a few sentences.\n\nThe town council voted on Tuesday to "
     "reopen the old railway bridge to walkers and cyclists next spring. Repairs will cost two "
@@ -43,13 +51,18 @@ EXAMPLES = {
 }
 
 
-def read_questions(limit: int, folder: Path = FOLDER) -> dict[str, list[Question]]:
+def read_questions(
+    limit: int, categories: Sequence[str], folder: Path = FOLDER
+) -> dict[str, list[Question]]:
     """The first `limit` questions of each category from the files of `bench.prompts`.
 
-    Raises ValueError if a file is missing.
+    Raises ValueError for a category that is none of `SETS`, and if a file is missing.
     """
+    for each in categories:
+        require("categories", f"some of {', '.join(SETS)}", each, each in SETS)
     return {
-        category: _read(folder / f"{SETS[category]}.jsonl", limit, category) for category in SETS
+        category: _read(folder / f"{SETS[category]}.jsonl", limit, category)
+        for category in categories
     }
 
 

@@ -32,7 +32,6 @@ def calibrate(
     from specbranch.engine import default_lanes
     from specbranch.info import environment
     from specbranch.loading.pair import load_pair
-    from specbranch.policies import PEARL
     from specbranch.training.pair_timer import PairTimer
 
     console = Console(stderr=True)
@@ -44,7 +43,7 @@ def calibrate(
             draft_device=models.draft_device,
             dtype=models.dtype,
         )
-    with default_lanes(pair, PEARL()) as lanes:
+    with default_lanes(pair, overlap=True) as lanes:
         timer = PairTimer(pair, lanes, context=context, repeats=repeats)
         bar = track(timer.measurements(), "measuring", len(timer), console=console)
         measurements = list(bar)

@@ -84,7 +84,7 @@ class Session:
             require("threads", "none under a virtual clock", (draft, target), not chosen)
             return VirtualLanes(self.costs)
         if not chosen:
-            return default_lanes(self.pair, policy)
+            return default_lanes(self.pair, policy.overlaps and self.source != "ngram")
         if self.pair.device.type != "cpu":
             streams = target is not None or self.pair.draft.device.type != "cpu"
             require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)

@@ -47,6 +47,8 @@ class NGramSource(Source):
     max_nodes: of a request that it can have expanded at a time.
     """
 
+    takes_cores = False
+
     def __init__(self, max_n: int = 5, fan: int = 4, max_nodes: int = 128) -> None:
         require_positive(max_n=max_n, fan=fan, max_nodes=max_nodes)
         self.max_nodes = max_nodes

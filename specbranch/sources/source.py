@@ -52,6 +52,7 @@ class Source(ABC):
     max_steps: steps of a chain that it takes at once, at most.
     draws: whether under the rejection coupling it draws guesses and tells their laws; those of a
         source that does not are matched.
+    takes_cores: whether its work takes cores for long that the target could use.
     hidden_layers: of the target's last decoder layers whose outputs it reads as `Request.hidden`;
         it was made for one engine then.
     """
@@ -59,6 +60,7 @@ class Source(ABC):
     max_nodes: int
     max_steps = 1
     draws = False
+    takes_cores = True
     hidden_layers = 0
 
     def has_room(self, request: Request) -> bool:

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import GenerationConfig
 
 from bench import decode
-from bench.decoding.cases import EXAMPLES, Question, by_turns, read_questions
+from bench.decoding.cases import CATEGORIES, EXAMPLES, Question, by_turns, read_questions
 from bench.decoding.peers import Absent, _gguf_of, _llama_answer, _WidenedHead
 from specbranch.loading.distilled import cut_draft, save_draft
 from specbranch.loading.pair import load_model
@@ -182,9 +182,9 @@ def test_questions_are_read_by_category_and_asked_by_turns(tmp_path: Path):
         lines = [json.dumps({"id": f"{name}-{n}", "prompt": "p"}) for n in range(count)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
     with pytest.raises(ValueError, match=r"mtbench\.jsonl: .*make prompts"):
-        read_questions(2, tmp_path)
+        read_questions(2, CATEGORIES, tmp_path)
     (tmp_path / "mtbench.jsonl").write_text(json.dumps({"id": "m", "turns": ["a", "b"]}))
-    asked = [question.id for question in by_turns(read_questions(2, tmp_path))]
+    asked = [question.id for question in by_turns(read_questions(2, CATEGORIES, tmp_path))]
     assert asked == ["humaneval-0", "gsm8k-0", "m", "news-0", "humaneval-1", "news-1"]
 
 

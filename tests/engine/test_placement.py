@@ -17,7 +17,7 @@ from specbranch.engine import Engine, default_lanes
 from specbranch.lanes import LaneError, MixedLanes, StreamLanes, ThreadLanes, VirtualLanes
 from specbranch.lanes.virtual import VirtualPending
 from specbranch.loading import pair as loading
-from specbranch.policies import PEARL, Autoregressive
+from specbranch.policies import Autoregressive
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import POLICIES, PROMPTS, params_of
 from tests.engine.test_many import MIXES, texts
@@ -137,7 +137,7 @@ def test_mixed_lanes_fail_and_end_as_others_do(monkeypatch):
 def test_lanes_are_where_the_models_are(monkeypatch, draft, target, kind):
     pretended_gpu.pretend_streams(monkeypatch)
     models = SimpleNamespace(device=target, draft=SimpleNamespace(device=draft))
-    with default_lanes(models, PEARL()) as lanes:
+    with default_lanes(models, overlap=True) as lanes:
         assert type(lanes) is kind
 
 
