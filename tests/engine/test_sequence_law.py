@@ -49,7 +49,9 @@ def repeating(monkeypatch):
     monkeypatch.setattr(f"{__name__}.PROMPT", [2, 4, 1, 3, 2, 4, 0, 2, 4])
 
 
-def exact_law(eager, params: SamplingParams) -> dict[tuple[int, ...], float]:
+def exact_law(
+    eager, params: SamplingParams, prompt: list[int] | None = None
+) -> dict[tuple[int, ...], float]:
     """The chance of every sequence, by enumerating the target's filtered laws."""
     filters = SamplingRows(1, torch.device("cpu")).send([(params, [0])]).filters
     law: dict[tuple[int, ...], float] = {(): 1.0}
@@ -57,7 +59,7 @@ def exact_law(eager, params: SamplingParams) -> dict[tuple[int, ...], float]:
         longer = {}
         for sequence, chance in law.items():
             with torch.inference_mode():
-                logits = eager(torch.tensor([[*PROMPT, *sequence]])).logits[0, -1:]
+                logits = eager(torch.tensor([[*(prompt or PROMPT), *sequence]])).logits[0, -1:]
             probs = reference.sampling_probs(logits, *filters)[0].tolist()
             longer |= {(*sequence, token): chance * p for token, p in enumerate(probs) if p > 0}
         law = longer
@@ -174,6 +176,69 @@ def test_the_check_notices_draws_from_another_law_than_stated(pair, eager, monke
     counts = sampled(pair, POLICIES["sps"](), REJECTION, runs=300)
     law = exact_law(eager, SamplingParams(**REJECTION))
     assert p_value(counts, law | missing(law)) < SIGNIFICANCE
+
+
+MATES = [PROMPT, [4, 2]]
+
+
+def seeds_of(seed: int) -> tuple[int, int]:
+    """Of two requests of a batch."""
+    return seed, seed + 1
+
+
+def sampled_together(pair, policy, runs: int) -> list[Counter]:
+    """Sequences of two requests in one batch, each with a seed of its own, and of both as one."""
+    lanes = VirtualLanes(CostModel.parse("virtual:c=3"))
+    engine = Engine(pair, policy, lanes=lanes, max_requests=2, max_len=32, max_nodes=32)
+    counts: list[Counter] = [Counter(), Counter(), Counter()]
+    for seed in range(0, 2 * runs, 2):
+        params = [
+            SamplingParams(**REJECTION, seed=each, max_new_tokens=LENGTH) for each in seeds_of(seed)
+        ]
+        texts = [tuple(each.token_ids) for each in engine.generate(MATES, params)]
+        counts[0][texts[0]] += 1
+        counts[1][texts[1]] += 1
+        counts[2][texts[0][0], texts[1][0]] += 1
+    return counts
+
+
+@pytest.fixture(scope="module")
+def laws_together(eager):
+    """Of each of the two, and of both first tokens as if they knew nothing of each other."""
+    each = [exact_law(eager, SamplingParams(**REJECTION), prompt) for prompt in MATES]
+    firsts: list[Counter] = [Counter(), Counter()]
+    for law, first in zip(each, firsts, strict=True):
+        for sequence, chance in law.items():
+            first[sequence[0]] += chance
+    pairs = itertools.product(firsts[0].items(), firsts[1].items())
+    return [*each, {(a, b): p * q for (a, p), (b, q) in pairs}]
+
+
+@pytest.mark.parametrize(
+    "policy", ["random-1", *(pytest.param(name, marks=pytest.mark.long) for name in AT_ONCE[:2])]
+)
+def test_two_requests_in_one_batch_have_their_own_laws(pair, laws_together, policy):
+    counts = sampled_together(pair, POLICIES[policy](), 500)
+    for found, law in zip(counts, laws_together, strict=True):
+        assert p_value(found, law) > SIGNIFICANCE
+
+
+def test_the_check_notices_laws_a_row_off(pair, laws_together, monkeypatch):
+    """Each row's guesses tested against the law of the row before, the first against the last of
+    the other request."""
+    stated = Verifier._laws
+    monkeypatch.setattr(Verifier, "_laws", lambda *args: stated(*args).roll(1, 0))
+    counts = sampled_together(pair, POLICIES["sps"](), 300)
+    wrong = [p_value(counts[n], law | missing(law)) for n, law in enumerate(laws_together[:2])]
+    assert min(wrong) < SIGNIFICANCE
+
+
+def test_the_check_notices_noise_that_is_shared(pair, laws_together, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.seeds_of", lambda seed: (seed, seed))
+    *each, both = sampled_together(pair, POLICIES["sps"](), 300)
+    assert p_value(both, laws_together[2]) < SIGNIFICANCE
+    for counts, law in zip(each, laws_together, strict=False):
+        assert p_value(counts, law) > SIGNIFICANCE
 
 
 def missing(law: dict[tuple[int, ...], float]) -> dict[tuple[int, ...], float]:
