@@ -165,10 +165,12 @@ class Verifier:
 
     def _show(self, requests: Sequence[Request], walks: Sequence[Walk | None]) -> None:
         """Let sources see the hidden rows of the walks."""
-        hidden = self._last_layers(self._hidden_layers)
-        for request, rows in zip(requests, _walked(requests, walks), strict=True):
-            if rows:
-                request.hidden = hidden[rows]
+        walked = _walked(requests, walks)
+        hidden = self._last_layers(self._hidden_layers)[[row for rows in walked for row in rows]]
+        parts = hidden.split([len(rows) for rows in walked])
+        for request, rows in zip(requests, parts, strict=True):
+            if len(rows):
+                request.hidden = rows
         if hidden.is_cuda:  # another lane may read them at once
             torch.cuda.current_stream(hidden.device).synchronize()
 

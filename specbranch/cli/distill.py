@@ -25,28 +25,25 @@ def distill_data(
     max_answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 240,
     seed: Annotated[int, typer.Option(help="Of all choices; writers side by side differ.")] = 0,
 ) -> None:
-    """Have the target write texts that start from prompts, and store its hidden states."""
-    import torch
-
+    """Have the target write texts that start from prompts, and store its answers' hidden states."""
     from specbranch.cli.distill_data import store
-    from specbranch.cli.loading import load_target
-    from specbranch.loading.pair import eos_token_ids
+    from specbranch.cli.loading import load_lonely
     from specbranch.training.distill.corpus import Corpus
     from specbranch.training.distill.generate import BatchedWriter
     from specbranch.training.distill.passages import Frame, PassageWriter
 
     records = read_prompts(prompts)
-    model, tokenizer = load_target(target, torch.bfloat16)
+    pair = load_lonely(target)
     writer = PassageWriter(
-        [tokenizer.encode(record.prompt, add_special_tokens=False) for record in records],
-        Frame.of(tokenizer),
-        eos_token_ids(model, tokenizer),
+        [pair.tokenizer.encode(record.prompt, add_special_tokens=False) for record in records],
+        Frame.of(pair.tokenizer),
+        pair.eos_token_ids,
         max_message=max_message,
         max_answer=max_answer,
     )
     corpus = Corpus(out)
     first = corpus.next_passage(seed)
-    passages = BatchedWriter(model, writer, writer.passages(seed, first), batch=batch).finished()
+    passages = BatchedWriter(pair, writer, writer.passages(seed, first), batch=batch).finished()
     store(passages, corpus, tokens, seed, first + batch)
 
 

@@ -15,7 +15,7 @@ from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.session import Session
 from specbranch.engine import SOURCES
 from specbranch.hrad.model import HRad
-from specbranch.loading.pair import load_model, load_pair
+from specbranch.loading.pair import ModelPair, load_model, load_pair
 from specbranch.policies import find_policy
 
 
@@ -42,6 +42,13 @@ def open_session(
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
     threads = lanes.draft_threads, lanes.target_threads
     return Session(pair, policy_options, costs, *threads, hrad, models.source)
+
+
+def load_lonely(name: str) -> ModelPair:
+    """A target to decode with, without a draft, in bfloat16 on CPU."""
+    disable_progress_bar()
+    with Console(stderr=True).status(f"loading target {name}"):
+        return load_pair(name, "self", dtype=torch.bfloat16)
 
 
 def load_target(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -41,7 +41,7 @@ def write(writer: PassageWriter) -> Callable[[int, int], list[Written]]:
     """The first passages that the tiny target finishes under a seed."""
 
     def passages(count: int, seed: int) -> list[Written]:
-        batched = BatchedWriter(tiny.model(), writer, writer.passages(seed, 0), batch=5)
+        batched = BatchedWriter(tiny.pair(), writer, writer.passages(seed, 0), batch=5)
         finished = batched.finished()
         return [next(finished) for _ in range(count)]
 

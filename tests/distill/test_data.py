@@ -64,26 +64,31 @@ def begun(*message: int) -> Passage:
     return Passage(0, [U, *message], 1, None, 0.7, seed=1)
 
 
-def test_a_message_ends_with_its_mark_and_is_answered_to_the_end(writer):
+@pytest.mark.parametrize("mark", [SPACE, tiny.EOS])
+def test_a_message_ends_with_its_mark_and_is_answered_to_the_end(writer, mark):
     passage = begun(5)
-    assert writer.temperature(passage) == 1.0
-    assert writer.extend(passage, 6)
-    assert writer.extend(passage, SPACE)
+    params = writer.params(passage)
+    assert (params.temperature, params.max_new_tokens) == (1.0, 7)
+    assert params.eos_token_ids == {SPACE, tiny.EOS}
+    assert writer.extend(passage, [6, mark])
     assert (passage.tokens, passage.answer_start) == ([U, 5, 6, SPACE, X], 5)
-    assert writer.temperature(passage) == 0.7
-    assert writer.extend(passage, SPACE)
-    assert not writer.extend(passage, tiny.EOS)
+    params = writer.params(passage)
+    assert (params.temperature, params.max_new_tokens, params.seed) == (0.7, 20, 1)
+    assert params.eos_token_ids == {tiny.EOS}
+    assert not writer.extend(passage, [SPACE, tiny.EOS])
+    assert passage.tokens[-2:] == [SPACE, tiny.EOS]
 
 
 def test_messages_and_answers_have_a_limit(writer):
     passage = begun()
-    for _ in range(8):
-        assert passage.answer_start is None
-        writer.extend(passage, 9)
+    writer.extend(passage, [9] * writer.params(passage).max_new_tokens)
     assert passage.tokens == [U, *[9] * 8, SPACE, X]
-    steps = [writer.extend(passage, 9) for _ in range(20)]
-    assert steps == [True] * 19 + [False]
+    writer.extend(passage, [9] * writer.params(passage).max_new_tokens)
     assert len(passage.tokens) == writer.max_len
+    full = begun(*[9] * 8)
+    assert writer.params(full).max_new_tokens == 0
+    assert writer.extend(full, [])
+    assert full.tokens == passage.tokens[: len(full.tokens)]
 
 
 def test_without_a_template_all_that_follows_the_prompt_is_the_answer():
@@ -100,19 +105,19 @@ def test_each_passage_is_what_its_target_writes_alone(write):
         tokens = passage.tokens.long()[None]
         with torch.inference_mode():
             output = alone(tokens, output_hidden_states=True)
-        torch.testing.assert_close(
-            passage.hidden, output.hidden_states[-1][0], rtol=1e-3, atol=1e-3
-        )
+        n = passage.answer_start
+        expected = output.hidden_states[-1][0, n - 1 :]
+        torch.testing.assert_close(passage.hidden[n - 1 :], expected, rtol=1e-3, atol=1e-3)
+        assert not passage.hidden[: n - 1].any()
         if passage.greedy:
             seen += 1
             choices = output.logits[0].argmax(-1)
-            n = passage.answer_start
             assert tokens[0, n:].tolist() == choices[n - 1 : -1].tolist()
     assert seen > 3
 
 
 def test_a_batch_writes_what_one_at_a_time_writes(writer, write):
-    single = BatchedWriter(tiny.model(), writer, writer.passages(0, 0), batch=1).finished()
+    single = BatchedWriter(tiny.pair(), writer, writer.passages(0, 0), batch=1).finished()
     batched = {tuple(passage.tokens.tolist()) for passage in write(40, 0)}
     assert all(tuple(next(single).tokens.tolist()) in batched for _ in range(10))
 

@@ -1,32 +1,35 @@
-"""Text written by a target in batches, with the hidden states that its laws follow from."""
+"""Text that a target writes in batches, and the hidden states that decided its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from specbranch import ops
-from specbranch.models.attention import ATTENTION_NAME, BlockPass
-from specbranch.models.kv_pool import KVPool
-from specbranch.models.support import cache_argument, kv_shape
-from specbranch.training.distill.head import Head
+from specbranch.costs.model import CostModel
+from specbranch.engine import Engine
+from specbranch.generation import GenerationStream
+from specbranch.lanes import Lane, VirtualLanes
+from specbranch.loading.pair import ModelPair
+from specbranch.policies import Autoregressive
+from specbranch.request import Request
+from specbranch.sources import Guesses, Source, Wanted
 from specbranch.training.distill.passages import Passage, PassageWriter
-
-PAGE_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A finished passage.
 
-    tokens: int32 [n]. hidden: the target's last hidden states [n, H]; its head makes of row i the
-    logits of the token after i. answer_start: index of the answer's first token. prompt, greedy:
-    which prompt it started from, and whether the answer was written at temperature 0.
+    tokens: int32 [n], all but its last one. hidden: the target's last hidden states [n, H]; its
+    head makes of row i the logits of the token after i. Only those are there that decided a token
+    of the answer, the rows from answer_start - 1 on; the others are zero. answer_start: index of
+    the answer's first token. prompt, greedy: which prompt it started from, and whether the answer
+    was written at temperature 0.
     """
 
     tokens: Tensor
@@ -36,118 +39,95 @@ class Written:
     greedy: bool
 
 
+class HiddenRows(Source):
+    """Guesses nothing, but keeps the hidden row that each token of a request was decided by.
+
+    ended: rows [n, H], before the model's final norm, of requests that have ended, by their seed.
+    """
+
+    max_nodes = 1
+    hidden_layers = 1
+
+    def __init__(self) -> None:
+        self._rows: dict[Request, list[Tensor]] = {}
+        self.ended: dict[int, Tensor] = {}
+
+    def begin(self, request: Request) -> None:
+        self._rows[request] = []
+
+    def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
+        for request, _, _ in kept:
+            assert request.hidden is not None
+            self._rows[request].append(request.hidden)
+
+    def end(self, request: Request) -> None:
+        """Its last round has kept nothing."""
+        last = [] if request.hidden is None else [request.hidden]
+        if rows := self._rows.pop(request) + last:
+            self.ended[request.params.seed] = torch.cat(rows)
+
+    def guess(self, lane: Lane, wanted: Sequence[Wanted], steps: int) -> Guesses:
+        return Guesses.of([{} for _, nodes in wanted for _ in nodes], 1)
+
+
 class BatchedWriter:
-    """Writes `batch` passages at a time; a finished one gives its place to the next.
+    """Writes `batch` passages at a time, by plain decoding; a finished one gives its place to the
+    next.
 
-    Prompts are fed token by token like all else, so every forward is full and nothing is padded.
-
-    model: the target on CPU, in the dtype to compute and store in; switched to our attention.
-    writer: how passages go. source: the passages to write, without end.
+    pair: its target writes, and no draft is needed. writer: how passages go. source: the passages
+    to write, without end.
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        writer: PassageWriter,
-        source: Iterator[Passage],
-        *,
-        batch: int,
+        self, pair: ModelPair, writer: PassageWriter, source: Iterator[Passage], *, batch: int
     ) -> None:
-        shape = kv_shape(model)
-        self._model = model
-        self._head = Head.of(model)
+        self._pair = pair
         self._writer = writer
         self._source = source
-        pages = -(-writer.max_len // PAGE_SIZE)
-        self._pool = KVPool(
-            shape.num_layers,
-            shape.num_kv_heads,
-            shape.head_dim,
-            num_pages=batch * pages,
-            page_size=PAGE_SIZE,
-            dtype=model.dtype,
-            device=model.device,
-        )
-        self._block_table = torch.arange(batch * pages, dtype=torch.int32).view(batch, pages)
-        self._row_indptr = torch.arange(batch + 1, dtype=torch.int32)
-        model.eval()
-        model.set_attn_implementation(ATTENTION_NAME)
-        hidden_size = model.get_output_embeddings().in_features
-        self._hidden = torch.zeros(batch, writer.max_len, hidden_size, dtype=model.dtype)
-        self._fed = torch.zeros(batch, dtype=torch.int32)
-        self._ones = torch.ones(batch, dtype=torch.int32)
-        self._row_indptr = torch.arange(batch + 1, dtype=torch.int32)
-        self._passages = list(islice(source, batch))
+        self._batch = batch
 
-    @torch.inference_mode()
     def finished(self) -> Iterator[Written]:
         """Passages as they end."""
-        while True:
-            hidden = self._forward()
-            self._hidden[torch.arange(len(hidden)), self._fed] = hidden
-            self._fed += 1
-            fed = self._fed.tolist()
-            for place, token in self._draw(hidden, fed):
-                passage = self._passages[place]
-                if not self._writer.extend(passage, token):
-                    yield self._written(place, fed[place])
-                    self._passages[place] = next(self._source)
-                    self._fed[place] = 0
+        rows = HiddenRows()
+        # Work runs in this thread, on whatever cores torch uses: writers stand side by side.
+        lanes = VirtualLanes(CostModel.parse("virtual:c=1"))
+        with Engine(
+            self._pair,
+            Autoregressive(),
+            source=rows,
+            lanes=lanes,
+            max_requests=self._batch,
+            max_len=self._writer.max_len,
+            max_nodes=1,
+            reuse_prefixes=False,
+        ) as engine:
+            passages = list(islice(self._source, self._batch))
+            streams = [self._continued(engine, passage) for passage in passages]
+            while True:
+                engine.step()
+                for place, stream in enumerate(streams):
+                    if not (generation := stream.generation):
+                        continue
+                    if generation.error:
+                        raise generation.error
+                    passage = passages[place]
+                    hidden = rows.ended.pop(passage.seed, None)
+                    if not self._writer.extend(passage, generation.token_ids):
+                        assert hidden is not None
+                        yield self._written(passage, hidden)
+                        passages[place] = next(self._source)
+                    streams[place] = self._continued(engine, passages[place])
 
-    def _forward(self) -> Tensor:
-        """Feed each passage's next token: its last hidden state [B, H]."""
-        fed = self._fed
-        tokens = [
-            passage.tokens[at] for passage, at in zip(self._passages, fed.tolist(), strict=True)
-        ]
-        rows = BlockPass(
-            self._pool,
-            block_table=self._block_table,
-            context_lens=fed,
-            start=fed,
-            n_nodes=self._ones,
-            row_indptr=self._row_indptr,
-            ancestor_mask=self._ones[:, None],
-        )
-        output = self._model.base_model(
-            input_ids=torch.tensor(tokens)[None],
-            position_ids=fed[None].long(),
-            attention_pass=rows,
-            use_cache=True,
-            **{cache_argument(self._model): rows},
-        )
-        hidden: Tensor = output.last_hidden_state[0]
-        return hidden
+    def _continued(self, engine: Engine, passage: Passage) -> GenerationStream:
+        return engine.stream(passage.tokens, self._writer.params(passage))
 
-    def _draw(self, hidden: Tensor, fed: list[int]) -> list[tuple[int, int]]:
-        """The next token of every passage whose known tokens are all fed, with its place."""
-        places = [
-            place
-            for place, (passage, at) in enumerate(zip(self._passages, fed, strict=True))
-            if at == len(passage.tokens)
-        ]
-        if not places:
-            return []
-        passages = [self._passages[place] for place in places]
-        n = len(places)
-        tokens = ops.sample(
-            self._head(hidden[places]),
-            torch.tensor([self._writer.temperature(passage) for passage in passages]),
-            torch.zeros(n, dtype=torch.int32),
-            torch.ones(n),
-            torch.zeros(n),
-            torch.tensor([passage.seed for passage in passages]),
-            self._fed[places],
-        )
-        return list(zip(places, tokens.tolist(), strict=True))
-
-    def _written(self, place: int, fed: int) -> Written:
-        passage = self._passages[place]
+    @torch.inference_mode()
+    def _written(self, passage: Passage, answer: Tensor) -> Written:
+        decoder: Any = self._pair.target.base_model
         assert passage.answer_start is not None
+        tokens = torch.tensor(passage.tokens[:-1], dtype=torch.int32)
+        hidden = answer.new_zeros(len(tokens), answer.shape[1])
+        hidden[passage.answer_start - 1 :] = decoder.norm(answer)
         return Written(
-            tokens=torch.tensor(passage.tokens[:fed], dtype=torch.int32),
-            hidden=self._hidden[place, :fed].clone(),
-            answer_start=passage.answer_start,
-            prompt=passage.prompt,
-            greedy=passage.temperature == 0,
+            tokens, hidden, passage.answer_start, passage.prompt, passage.temperature == 0
         )

@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from specbranch.sampling import SamplingParams
+
 ANSWER_TEMPERATURES = (0.0, 0.7, 1.0)
 COMPLETION_TEMPERATURE = 1.0
 _SENTINEL = "\ue000"  # of private use, and no white space that a template would trim
@@ -121,25 +123,27 @@ class PassageWriter:
             self._end_message(passage)
         return passage
 
-    def temperature(self, passage: Passage) -> float:
-        """Of the next token."""
-        return COMPLETION_TEMPERATURE if passage.answer_start is None else passage.temperature
-
-    def extend(self, passage: Passage, token: int) -> bool:
-        """Add the token that the target wrote. Returns whether the passage goes on."""
+    def params(self, passage: Passage) -> SamplingParams:
+        """How the target is to go on: to the end of the message, or of the answer."""
         if passage.answer_start is None:
-            self._extend_message(passage, token)
-            return True
-        passage.tokens.append(token)
-        n_answer = len(passage.tokens) - passage.answer_start
-        return token not in self.eos_token_ids and n_answer < self.max_answer
+            ends = {self.frame.after[0], *self.eos_token_ids}
+            temperature = COMPLETION_TEMPERATURE
+            left = self.max_message - (len(passage.tokens) - passage.message_start)
+        else:
+            ends, temperature, left = {*self.eos_token_ids}, passage.temperature, self.max_answer
+        return SamplingParams(
+            temperature=temperature, seed=passage.seed, eos_token_ids=ends, max_new_tokens=left
+        )
 
-    def _extend_message(self, passage: Passage, token: int) -> None:
-        ended = token == self.frame.after[0] or token in self.eos_token_ids
-        if not ended:
-            passage.tokens.append(token)
-        if ended or len(passage.tokens) - passage.message_start >= self.max_message:
-            self._end_message(passage)
+    def extend(self, passage: Passage, tokens: Sequence[int]) -> bool:
+        """Add what the target wrote under `params`. Returns whether the passage goes on."""
+        passage.tokens += tokens
+        if passage.answer_start is not None:
+            return False
+        if tokens and tokens[-1] in {self.frame.after[0], *self.eos_token_ids}:
+            passage.tokens.pop()  # the frame has its own
+        self._end_message(passage)
+        return True
 
     def _end_message(self, passage: Passage) -> None:
         passage.tokens += self.frame.after
