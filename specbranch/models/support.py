@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
+from specbranch.models.parts import modules_of
+
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
@@ -24,6 +26,21 @@ def cache_argument(model: PreTrainedModel) -> str:
     """The name under which a model's forward takes its cache: `cache` from transformers 5.24 on."""
     names = inspect.signature(model.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
+
+
+def seen(model: nn.Module) -> tuple[object, ...]:
+    """All on which what a model computes may depend: its modules, what was put on them, and where
+    their tensors lie. Values of tensors and of the config are not in it."""
+    return tuple(
+        (
+            id(module),
+            len(module._forward_pre_hooks) + len(module._forward_hooks),
+            vars(module).get("forward"),
+            *((id(tensor), tensor.data_ptr()) for tensor in module.parameters(recurse=False)),
+            *map(id, module._buffers.values()),
+        )
+        for module in modules_of(model)
+    )
 
 
 def last_layers(model: PreTrainedModel, count: int) -> list[nn.Module]:
