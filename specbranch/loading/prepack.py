@@ -8,11 +8,13 @@ share the call, so a token verified in a tree gets the very logits of plain deco
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from specbranch import _C
-from specbranch.models.parts import Product
+from specbranch.models.parts import Product, is_untouched
 
 # The layout is chosen for this many rows; it serves any number.
 _LAYOUT_ROWS = 16
@@ -44,12 +46,20 @@ class PackedLinear(Product):
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         weight = linear.weight.detach().to(dtype).contiguous()
-        # An opaque tensor: state dicts cannot hold it, nor Module.to() move it.
+        # An opaque tensor: Module.to() cannot move it.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
         self.register_buffer("_packed", packed, persistent=False)
         self._dtype = dtype
         self._most_rows = _most_rows(dtype)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Weight and bias as `nn.Linear` has them, a copy of the weight."""
+        destination[f"{prefix}weight"] = self.get_buffer("_packed").to_dense()
+        if self._bias is not None:
+            destination[f"{prefix}bias"] = self._bias
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., n, in_features] in the packed dtype. Returns [..., n, out_features]."""
@@ -94,13 +104,15 @@ def can_pack(dtype: torch.dtype) -> bool:
 def pack_linears(model: nn.Module) -> None:
     """Replace the model's `nn.Linear` layers by packed ones, in place, one at a time.
 
-    A head tied to the embedding gets a packed copy; the embedding stays. Models in a dtype that
-    cannot be packed here stay as they are.
+    A head tied to the embedding gets a packed copy; the embedding stays. Layers in a dtype that
+    cannot be packed here, and those with hooks, stay as they are.
     """
     packed = False
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and can_pack(child.weight.dtype):
+            if type(child) is not nn.Linear or not is_untouched(child):
+                continue
+            if can_pack(child.weight.dtype):
                 setattr(parent, name, PackedLinear(child, child.weight.dtype))
                 packed = True
     for parameter in model.parameters() if packed else ():

@@ -45,3 +45,13 @@ def modules_of(model: nn.Module) -> Iterator[nn.Module]:
         yield module
         if type(module) is BorrowedEmbedding:
             yield from module.lender.modules()
+
+
+def is_untouched(module: nn.Module) -> bool:
+    """Whether it does what its class says: no hook, no forward of its own, no dropout."""
+    return not (
+        (module.training and type(module) is nn.Dropout)
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or "forward" in vars(module)
+    )

@@ -18,7 +18,7 @@ from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
 from specbranch.models.one_call import in_one_call
 from specbranch.models.prefixes import Prefixes
-from specbranch.models.support import cache_argument, kv_shape, seen
+from specbranch.models.support import cache_argument, kv_shape, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 
@@ -86,6 +86,7 @@ class ModelRunner:
         self.vocab_size: int = config.vocab_size
         self.token_ids: Tensor | None = getattr(model, "token_ids", None)
         self.max_positions: int = getattr(config, "max_position_embeddings", max_len + max_nodes)
+        max_len = self._within_steady_positions(max_len, max_nodes)
         self.max_requests = max_requests
         self.max_len = max_len
         self.max_nodes = max_nodes
@@ -226,6 +227,19 @@ class ModelRunner:
         for (block, _, n_context), nodes in zip(batch, remaining, strict=True):
             block.context_len += n_context
             block.nodes = nodes
+
+    def _within_steady_positions(self, max_len: int, max_nodes: int) -> int:
+        """As much of `max_len` as leaves the nodes beyond it positions that the model can have."""
+        steady = steady_positions(self.model)
+        if steady is None:
+            return max_len
+        if steady <= max_nodes:
+            raise ValueError(
+                f"max_nodes: expected less than {steady}, where the RoPE of "
+                f"{type(self.model).__name__} changes, got {max_nodes}"
+            )
+        self.max_positions = min(self.max_positions, steady - max_nodes)
+        return min(max_len, self.max_positions)
 
     def _look_again(self) -> None:
         """Prepare the next forward anew if the model is not what it was."""

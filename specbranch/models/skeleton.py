@@ -16,7 +16,8 @@ from transformers.activations import GELUTanh, SiLUActivation
 
 from specbranch import _C
 from specbranch.models.kv_pool import KVPool
-from specbranch.models.parts import BorrowedEmbedding, Product, modules_of
+from specbranch.models.parts import BorrowedEmbedding, Product, is_untouched, modules_of
+from specbranch.models.support import steady_positions
 
 
 class Family(NamedTuple):
@@ -57,6 +58,7 @@ def decoder(model: PreTrainedModel, pool: KVPool, positions: int) -> _C.Decoder 
         return None
     body, config = model.model, model.config
     embedding, scale = _embedding(body.embed_tokens)
+    positions = min(positions, steady_positions(model) or positions)
     ropes = _Ropes(body.rotary_emb, model.dtype, positions)
     return _C.Decoder(
         embedding=embedding,
@@ -81,7 +83,7 @@ def _family(model: PreTrainedModel) -> Family | None:
     if family is None or kind.__module__ != f"transformers.models.{name}.modeling_{name}":
         return None
     as_written = all(
-        _is_untouched(module)
+        is_untouched(module)
         and (
             type(module) in _PARTS
             or isinstance(module, Product)
@@ -93,15 +95,6 @@ def _family(model: PreTrainedModel) -> Family | None:
         {type(_activation(layer.mlp)) for layer in _layers(model)} if as_written else set()
     )
     return family if len(activations) == 1 and activations < _ACTIVATIONS.keys() else None
-
-
-def _is_untouched(module: nn.Module) -> bool:
-    return not (
-        (module.training and type(module) is nn.Dropout)
-        or module._forward_hooks
-        or module._forward_pre_hooks
-        or "forward" in vars(module)
-    )
 
 
 def _layers(model: PreTrainedModel) -> list[Any]:
