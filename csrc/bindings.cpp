@@ -7,6 +7,7 @@
 #include "build_config.h"
 #include "common/cpu/kernels.h"
 #include "common/philox.h"
+#include "forward_bindings.h"
 #include "register.h"
 #include "tree_bindings.h"
 #include "workspace_sizes.h"
@@ -95,5 +96,6 @@ PYBIND11_MODULE(_C, module) {
              "The four words of Philox4x32-10 for key = seed and this counter.");
   specbranch::add_workspace_sizes(module);
   specbranch::add_tree(module);
+  specbranch::add_forward(module);
   specbranch::carry_ops(module);
 }

@@ -599,3 +599,141 @@ def write_questions(
     Mutates candidates, parents (places in this order) and draw [B, N] in the first rows and
     columns, and n_nodes [B], which becomes 0 for requests beyond the trees; all contiguous.
     """
+
+# The whole forward of a decoder on a CPU in one call, which holds no interpreter lock. Its parts
+# keep the tensors that they are given and share them. Bad arguments raise ValueError.
+
+class Linear:
+    """A product of rows with one matrix of weights, plus a bias. The bits of a row's result depend
+    on that row alone."""
+
+class PackedLinear(Linear):
+    """Weights as `torch.ops.mkldnn._reorder_linear_weight` lays them out.
+
+    dtype: "float32" or "bfloat16". max_rows: up to how many rows a product of torch's has the bits
+    that it has for four; more go in parts. Raises ValueError for a torch without oneDNN.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: Tensor,
+        bias: Tensor | None,
+        dtype: str,
+        in_features: int,
+        out_features: int,
+        max_rows: int,
+    ) -> None: ...
+
+class Int4Linear(Linear):
+    """bf16 rows by weights of `torch._convert_weight_to_int4pack_for_cpu`, with scale_and_zero bf16
+    [groups, out_features, 2]."""
+
+    def __init__(
+        self,
+        *,
+        weight: Tensor,
+        scale_and_zero: Tensor,
+        group_size: int,
+        bias: Tensor | None,
+        in_features: int,
+        out_features: int,
+    ) -> None: ...
+
+class Int8Linear(Linear):
+    """bf16 rows by levels int8 [out_features, in_features] with scale bf16 [out_features]."""
+
+    def __init__(self, *, levels: Tensor, scale: Tensor, bias: Tensor | None) -> None: ...
+
+class SideBySide(Linear):
+    """Several products of the same rows, their results side by side."""
+
+    def __init__(self, parts: Sequence[Linear]) -> None: ...
+
+class RmsNorm:
+    """x / sqrt(mean(x^2) + eps) * (weight + offset); weight [width] in the model's dtype."""
+
+    def __init__(self, *, weight: Tensor, eps: float, offset: float) -> None: ...
+
+class Rope:
+    """Rotates dimension i with i + R / 2 by the angles of cos and sin, float32 [positions, R / 2];
+    dimensions from R on stay."""
+
+    def __init__(self, cos: Tensor, sin: Tensor) -> None: ...
+
+class DecoderLayer:
+    """One layer: norm, attention, residual, norm, gated MLP, residual.
+
+    attention_norm, mlp_norm: of what attention and MLP read. attention_post_norm, mlp_post_norm: of
+    their results, before those are added. q_norm, k_norm: of each head. qkv: queries, keys and
+    values side by side; gate_up: gates, then what they gate. rope: None where nothing is rotated.
+    scale, softcap, window: of attention; 0 for no cap and no window. k_cache, v_cache
+    [P, S, Hkv, D]: where keys and values go; all layers' are laid out alike.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention_norm: RmsNorm,
+        mlp_norm: RmsNorm,
+        attention_post_norm: RmsNorm | None,
+        mlp_post_norm: RmsNorm | None,
+        q_norm: RmsNorm | None,
+        k_norm: RmsNorm | None,
+        qkv: Linear,
+        o: Linear,
+        gate_up: Linear,
+        down: Linear,
+        rope: Rope | None,
+        scale: float,
+        softcap: float,
+        window: int,
+        k_cache: Tensor,
+        v_cache: Tensor,
+    ) -> None: ...
+
+class Decoder:
+    """A decoder that computes new nodes of draft blocks, in float32 or bfloat16.
+
+    embedding [V, H], of any floating dtype, times embedding_scale; norm: of what the head reads;
+    softcap: of logits, 0 for none; activation: "silu" or "gelu_tanh".
+    """
+
+    def __init__(
+        self,
+        *,
+        embedding: Tensor,
+        embedding_scale: float,
+        layers: Sequence[DecoderLayer],
+        norm: RmsNorm,
+        head: Linear,
+        softcap: float,
+        activation: str,
+    ) -> None: ...
+    def run(
+        self,
+        tokens: Tensor,
+        position_ids: Tensor,
+        row_indptr: Tensor,
+        context_lens: Tensor,
+        start: Tensor,
+        n_nodes: Tensor,
+        block_table: Tensor,
+        parents: Tensor,
+        logits_rows: Tensor,
+        ancestor_mask: Tensor,
+        depth: Tensor,
+        logits: Tensor,
+        features: Tensor | None,
+    ) -> None:
+        """One forward over T rows of B requests, the last nodes of their blocks.
+
+        tokens, position_ids int32 [1, T]; row_indptr int32 [B + 1], without padding; context_lens,
+        start (the position of each request's first row), n_nodes int32 [B]; block_table int32
+        [B, M]; parents int32 [B, N]; logits_rows int32 [k], the rows whose logits are wanted.
+
+        Mutates the caches, ancestor_mask int32 [T, W], depth int32 [T], logits [k, columns of the
+        head] and features [T, layers * H], the outputs of the last layers, the earliest first. The
+        bits of a row's results depend on the tokens of its own path alone. One forward of a decoder
+        runs at a time.
+        """

@@ -121,7 +121,7 @@ def load_pair(
     """Load both models and check that they can work together.
 
     On CPU the models' linear layers are laid out for skinny products (see `prepack`): they then
-    have no state dict to save and cannot move to another device or dtype.
+    cannot move to another device or dtype.
 
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
     draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),

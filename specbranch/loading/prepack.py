@@ -8,8 +8,13 @@ share the call, so a token verified in a tree gets the very logits of plain deco
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from specbranch import _C
+from specbranch.models.parts import Product, is_untouched
 
 # The layout is chosen for this many rows; it serves any number.
 _LAYOUT_ROWS = 16
@@ -17,27 +22,9 @@ _LAYOUT_ROWS = 16
 # Fewer than four rows take another oneDNN kernel, slower and rounding differently, so they are
 # padded. Many rows, those of a prompt, are padded to multiples of 32: oneDNN keeps what it
 # generates for each number of rows, some 0.6 MiB a layer shape, and a server meets every length of
-# prompt. In script because a traced forward must keep the choice, and the list of scalars, which
-# tracing alone cannot express.
-_script = torch.jit.CompilationUnit("""
-def multiply(x: Tensor, packed: Tensor, bias: Optional[Tensor], most_rows: int) -> Tensor:
-    scalars: List[Optional[number]] = []
-    rows = x.flatten(0, -2)
-    n_rows = rows.size(0)
-    lacking = max(4 - n_rows, 0) if n_rows <= 32 else -n_rows % 32
-    if lacking > 0:
-        rows = torch.constant_pad_nd(rows, [0, 0, 0, lacking])
-    if n_rows + max(lacking, 0) <= most_rows:
-        out = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", scalars, "")
-    else:
-        outs: List[Tensor] = []
-        for some in rows.split(most_rows):
-            outs.append(
-                torch.ops.mkldnn._linear_pointwise(some, packed, bias, "none", scalars, "")
-            )
-        out = torch.cat(outs)
-    return out.narrow(0, 0, n_rows).view(x.size()[:-1] + [-1])
-""")
+# prompt.
+_LEAST_ROWS = 4
+_ROW_STEP = 32
 
 # More rows than 32 in bf16 on AMX are summed in another order than fewer are, so they go in parts.
 _AMX_ROWS = 32
@@ -50,7 +37,7 @@ def _most_rows(dtype: torch.dtype) -> int:
     return _AMX_ROWS if amx else _ANY_ROWS
 
 
-class PackedLinear(nn.Module):
+class PackedLinear(Product):
     """`nn.Linear` for CPU inference in fp32 or bf16; the plain weight is not kept."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
@@ -59,16 +46,48 @@ class PackedLinear(nn.Module):
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         weight = linear.weight.detach().to(dtype).contiguous()
-        # An opaque tensor: state dicts cannot hold it, nor Module.to() move it.
+        # An opaque tensor: Module.to() cannot move it.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
         self.register_buffer("_packed", packed, persistent=False)
+        self._dtype = dtype
         self._most_rows = _most_rows(dtype)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        """Weight and bias as `nn.Linear` has them, a copy of the weight."""
+        destination[f"{prefix}weight"] = self.get_buffer("_packed").to_dense()
+        if self._bias is not None:
+            destination[f"{prefix}bias"] = self._bias
+
     def forward(self, x: Tensor) -> Tensor:
         """x [..., n, in_features] in the packed dtype. Returns [..., n, out_features]."""
-        out: Tensor = _script.multiply(x, self._packed, self._bias, self._most_rows)
+        rows = x.flatten(0, -2)
+        n_rows = len(rows)
+        few = n_rows <= _ROW_STEP
+        lacking = max(_LEAST_ROWS - n_rows, 0) if few else -n_rows % _ROW_STEP
+        if lacking:
+            rows = nn.functional.pad(rows, (0, 0, 0, lacking))
+        parts = [self._multiply(some) for some in rows.split(self._most_rows)]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return out[:n_rows].view(*x.shape[:-1], self.out_features)
+
+    def _multiply(self, rows: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(
+            rows, self._packed, self._bias, "none", [], ""
+        )
         return out
+
+    def product(self) -> _C.Linear:
+        return _C.PackedLinear(
+            weight=self.get_buffer("_packed"),
+            bias=self._bias,
+            dtype=str(self._dtype).removeprefix("torch."),
+            in_features=self.in_features,
+            out_features=self.out_features,
+            max_rows=self._most_rows,
+        )
 
 
 def can_pack(dtype: torch.dtype) -> bool:
@@ -85,13 +104,15 @@ def can_pack(dtype: torch.dtype) -> bool:
 def pack_linears(model: nn.Module) -> None:
     """Replace the model's `nn.Linear` layers by packed ones, in place, one at a time.
 
-    A head tied to the embedding gets a packed copy; the embedding stays. Models in a dtype that
-    cannot be packed here stay as they are.
+    A head tied to the embedding gets a packed copy; the embedding stays. Layers in a dtype that
+    cannot be packed here, and those with hooks, stay as they are.
     """
     packed = False
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and can_pack(child.weight.dtype):
+            if type(child) is not nn.Linear or not is_untouched(child):
+                continue
+            if can_pack(child.weight.dtype):
                 setattr(parent, name, PackedLinear(child, child.weight.dtype))
                 packed = True
     for parameter in model.parameters() if packed else ():

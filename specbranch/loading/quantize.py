@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from specbranch import _C
 from specbranch.loading.prepack import PackedLinear, can_pack
+from specbranch.models.parts import BorrowedEmbedding, Product
 
 GROUP_SIZE = 32
 _DTYPE = torch.bfloat16
@@ -28,7 +30,7 @@ def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return levels.round_().clamp_(-127, 127).to(torch.int8), scale
 
 
-class Int4Linear(nn.Module):
+class Int4Linear(Product):
     """Weights in 16 levels between the extremes of each group of 32 along the input."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -54,8 +56,18 @@ class Int4Linear(nn.Module):
         )
         return _with_bias(out, self._bias).view(*x.shape[:-1], self.out_features)
 
+    def product(self) -> _C.Linear:
+        return _C.Int4Linear(
+            weight=self._packed,
+            scale_and_zero=self._scale_and_zero,
+            group_size=GROUP_SIZE,
+            bias=self._bias,
+            in_features=self.in_features,
+            out_features=self.out_features,
+        )
 
-class Int8Linear(nn.Module):
+
+class Int8Linear(Product):
     """Weights in 255 levels, symmetric, one scale for each output."""
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -71,21 +83,12 @@ class Int8Linear(nn.Module):
         out = torch._weight_int8pack_mm(rows, self._levels, self._scale)
         return _with_bias(out, self._bias).view(*x.shape[:-1], self.out_features)
 
+    def product(self) -> _C.Linear:
+        return _C.Int8Linear(levels=self._levels, scale=self._scale, bias=self._bias)
+
 
 def _with_bias(out: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias
-
-
-class _BorrowedEmbedding(nn.Module):
-    """The target's embedding, its vectors cast to the draft's dtype."""
-
-    def __init__(self, embedding: nn.Module) -> None:
-        super().__init__()
-        self._borrowed = (embedding,)  # in a tuple, so that it is no submodule of the draft
-
-    def forward(self, ids: Tensor) -> Tensor:
-        vectors: Tensor = self._borrowed[0](ids)
-        return vectors.to(_DTYPE)
 
 
 def _int4(linear: nn.Linear) -> nn.Module:
@@ -122,7 +125,7 @@ def quantized_draft(target: PreTrainedModel, kind: str) -> PreTrainedModel:
         if type(module) is nn.Linear and module is not head
     }
     replaced[head] = PackedLinear(head, _DTYPE)
-    replaced[embedding] = _BorrowedEmbedding(embedding)
+    replaced[embedding] = BorrowedEmbedding(embedding, _DTYPE)
     gone = {id(parameter) for module in replaced for parameter in module.parameters()}
     # deepcopy takes what it finds in the memo instead of copying, so no weight is copied in vain.
     memo: dict[int, object] = {id(module): new for module, new in replaced.items()}

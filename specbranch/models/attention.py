@@ -215,13 +215,21 @@ def specbranch_attention(
     scaling: factor of the scores, `D ** -0.5` by default.
     softcap, sliding_window: the layer's own, None for none.
 
+    attention_mask: None; transformers builds no mask for us.
+
     Returns [1, T, Hq, D] and None (no attention weights). Raises ValueError if called outside a
-    `ModelRunner`, with other keys or values, or if the layer has attention sinks.
+    `ModelRunner`, with other keys or values, or if the layer has attention sinks or a mask that the
+    model made itself.
     """
     if attention_pass is None:
         raise ValueError(
             f"attention '{ATTENTION_NAME}': expected a forward by specbranch's ModelRunner; "
             "to call the model itself, first call model.set_attn_implementation('sdpa')"
+        )
+    if attention_mask is not None:
+        raise ValueError(
+            f"attention '{ATTENTION_NAME}': {type(module).__name__} builds a mask of its own: this "
+            "architecture is not supported"
         )
     if s_aux is not None:
         raise ValueError(f"attention '{ATTENTION_NAME}': attention sinks are not supported")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -64,6 +65,10 @@ class BlockForward(nn.Module):
         self._cache_argument = cache_argument(model)
         self._feature_layers = last_layers(model, feature_layers)
 
+    @property
+    def num_feature_layers(self) -> int:
+        return len(self._feature_layers)
+
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
         each row's outputs of those layers side by side, the earliest first, before the model's
@@ -98,11 +103,14 @@ class BlockForward(nn.Module):
 
 @contextmanager
 def _outputs_of(layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the hidden states [1, T, hidden] that each layer returns meanwhile."""
+    """Collect the hidden states [1, T, hidden] that each layer returns meanwhile on this thread:
+    another may run the same model."""
     hidden_states: list[Tensor] = []
+    thread = threading.get_ident()
 
     def collect(layer: nn.Module, inputs: Any, output: Any) -> None:
-        hidden_states.append(output[0] if isinstance(output, tuple) else output)
+        if threading.get_ident() == thread:
+            hidden_states.append(output[0] if isinstance(output, tuple) else output)
 
     hooks = [layer.register_forward_hook(collect) for layer in layers]
     try:

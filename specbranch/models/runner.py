@@ -16,9 +16,9 @@ from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import ForwardBuffers, KeepBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
+from specbranch.models.one_call import in_one_call
 from specbranch.models.prefixes import Prefixes
-from specbranch.models.support import cache_argument, kv_shape
-from specbranch.models.traced import traced
+from specbranch.models.support import cache_argument, kv_shape, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 
@@ -86,6 +86,7 @@ class ModelRunner:
         self.vocab_size: int = config.vocab_size
         self.token_ids: Tensor | None = getattr(model, "token_ids", None)
         self.max_positions: int = getattr(config, "max_position_embeddings", max_len + max_nodes)
+        max_len = self._within_steady_positions(max_len, max_nodes)
         self.max_requests = max_requests
         self.max_len = max_len
         self.max_nodes = max_nodes
@@ -111,6 +112,7 @@ class ModelRunner:
         self._block_forward = BlockForward(model, self.pool, feature_layers)
         self._prepare = prepare or prepared
         self._forward: Forward | None = None
+        self._seen = seen(model)
         self.features: Tensor | None = None
         self.next_positions = self._forward_buffers.next_positions
 
@@ -125,6 +127,9 @@ class ModelRunner:
         max_len: committed tokens that it will have at most, the runner's by default.
         prompt: what it will read. As much as its beginning that is known is its context already.
 
+        What has been put on the model since the last request (an adapter, a hook, other modules or
+        weights) counts from here on.
+
         Raises ValueError, and takes nothing, where there is no room.
         """
         max_len = self.max_len if max_len is None else max_len
@@ -138,6 +143,7 @@ class ModelRunner:
         except ValueError:
             self.pool.give_back(known)
             raise
+        self._look_again()
         block = Block(np.array(pages, np.int32), max_len, self.max_nodes)
         block.context_len = len(known) * self.pool.page_size
         return block
@@ -222,6 +228,25 @@ class ModelRunner:
             block.context_len += n_context
             block.nodes = nodes
 
+    def _within_steady_positions(self, max_len: int, max_nodes: int) -> int:
+        """As much of `max_len` as leaves the nodes beyond it positions that the model can have."""
+        steady = steady_positions(self.model)
+        if steady is None:
+            return max_len
+        if steady <= max_nodes:
+            raise ValueError(
+                f"max_nodes: expected less than {steady}, where the RoPE of "
+                f"{type(self.model).__name__} changes, got {max_nodes}"
+            )
+        self.max_positions = min(self.max_positions, steady - max_nodes)
+        return min(max_len, self.max_positions)
+
+    def _look_again(self) -> None:
+        """Prepare the next forward anew if the model is not what it was."""
+        now = seen(self.model)
+        if now != self._seen:
+            self._seen, self._forward = now, None
+
     def _check_batch(self, batch: Sequence[BlockRows]) -> None:
         if not 1 <= len(batch) <= self.max_requests:
             raise ValueError(
@@ -253,11 +278,11 @@ def chunk_end(position: int) -> int:
 
 
 def prepared(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -> Forward:
-    """What runs `forward`: captured on a GPU and traced on a CPU, where that can be done.
+    """What runs `forward`: captured on a GPU, in one call on a CPU where that can be done.
 
     buffers: what all its inputs will be views of. inputs: those of the first forward.
     """
     if buffers.tokens.device.type == "cuda":
         return CapturedForward(forward, buffers, CudaCapture(buffers.tokens.device))
-    pool = (*forward.pool.k, *forward.pool.v)
-    return traced(forward, tuple(inputs), pool) or forward
+    positions = buffers.block_table.shape[1] * forward.pool.page_size
+    return in_one_call(forward, positions) or forward

@@ -136,7 +136,7 @@ def test_other_dtypes(folder, dtype):
         ),
         ("Llama4Text", {}, "got chunked_attention in Llama4ForCausalLM"),
         ("GptOss", {"num_local_experts": 2}, "attention without sinks, got GptOssForCausalLM"),
-        ("Electra", {}, "causal attention, got ElectraForCausalLM with is_decoder=False"),
+        ("Electra", {}, "causal attention, got ElectraForCausalLM that looks ahead"),
         ("Llama", {"head_dim": 20}, "head_dim: expected a multiple of 8 up to 256, got 20"),
     ],
 )

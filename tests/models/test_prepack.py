@@ -65,6 +65,27 @@ def test_packing_a_model_keeps_its_logits_and_its_embedding():
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["Llama", "Gemma3"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_state_dict_is_that_of_the_plain_model(family, dtype):
+    """To the bit, and a plain model takes it."""
+    model = tiny.model(family, attention_bias=True).to(dtype)
+    wanted = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pack_linears(model)
+    got = model.state_dict()
+    assert got.keys() == wanted.keys()
+    assert all(torch.equal(got[name], wanted[name]) for name in wanted)
+    tiny.model(family, attention_bias=True).load_state_dict(got)
+
+
+def test_layers_with_hooks_stay():
+    model = tiny.model("Llama")
+    model.model.layers[0].mlp.up_proj.register_forward_hook(lambda *_: None)
+    pack_linears(model)
+    assert type(model.model.layers[0].mlp.up_proj) is nn.Linear
+    assert type(model.model.layers[0].mlp.gate_proj) is PackedLinear
+
+
 def test_models_that_cannot_be_packed_stay():
     model = tiny.model("Llama").to(torch.float16)
     pack_linears(model)

@@ -187,9 +187,9 @@ def test_a_failed_forward_changes_nothing():
 
     pages = runner.block.pages
     runner.block.pages = np.full_like(pages, 10**6)
-    with pytest.raises(RuntimeError, match="block_table"):
+    with pytest.raises(ValueError, match="block_table"):
         runner.forward([7, 8], [0, 1])
-    with pytest.raises(RuntimeError, match="block_table"):
+    with pytest.raises(ValueError, match="block_table"):
         runner.forward([7, 8], [0, 0])
     runner.block.pages = pages
     assert runner.parents == [-1]

@@ -25,6 +25,11 @@ struct SamplingProbsParams;
 struct SampleParams;
 struct DraftTopkParams;
 struct VerifyTreeParams;
+struct GatherRowsParams;
+struct AddRmsNormParams;
+struct RotateHeadsParams;
+struct GatedActivationParams;
+struct SoftcapParams;
 
 /// One compiled variant of all CPU kernels.
 struct CpuKernels {
@@ -36,6 +41,11 @@ struct CpuKernels {
   void (*sample)(const SampleParams&);
   void (*draft_topk)(const DraftTopkParams&);
   void (*verify_tree)(const VerifyTreeParams&);
+  void (*gather_rows)(const GatherRowsParams&);
+  void (*add_rms_norm)(const AddRmsNormParams&);
+  void (*rotate_heads)(const RotateHeadsParams&);
+  void (*gated_activation)(const GatedActivationParams&);
+  void (*softcap)(const SoftcapParams&);
 };
 
 struct CpuVariant {

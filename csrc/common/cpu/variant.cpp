@@ -11,6 +11,11 @@ void sampling_probs(const SamplingProbsParams&);
 void sample(const SampleParams&);
 void draft_topk(const DraftTopkParams&);
 void verify_tree(const VerifyTreeParams&);
+void gather_rows(const GatherRowsParams&);
+void add_rms_norm(const AddRmsNormParams&);
+void rotate_heads(const RotateHeadsParams&);
+void gated_activation(const GatedActivationParams&);
+void softcap(const SoftcapParams&);
 
 extern const CpuKernels kernels;
 const CpuKernels kernels = {
@@ -22,6 +27,11 @@ const CpuKernels kernels = {
     .sample = sample,
     .draft_topk = draft_topk,
     .verify_tree = verify_tree,
+    .gather_rows = gather_rows,
+    .add_rms_norm = add_rms_norm,
+    .rotate_heads = rotate_heads,
+    .gated_activation = gated_activation,
+    .softcap = softcap,
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS
