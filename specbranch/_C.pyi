@@ -353,6 +353,52 @@ def verify_tree_out(
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
+def quantized_linear(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
+) -> Tensor:
+    """A linear layer with weights in 4 or 8 bits, on a CPU alone: [R, N] in the dtype of x.
+
+    x [R, K]; weight uint8 [ceil(N / 16), K / 32, 320 for 4 bits or 544 for 8], made by
+    specbranch.loading.packing; out_features is N; bias float32 [N]. Each row is rounded to 8 bits
+    in groups of 32 inputs, to a 127th of the group's largest magnitude; a group with a value that
+    is not finite gives NaN.
+
+    The bits of a row depend on that row alone, whatever other rows and however many threads there
+    are.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_linear_out(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None, out: Tensor
+) -> None:
+    """quantized_linear into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a weight as quantized_linear multiplies by them, on a CPU alone: float32 [R, K].
+
+    weight as there; ids int32 [R]. An embedding in few bits.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_rows_out(weight: Tensor, ids: Tensor, out: Tensor) -> None:
+    """quantized_rows into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 # The speculation tree of a request: arrays of plain numbers behind node ids, and what verification
 # taught about guesses. Bad arguments raise ValueError and leave the tree as it was.
 

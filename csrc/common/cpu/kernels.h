@@ -25,6 +25,8 @@ struct SamplingProbsParams;
 struct SampleParams;
 struct DraftTopkParams;
 struct VerifyTreeParams;
+struct QuantizedLinearParams;
+struct QuantizedRowsParams;
 
 /// One compiled variant of all CPU kernels.
 struct CpuKernels {
@@ -36,6 +38,8 @@ struct CpuKernels {
   void (*sample)(const SampleParams&);
   void (*draft_topk)(const DraftTopkParams&);
   void (*verify_tree)(const VerifyTreeParams&);
+  void (*quantized_linear)(const QuantizedLinearParams&);
+  void (*quantized_rows)(const QuantizedRowsParams&);
 };
 
 struct CpuVariant {

@@ -11,6 +11,8 @@ void sampling_probs(const SamplingProbsParams&);
 void sample(const SampleParams&);
 void draft_topk(const DraftTopkParams&);
 void verify_tree(const VerifyTreeParams&);
+void quantized_linear(const QuantizedLinearParams&);
+void quantized_rows(const QuantizedRowsParams&);
 
 extern const CpuKernels kernels;
 const CpuKernels kernels = {
@@ -22,6 +24,8 @@ const CpuKernels kernels = {
     .sample = sample,
     .draft_topk = draft_topk,
     .verify_tree = verify_tree,
+    .quantized_linear = quantized_linear,
+    .quantized_rows = quantized_rows,
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS
