@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from specbranch.loading.prepack import pack_linears
-from specbranch.loading.quantize import quantized_draft
+from specbranch.loading.quantized import quantize_model
 from specbranch.models.traced import traced
 
 from . import tiny
@@ -27,10 +27,16 @@ def packed(family: str) -> nn.Module:
     return model
 
 
+def quantized(family: str, bits: int) -> nn.Module:
+    model = tiny.model(family).requires_grad_(False)
+    quantize_model(model, bits)
+    return model
+
+
 MODELS = {family: lambda family=family: tiny.model(family) for family in tiny.FAMILIES} | {
     "packed": lambda: packed("Llama"),
-    "int4": lambda: quantized_draft(tiny.model("Llama").requires_grad_(False), "int4"),
-    "int8": lambda: quantized_draft(tiny.model("Llama").requires_grad_(False), "int8"),
+    "q4": lambda: quantized("Llama", 4),
+    "q8": lambda: quantized("Qwen2", 8),
 }
 
 
