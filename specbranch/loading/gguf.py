@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, dequantize, get_tensor_name_map
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig, PreTrainedModel
 from transformers.modeling_gguf_pytorch_utils import (
@@ -17,6 +18,7 @@ from transformers.modeling_gguf_pytorch_utils import (
     TensorProcessor,
 )
 
+from specbranch.loading.gguf_file import StoredTensor, read_header
 from specbranch.loading.packing import pack, quantize
 from specbranch.loading.quantized import HEAD_BITS, QuantizedEmbedding, QuantizedLinear, fits
 from specbranch.reference.linear import GROUP
@@ -45,18 +47,16 @@ def load_blocks(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     Raises ValueError for blocks that cannot be read, and for a file without a tensor of the model.
     """
     from accelerate import init_empty_weights
-    from gguf import GGUFReader
 
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
-    reader = GGUFReader(path)
-    architecture = bytes(reader.fields["general.architecture"].parts[-1]).decode()
+    architecture, tensors = read_header(path)
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config.to_dict())
     if type(processor) not in _SIMPLE:
         return load_dequantized(path, dtype)
     with init_empty_weights(include_buffers=False):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     names = _names(model, architecture)
-    for stored in sorted(reader.tensors, key=_is_weight):  # a layer's bias before its weight
+    for stored in sorted(tensors, key=_is_weight):  # a layer's bias before its weight
         if stored.name in names:
             _put(model, names[stored.name], stored, processor, dtype)
     _tie_head(model)
@@ -68,8 +68,6 @@ def load_blocks(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def _names(model: PreTrainedModel, architecture: str) -> dict[str, str]:
     """The model's name of each tensor of a file."""
-    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
-
     (arch,) = (key for key, name in MODEL_ARCH_NAMES.items() if name == architecture)
     of_file = get_tensor_name_map(arch, model.config.num_hidden_layers)
     suffixes = (".weight", ".bias")
@@ -77,25 +75,30 @@ def _names(model: PreTrainedModel, architecture: str) -> dict[str, str]:
     return {name: ours for name, ours in names.items() if name is not None}
 
 
-def _is_weight(stored: Any) -> bool:
-    return bool(stored.name.endswith(".weight"))
+def _is_weight(stored: StoredTensor) -> bool:
+    return stored.name.endswith(".weight")
 
 
 def _put(
-    model: PreTrainedModel, name: str, stored: Any, processor: TensorProcessor, dtype: torch.dtype
+    model: PreTrainedModel,
+    name: str,
+    stored: StoredTensor,
+    processor: TensorProcessor,
+    dtype: torch.dtype,
 ) -> None:
     """Give the model one tensor of the file."""
     place, _, leaf = name.rpartition(".")
     module: Any = model.get_submodule(place)
-    block = stored.tensor_type.name
+    block, data = stored.kind.name, stored.read()
     if leaf != "weight" or block not in _PACKED or not fits(module):
-        values = torch.from_numpy(_processed(processor, stored.name, _dequantized(stored)).copy())
-        setattr(module, leaf, nn.Parameter(values.to(dtype), requires_grad=False))
+        values = _processed(processor, stored.name, _dequantized(stored, data))
+        parameter = nn.Parameter(torch.from_numpy(values.copy()).to(dtype), requires_grad=False)
+        setattr(module, leaf, parameter)
         return
-    order = _processed(processor, stored.name, np.arange(len(stored.data))[:, None])[:, 0]
+    order = _processed(processor, stored.name, np.arange(len(data))[:, None])[:, 0]
     weight = torch.cat(
         [
-            _PACKED[block](torch.from_numpy(stored.data[rows]).unflatten(1, (-1, _BYTES[block])))
+            _PACKED[block](torch.from_numpy(data[rows]).unflatten(1, (-1, _BYTES[block])))
             for rows in np.split(order, range(_ROWS_AT_ONCE, len(order), _ROWS_AT_ONCE))
         ]
     )
@@ -123,15 +126,13 @@ def _processed(processor: TensorProcessor, name: str, values: np.ndarray) -> np.
     return weights
 
 
-def _dequantized(stored: Any) -> np.ndarray:
-    from gguf import dequantize
-
+def _dequantized(stored: StoredTensor, data: np.ndarray) -> np.ndarray:
     try:
-        values: np.ndarray = dequantize(stored.data, stored.tensor_type)
+        values: np.ndarray = dequantize(data, stored.kind)
     except NotImplementedError as error:
         raise ValueError(
             f"{stored.name}: expected blocks of {', '.join(_PACKED)} or of a kind that the package "
-            f"gguf can read, got {stored.tensor_type.name}"
+            f"gguf can read, got {stored.kind.name}"
         ) from error
     return values
 
@@ -152,8 +153,6 @@ def _q8_0(blocks: Tensor) -> Tensor:
 
 
 def _q6_k(blocks: Tensor) -> Tensor:
-    from gguf import GGMLQuantizationType, dequantize
-
     values = dequantize(blocks.flatten(1).numpy(), GGMLQuantizationType.Q6_K)
     return quantize(torch.from_numpy(values), HEAD_BITS)
 
