@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 INT = FLOAT = 4
@@ -85,6 +86,18 @@ def draft_topk(*, rows: int, vocab: int, k: int, element_size: int = 2) -> Work:
 
 def sampling_probs(*, rows: int, vocab: int, element_size: int = 2) -> Work:
     return Work(read_bytes=rows * vocab * element_size, written_bytes=rows * vocab * FLOAT)
+
+
+def linear(shapes: Sequence[tuple[int, int]], *, rows: int, bits: int, element_size: int) -> Work:
+    """shapes: of weights [N, K]. 32 numbers have a scale in 16 bits, and with 4 bits a minimum."""
+    numbers = sum(n * k for n, k in shapes)
+    halves = 2 if bits == 4 else 1
+    return Work(
+        read_bytes=numbers * (2 * bits + halves) // 16
+        + rows * element_size * sum(k for _, k in shapes),
+        written_bytes=rows * element_size * sum(n for n, _ in shapes),
+        flops=2 * rows * numbers,
+    )
 
 
 def verify_tree(

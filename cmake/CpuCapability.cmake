@@ -7,7 +7,8 @@
 # csrc/common/cpu/capability.cpp must ask the processor for every flag given here.
 set(SPECBRANCH_FLAGS_DEFAULT "")
 set(SPECBRANCH_FLAGS_AVX2 -mavx2 -mfma -mf16c)
-set(SPECBRANCH_FLAGS_AVX512 ${SPECBRANCH_FLAGS_AVX2} -mavx512f -mavx512bw -mavx512vl -mavx512dq)
+set(SPECBRANCH_FLAGS_AVX512 ${SPECBRANCH_FLAGS_AVX2} -mavx512f -mavx512bw -mavx512vl -mavx512dq
+                            -mavx512vnni)
 
 function(specbranch_native_cpu_capability variable)
   set(${variable} DEFAULT PARENT_SCOPE)
@@ -20,7 +21,8 @@ function(specbranch_native_cpu_capability variable)
   if(macros MATCHES "__AVX2__" AND macros MATCHES "__FMA__" AND macros MATCHES "__F16C__")
     set(${variable} AVX2 PARENT_SCOPE)
     if(macros MATCHES "__AVX512F__" AND macros MATCHES "__AVX512BW__"
-       AND macros MATCHES "__AVX512VL__" AND macros MATCHES "__AVX512DQ__")
+       AND macros MATCHES "__AVX512VL__" AND macros MATCHES "__AVX512DQ__"
+       AND macros MATCHES "__AVX512VNNI__")
       set(${variable} AVX512 PARENT_SCOPE)
     endif()
   endif()

@@ -10,7 +10,8 @@ pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/forward/decoder.c
                     csrc/forward/linear.cpp csrc/forward_bindings.cpp csrc/register.cpp
                     csrc/torch_ops/attention.cpp csrc/torch_ops/cuda_stream.cpp
                     csrc/torch_ops/decoder.cpp csrc/torch_ops/kv_cache.cpp
-                    csrc/torch_ops/linears.cpp csrc/torch_ops/sampling.cpp
+                    csrc/torch_ops/linear.cpp csrc/torch_ops/linears.cpp
+                    csrc/torch_ops/sampling.cpp
                     csrc/torch_ops/tensor_arg.cpp csrc/torch_ops/verify.cpp
                     csrc/tree/reliability.cpp csrc/tree/rounds.cpp csrc/tree/tree.cpp
                     csrc/tree_bindings.cpp csrc/workspace_sizes.cpp ${kernel_objects})

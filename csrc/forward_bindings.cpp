@@ -24,10 +24,10 @@ namespace {
 using AnyLinear = std::shared_ptr<Linear>;
 using MaybeNorm = std::optional<NormTensors>;
 
-ScalarType packed_dtype(const std::string& name) {
+ScalarType dtype_of_rows(const char* what, const std::string& name) {
   if (name == "float32") return kFloat32;
   if (name == "bfloat16") return kBFloat16;
-  throw_bad_argument("PackedLinear", "dtype", "float32 or bfloat16", name);
+  throw_bad_argument(what, "dtype", "float32 or bfloat16", name);
 }
 
 Activation activation_of(const std::string& name) {
@@ -46,19 +46,19 @@ void add_linears(py::module_& module) {
   add_linear<PackedLinear>(module, "PackedLinear")
       .def(py::init([](Tensor weight, std::optional<Tensor> bias, const std::string& dtype,
                        std::int64_t in_features, std::int64_t out_features, std::int64_t max_rows) {
-             return std::make_shared<PackedLinear>(weight, bias, packed_dtype(dtype), in_features,
-                                                   out_features, max_rows);
+             return std::make_shared<PackedLinear>(weight, bias,
+                                                   dtype_of_rows("PackedLinear", dtype),
+                                                   in_features, out_features, max_rows);
            }),
            py::kw_only(), "weight"_a, "bias"_a, "dtype"_a, "in_features"_a, "out_features"_a,
            "max_rows"_a);
-  add_linear<Int4Linear>(module, "Int4Linear")
-      .def(py::init<Tensor, Tensor, std::int64_t, std::optional<Tensor>, std::int64_t,
-                    std::int64_t>(),
-           py::kw_only(), "weight"_a, "scale_and_zero"_a, "group_size"_a, "bias"_a, "in_features"_a,
-           "out_features"_a);
-  add_linear<Int8Linear>(module, "Int8Linear")
-      .def(py::init<Tensor, Tensor, std::optional<Tensor>>(), py::kw_only(), "levels"_a, "scale"_a,
-           "bias"_a);
+  add_linear<QuantizedLinear>(module, "QuantizedLinear")
+      .def(py::init([](Tensor weight, std::int64_t out_features, std::optional<Tensor> bias,
+                       const std::string& dtype) {
+             return std::make_shared<QuantizedLinear>(weight, out_features, bias,
+                                                      dtype_of_rows("QuantizedLinear", dtype));
+           }),
+           py::kw_only(), "weight"_a, "out_features"_a, "bias"_a, "dtype"_a);
   add_linear<SideBySide>(module, "SideBySide")
       .def(py::init([](const std::vector<AnyLinear>& parts) {
              return std::make_shared<SideBySide>(std::vector<Product>(parts.begin(), parts.end()));

@@ -144,6 +144,33 @@ winner -1.)"},
      R"(verify_tree into given tensors.
 
 Mutates path, path_len, next_token, winner, status and the workspace.)"},
+
+    {"quantized_linear(Tensor x, Tensor weight, int out_features, Tensor? bias=None) -> Tensor",
+     R"(A linear layer with weights in 4 or 8 bits, on a CPU alone: [R, N] in the dtype of x.
+
+x [R, K]; weight uint8 [ceil(N / 16), K / 32, 320 for 4 bits or 544 for 8], made by
+specbranch.loading.packing; out_features is N; bias float32 [N]. Each row is rounded to 8 bits
+in groups of 32 inputs, to a 127th of the group's largest magnitude; a group with a value that
+is not finite gives NaN.
+
+The bits of a row depend on that row alone, whatever other rows and however many threads there
+are.)"},
+
+    {"quantized_linear_out(Tensor x, Tensor weight, int out_features, Tensor? bias, "
+     "Tensor(a!) out) -> ()",
+     R"(quantized_linear into a given tensor.
+
+Mutates out.)"},
+
+    {"quantized_rows(Tensor weight, Tensor ids) -> Tensor",
+     R"(Rows of a weight as quantized_linear multiplies by them, on a CPU alone: float32 [R, K].
+
+weight as there; ids int32 [R]. An embedding in few bits.)"},
+
+    {"quantized_rows_out(Tensor weight, Tensor ids, Tensor(a!) out) -> ()",
+     R"(quantized_rows into a given tensor.
+
+Mutates out.)"},
 };
 
 void install_torch_threads() {

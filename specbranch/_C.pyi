@@ -353,6 +353,52 @@ def verify_tree_out(
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
+def quantized_linear(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
+) -> Tensor:
+    """A linear layer with weights in 4 or 8 bits, on a CPU alone: [R, N] in the dtype of x.
+
+    x [R, K]; weight uint8 [ceil(N / 16), K / 32, 320 for 4 bits or 544 for 8], made by
+    specbranch.loading.packing; out_features is N; bias float32 [N]. Each row is rounded to 8 bits
+    in groups of 32 inputs, to a 127th of the group's largest magnitude; a group with a value that
+    is not finite gives NaN.
+
+    The bits of a row depend on that row alone, whatever other rows and however many threads there
+    are.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_linear_out(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None, out: Tensor
+) -> None:
+    """quantized_linear into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    """Rows of a weight as quantized_linear multiplies by them, on a CPU alone: float32 [R, K].
+
+    weight as there; ids int32 [R]. An embedding in few bits.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def quantized_rows_out(weight: Tensor, ids: Tensor, out: Tensor) -> None:
+    """quantized_rows into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 # The speculation tree of a request: arrays of plain numbers behind node ids, and what verification
 # taught about guesses. Bad arguments raise ValueError and leave the tree as it was.
 
@@ -625,25 +671,16 @@ class PackedLinear(Linear):
         max_rows: int,
     ) -> None: ...
 
-class Int4Linear(Linear):
-    """bf16 rows by weights of `torch._convert_weight_to_int4pack_for_cpu`, with scale_and_zero bf16
-    [groups, out_features, 2]."""
+class QuantizedLinear(Linear):
+    """Weights in 4 or 8 bits, as `quantized_linear` reads them.
+
+    weight: uint8 [ceil(out_features / 16), in_features / 32, bytes of a group]. bias: float32
+    [out_features]. dtype: of the rows, "float32" or "bfloat16".
+    """
 
     def __init__(
-        self,
-        *,
-        weight: Tensor,
-        scale_and_zero: Tensor,
-        group_size: int,
-        bias: Tensor | None,
-        in_features: int,
-        out_features: int,
+        self, *, weight: Tensor, out_features: int, bias: Tensor | None, dtype: str
     ) -> None: ...
-
-class Int8Linear(Linear):
-    """bf16 rows by levels int8 [out_features, in_features] with scale bf16 [out_features]."""
-
-    def __init__(self, *, levels: Tensor, scale: Tensor, bias: Tensor | None) -> None: ...
 
 class SideBySide(Linear):
     """Several products of the same rows, their results side by side."""

@@ -63,6 +63,16 @@ def verify_tree(candidates: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor,
     return _int32(candidates, b, n), path_len, next_token, winner, status
 
 
+@register_fake("specbranch::quantized_linear")
+def quantized_linear(x: Tensor, weight: Tensor, out_features: int, *_: object) -> Tensor:
+    return x.new_empty(x.shape[0], out_features)
+
+
+@register_fake("specbranch::quantized_rows")
+def quantized_rows(weight: Tensor, ids: Tensor) -> Tensor:
+    return _float32(weight, ids.shape[0], 32 * weight.shape[1])
+
+
 def register_nothing(name: str) -> None:
     """The fake of an `_out` or in-place op, which returns nothing."""
     register_fake(f"specbranch::{name}")(lambda *_: None)

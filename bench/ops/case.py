@@ -35,7 +35,7 @@ class Way(Generic[Inputs]):
 
 @dataclass(frozen=True, slots=True)
 class Case(Generic[Inputs]):
-    """params: what its shape is, by name. memory: bytes of its inputs."""
+    """params: what its shape is, by name. memory: bytes of its inputs. devices: where the op is."""
 
     op: str
     model: str
@@ -45,6 +45,7 @@ class Case(Generic[Inputs]):
     memory: int
     inputs: Callable[[torch.device], Inputs]
     ways: tuple[Way[Inputs], ...]
+    devices: tuple[str, ...] = ("cpu", "cuda")
 
     @property
     def shape(self) -> str:

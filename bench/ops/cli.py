@@ -82,7 +82,8 @@ def chosen(options: argparse.Namespace) -> tuple[torch.device, list[Case]]:
             f"--device: expected one that is here, got cuda; torch {torch.__version__} finds no GPU"
         )
     dtype = getattr(torch, options.dtype or DTYPES[name])
-    return torch.device(name), select(options.size, dtype, options.op, options.shape)
+    cases = select(options.size, dtype, options.op, options.shape)
+    return torch.device(name), [case for case in cases if name in case.devices]
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

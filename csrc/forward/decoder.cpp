@@ -154,6 +154,12 @@ BranchAttentionParams Decoder::attention_params(const DecoderLayer& layer) const
 }
 
 void Decoder::embed() {
+  if (weights_.embedding == nullptr) {
+    cpu_kernels().quantized_rows({weights_.quantized_embedding, rows_->tokens, residual_,
+                                  shape_.dtype, shape_.hidden, rows_->num_rows,
+                                  weights_.embedding_scale});
+    return;
+  }
   cpu_kernels().gather_rows({weights_.embedding_dtype, shape_.dtype, weights_.embedding,
                              rows_->tokens, residual_, rows_->num_rows, shape_.hidden,
                              weights_.embedding_scale});

@@ -10,6 +10,7 @@
 #include "forward/linear.h"
 #include "forward/params.h"
 #include "kv_cache/layout.h"
+#include "linear/params.h"
 
 namespace specbranch {
 
@@ -54,7 +55,8 @@ struct DecoderLayer {
 
 struct DecoderWeights {
   DType embedding_dtype;
-  const void* embedding;  // [vocabulary, hidden]
+  const void* embedding;  // [vocabulary, hidden], or null:
+  QuantizedWeight quantized_embedding;
   float embedding_scale;
   std::vector<DecoderLayer> layers{};
   RmsNorm norm;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "torch_ops/paged_kv.h"
+#include "torch_ops/quantized_weight.h"
 #include "torch_ops/ragged_rows.h"
 
 using namespace std::string_view_literals;
@@ -24,7 +25,7 @@ class Weights {
     const TensorArg k = op_.tensor("k_cache", first.k_cache, kFloating, {"P", "S", "Hkv", "D"});
     const TensorArg v = op_.tensor("v_cache", first.v_cache, kFloating, {"P", "S", "Hkv", "D"});
     dtype_ = k.scalar_type();
-    op_.tensor("embedding", tensors_.embedding, kFloating, {"V", "H"});
+    check_embedding();
     const std::int64_t head_dim = op_.size("D");
     const std::int64_t heads = first.o->in_features() / head_dim;
     op_.require(head_dim % 8 == 0 && head_dim <= kMaxHeadDim, "k_cache",
@@ -45,8 +46,9 @@ class Weights {
 
   DecoderWeights weights() {
     DecoderWeights weights{
-        .embedding_dtype = embedding().dtype(),
-        .embedding = embedding().data(),
+        .embedding_dtype = embedding_ ? embedding_->dtype() : DType{},
+        .embedding = embedding_ ? embedding_->data() : nullptr,
+        .quantized_embedding = quantized_embedding_,
         .embedding_scale = static_cast<float>(tensors_.embedding_scale),
         .norm = norm("norm", tensors_.norm, "H"),
         .head = tensors_.head,
@@ -59,8 +61,15 @@ class Weights {
   std::int64_t size(std::string_view name) const { return op_.size(name); }
 
  private:
-  TensorArg embedding() {
-    return op_.tensor("embedding", tensors_.embedding, kFloating, {"V", "H"});
+  /// Binds V and H.
+  void check_embedding() {
+    if (tensors_.embedding.scalar_type() != kUInt8) {
+      embedding_ = op_.tensor("embedding", tensors_.embedding, kFloating, {"V", "H"});
+      return;
+    }
+    quantized_embedding_ = check_quantized_weight(op_, "embedding", tensors_.embedding);
+    op_.bind("V", quantized_embedding_.out_features);
+    op_.bind("H", quantized_embedding_.in_features);
   }
 
   DecoderLayer layer(const LayerTensors& layer) {
@@ -114,12 +123,19 @@ class Weights {
   const DecoderTensors& tensors_;
   OpCheck op_;
   ScalarType dtype_{};
+  std::optional<TensorArg> embedding_;
+  QuantizedWeight quantized_embedding_{};
 };
 
 Decoder checked(const DecoderTensors& tensors) {
   Weights weights(tensors);
   const DecoderShape shape = weights.shape();
   return {shape, weights.weights()};
+}
+
+/// Rows of the embedding.
+std::int64_t vocab_size(const Tensor& embedding) {
+  return embedding.size(0) * (embedding.scalar_type() == kUInt8 ? kTileOutputs : 1);
 }
 
 /// Positions that every layer which rotates can rotate.
@@ -169,7 +185,7 @@ TensorDecoder::TensorDecoder(DecoderTensors tensors)
     : tensors_(std::move(tensors)), decoder_(checked(tensors_)) {
   num_pages_ = tensors_.layers[0].k_cache.size(0);
   page_size_ = tensors_.layers[0].k_cache.size(1);
-  vocab_size_ = tensors_.embedding.size(0);
+  vocab_size_ = vocab_size(tensors_.embedding);
   num_positions_ = rotated_positions(tensors_);
 }
 

@@ -42,7 +42,7 @@ struct LayerTensors {
 };
 
 struct DecoderTensors {
-  Tensor embedding;  // [vocabulary, H]
+  Tensor embedding;  // [vocabulary, H], or in few bits as `quantized_rows` reads it
   double embedding_scale;
   std::vector<LayerTensors> layers;
   NormTensors norm;

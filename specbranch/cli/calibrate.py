@@ -31,18 +31,11 @@ def calibrate(
     """Measure what draft steps and target forwards cost on this machine, by rows."""
     from specbranch.engine import default_lanes
     from specbranch.info import environment
-    from specbranch.loading.pair import load_pair
     from specbranch.training.pair_timer import PairTimer
 
     console = Console(stderr=True)
     with console.status(f"loading target {models.target} and draft {models.draft}"):
-        pair = load_pair(
-            models.target,
-            models.draft,
-            device=models.device,
-            draft_device=models.draft_device,
-            dtype=models.dtype,
-        )
+        pair = models.load()
     with default_lanes(pair, overlap=True) as lanes:
         timer = PairTimer(pair, lanes, context=context, repeats=repeats)
         bar = track(timer.measurements(), "measuring", len(timer), console=console)
@@ -53,6 +46,7 @@ def calibrate(
         "target": models.target,
         "draft": models.draft,
         "dtype": models.dtype,
+        "weights": pair.weights,
         "context": context,
         "repeats": repeats,
     }

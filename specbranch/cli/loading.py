@@ -15,7 +15,7 @@ from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.session import Session
 from specbranch.engine import SOURCES
 from specbranch.hrad.model import HRad
-from specbranch.loading.pair import ModelPair, load_model, load_pair
+from specbranch.loading.pair import PLAIN, ModelPair, load_model, load_pair
 from specbranch.policies import find_policy
 
 
@@ -28,18 +28,13 @@ def open_session(
     if policies.hrad and not any(find_policy(method).reads_outlook for method in methods):
         raise ValueError(f"--hrad: expected a method that reads it, got {', '.join(methods)}")
     require("--source", f"one of {', '.join(SOURCES)}", models.source, models.source in SOURCES)
-    draft = "self" if models.source == "ngram" else models.draft
     costs = lanes.costs()
     disable_progress_bar()
-    with Console(stderr=True).status(f"loading target {models.target} and draft {draft}"):
-        pair = load_pair(
-            models.target,
-            draft,
-            device=models.device,
-            draft_device=models.draft_device,
-            dtype=models.dtype,
-        )
+    console = Console(stderr=True)
+    with console.status(f"loading target {models.target} and draft {models.draft}"):
+        pair = models.load()
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
+    console.print(f"weights: {pair.weights}", style="dim", highlight=False)
     threads = lanes.draft_threads, lanes.target_threads
     return Session(pair, policy_options, costs, *threads, hrad, models.source)
 
@@ -55,4 +50,4 @@ def load_target(name: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrai
     """A target alone, on CPU, its linear layers as they are, with the same spinner."""
     disable_progress_bar()
     with Console(stderr=True).status(f"loading target {name}"):
-        return load_model("target", name, torch.device("cpu"), dtype)
+        return load_model("target", name, torch.device("cpu"), dtype, PLAIN)

@@ -12,6 +12,7 @@ from specbranch.comparison.methods import Options, parse_option
 
 if TYPE_CHECKING:
     from specbranch.costs.model import CostModel
+    from specbranch.loading.pair import ModelPair
     from specbranch.sampling import SamplingParams
 
 
@@ -42,12 +43,36 @@ class ModelOptions:
             "no draft is loaded; or model+ngram, both.",
         ),
     ] = "model"
+    target_weights: Annotated[
+        str | None,
+        _option(
+            "Models",
+            "q4 or q8, matrices in 4 or 8 bits, on cpu; plain, in --dtype; by default as stored: "
+            "a .gguf file keeps its bits where they fit.",
+        ),
+    ] = None
+    draft_weights: Annotated[str | None, _option("Models", "Like --target-weights.")] = None
     device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
     draft_device: Annotated[
         str | None,
         _option("Models", "Of the draft: another GPU, or the cpu beside a target on a GPU."),
     ] = None
     dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
+
+    def load(self) -> ModelPair:
+        """Raises ValueError as `load_pair` does. Without a draft where none is needed."""
+        from specbranch.loading.pair import load_pair
+
+        draft = "self" if self.source == "ngram" else self.draft
+        return load_pair(
+            self.target,
+            draft,
+            device=self.device,
+            draft_device=self.draft_device,
+            dtype=self.dtype,
+            target_weights=self.target_weights,
+            draft_weights=self.draft_weights,
+        )
 
 
 @dataclass(frozen=True, slots=True)

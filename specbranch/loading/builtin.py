@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoTokenizer
+
+from specbranch.loading.gguf import load_dequantized
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,6 @@ _BUILTINS = {
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 _BUILTIN_DRAFTS = {"smollm2-draft": _WEIGHTS / "smollm2"}
-
-
-def load_gguf(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a GGUF file as an ordinary model with its weights dequantised."""
-    return AutoModelForCausalLM.from_pretrained(
-        path.parent,
-        gguf_file=path.name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=dtype,
-    )
 
 
 def builtin_folder(name: str) -> Path:
@@ -88,7 +80,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        load_gguf(gguf, torch.float32).save_pretrained(unfinished)
+        load_dequantized(gguf, torch.float32).save_pretrained(unfinished)
         AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(unfinished)
         unfinished.chmod(0o755)
         unfinished.rename(folder)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch.files import write_whole
-from specbranch.loading.quantize import int8_rows
+from specbranch.loading.quantized import QuantizedEmbedding, QuantizedLinear, in_bits
 from specbranch.models.support import kv_shape
 
 CONFIG_FILE, WEIGHTS_FILE = "draft.json", "draft.safetensors"
@@ -50,8 +50,9 @@ class NarrowDraft:
 def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) -> NarrowDraft:
     """Copy some layers of a target into a model of their own.
 
-    target: with plain (not packed) linear layers; left as it is. layers: which, in the order to
-    run them. token_ids: int32 [V_draft], distinct, the rows of the target's head to keep.
+    target: with plain or quantised (not packed) linear layers; left as it is. What the draft has of
+        it is in plain numbers. layers: which, in the order to run them.
+    token_ids: int32 [V_draft], distinct, the rows of the target's head to keep.
 
     Raises ValueError for a target that we cannot run or whose layers or tokens are not there.
     """
@@ -66,7 +67,7 @@ def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor)
     # deepcopy takes what it finds in the memo instead of copying.
     memo: dict[int, Any] = {
         id(embedding): embedding,
-        id(head): _narrow_head(head, token_ids),
+        id(head): _narrow_head(head, token_ids, target.dtype),
         id(decoder.layers): nn.ModuleList(),
     }
     draft: Any = copy.deepcopy(target, memo)
@@ -76,13 +77,21 @@ def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor)
         config.layer_types = [target.config.layer_types[at] for at in layers]
     config.tie_word_embeddings = False
     for place, at in enumerate(layers):
-        layer = copy.deepcopy(decoder.layers[at], {id(target.config): config})
+        layer = _plain_copy(decoder.layers[at], target, config)
         for module in layer.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = place
         draft.base_model.layers.append(layer)
     draft.register_buffer("token_ids", token_ids.to(head.weight.device), persistent=False)
-    return NarrowDraft(draft, tuple(layers), _identity(head))
+    return NarrowDraft(draft, tuple(layers), _identity(head.in_features, target))
+
+
+def _plain_copy(layer: nn.Module, target: PreTrainedModel, config: Any) -> Any:
+    memo: dict[int, Any] = {id(target.config): config}
+    for part in layer.modules():
+        if isinstance(part, QuantizedLinear):
+            memo[id(part)] = part.plain(target.dtype)
+    return copy.deepcopy(layer, memo)
 
 
 def _check_ids(name: str, ids: Sequence[int], bound: int) -> None:
@@ -90,29 +99,34 @@ def _check_ids(name: str, ids: Sequence[int], bound: int) -> None:
         raise ValueError(f"{name}: expected distinct numbers below {bound}, got {list(ids)[:8]}")
 
 
-def _identity(head: nn.Linear) -> nn.Linear:
-    readout = nn.Linear(head.in_features, head.in_features, bias=False, device="meta")
-    eye = torch.eye(head.in_features, dtype=head.weight.dtype, device=head.weight.device)
+def _identity(size: int, target: PreTrainedModel) -> nn.Linear:
+    readout = nn.Linear(size, size, bias=False, device="meta")
+    eye = torch.eye(size, dtype=target.dtype, device=target.device)
     readout.weight = nn.Parameter(eye, requires_grad=False)
     return readout
 
 
 def narrow_draft(model: PreTrainedModel, columns: Sequence[int], token_ids: Sequence[int]) -> None:
     """Keep these columns of a draft's head, in place; their logits are those of the target's tokens
-    `token_ids`, one a column. The model's linear layers are plain ones."""
+    `token_ids`, one a column. The model's linear layers are plain or quantised ones."""
     head: Any = model.get_output_embeddings()
+    narrow: nn.Module = _narrow_head(head, torch.tensor(columns), model.dtype)
+    if isinstance(head, QuantizedLinear):
+        narrow = in_bits(narrow, head.bits)
     model.config.tie_word_embeddings = False
-    model.set_output_embeddings(_narrow_head(head, torch.tensor(columns)))
+    model.set_output_embeddings(narrow)
     tokens = torch.tensor(token_ids, dtype=torch.int32, device=head.weight.device)
     model.register_buffer("token_ids", tokens, persistent=False)
 
 
-def _narrow_head(head: nn.Linear, token_ids: Tensor) -> nn.Linear:
-    rows = token_ids.long().to(head.weight.device)
-    narrow = nn.Linear(head.in_features, len(rows), head.bias is not None, device="meta")
-    narrow.weight = nn.Parameter(head.weight.detach()[rows], requires_grad=False)
+def _narrow_head(head: Any, token_ids: Tensor, dtype: torch.dtype) -> nn.Linear:
+    ids = token_ids.long().to(head.weight.device)
+    quantized = isinstance(head, QuantizedLinear)
+    rows = head.rows(ids) if quantized else head.weight.detach()[ids]
+    narrow = nn.Linear(head.in_features, len(ids), head.bias is not None, device="meta")
+    narrow.weight = nn.Parameter(rows.to(dtype), requires_grad=False)
     if head.bias is not None:
-        narrow.bias = nn.Parameter(head.bias.detach()[rows], requires_grad=False)
+        narrow.bias = nn.Parameter(head.bias.detach()[ids].to(dtype), requires_grad=False)
     return narrow
 
 
@@ -138,12 +152,20 @@ def save_draft(
     }
     if bits == 8:
         for name in [name for name, tensor in tensors.items() if tensor.dim() == 2]:
-            tensors[name], tensors[name + _SCALE] = int8_rows(tensors[name])
+            tensors[name], tensors[name + _SCALE] = _int8_rows(tensors[name])
     tensors["token_ids"] = draft.token_ids.cpu()
     tensors["witnesses"] = _witnesses(target).to(torch.bfloat16)
     write_whole(folder / WEIGHTS_FILE, save(tensors))
     config = {"target": target_name, "layers": list(draft.layers), "bits": bits}
     write_whole(folder / CONFIG_FILE, json.dumps(config, indent=1) + "\n")
+
+
+def _int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels int8 [n, m] and a bf16 scale [n] of each row, whose product is nearest to `weight`."""
+    weight = weight.float()
+    scale = (weight.abs().amax(1) / 127).clamp(min=1e-8).bfloat16()
+    levels = weight / scale.float()[:, None]
+    return levels.round_().clamp_(-127, 127).to(torch.int8), scale
 
 
 def check_bits(bits: object) -> None:
@@ -157,16 +179,23 @@ def is_distilled(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file()
 
 
+def stored_bits(folder: Path) -> int:
+    """Of a distilled draft's matrices. Raises ValueError for others than `save_draft` has."""
+    bits = json.loads((folder / CONFIG_FILE).read_text()).get("bits", 16)  # old files do not say
+    check_bits(bits)
+    return int(bits)
+
+
 @torch.no_grad()
 def load_draft(folder: Path, target: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """Load a distilled draft for the target that it shares its embedding with.
 
-    target: with plain linear layers. device: of the draft; on another than the target's it gets a
-    copy of the embedding. Raises ValueError if the draft was made from another model, or is stored
-    in another way than `save_draft` has.
+    target: with plain or quantised linear layers. device: of the draft; on another than the
+    target's it gets a copy of the embedding. Raises ValueError if the draft was made from another
+    model, or is stored in another way than `save_draft` has.
     """
     config = json.loads((folder / CONFIG_FILE).read_text())
-    check_bits(config.get("bits", 16))  # files of old do not say
+    stored_bits(folder)
     tensors = load_file(folder / WEIGHTS_FILE)
     for name in [name for name in tensors if name.endswith(_SCALE)]:
         weight = name.removesuffix(_SCALE)
@@ -190,9 +219,11 @@ def load_draft(folder: Path, target: PreTrainedModel, device: torch.device) -> P
 
 def _witnesses(target: PreTrainedModel) -> Tensor:
     """Rows of the target's embedding, evenly spaced, by which a draft knows it again."""
-    weight: Any = target.get_input_embeddings().weight
-    rows = torch.linspace(0, len(weight) - 1, _N_WITNESSES).long()
-    witnesses: Tensor = weight.detach()[rows.to(weight.device)].float().cpu()
+    embedding: Any = target.get_input_embeddings()
+    rows = torch.linspace(0, embedding.num_embeddings - 1, _N_WITNESSES).long()
+    if isinstance(embedding, QuantizedEmbedding):
+        return embedding.rows(rows)
+    witnesses: Tensor = embedding.weight.detach()[rows.to(target.device)].float().cpu()
     return witnesses
 
 

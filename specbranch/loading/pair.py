@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -18,15 +19,23 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from specbranch.loading.builtin import builtin_folder, load_gguf
-from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft
+from specbranch.loading.builtin import builtin_folder, builtin_gguf
+from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft, stored_bits
+from specbranch.loading.gguf import load_blocks, load_dequantized
 from specbranch.loading.prepack import pack_linears
-from specbranch.loading.quantize import quantized_draft
+from specbranch.loading.quantized import (
+    WEIGHTS,
+    describe_weights,
+    quantize_linears,
+    quantize_model,
+    quantized_copy,
+)
 from specbranch.models.support import kv_shape
 from specbranch.vocabulary import Translation
 
 _PROMPT = "one request's text, chat messages or token ids"
 
+PLAIN = "plain"
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -39,7 +48,7 @@ class ModelPair:
     """A model and one that guesses for it.
 
     target: the model whose text is produced.
-    draft: the model that guesses it. A quantised draft computes in a dtype of its own.
+    draft: the model that guesses it.
     tokenizer: of the target.
     target_name, draft_name: as given to `load_pair`.
     eos_token_ids: tokens that end a text.
@@ -63,8 +72,14 @@ class ModelPair:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the target; a quantised draft computes in bfloat16."""
+        """Of all but the quantised weights."""
         return self.target.dtype
+
+    @property
+    def weights(self) -> str:
+        """What the target's and the draft's matrices are made of, in words."""
+        target, draft = describe_weights(self.target), describe_weights(self.draft)
+        return f"target {target}, draft {draft}"
 
     def require_shared_ids(self, purpose: str) -> None:
         """Raise ValueError if the draft has a tokenizer of its own."""
@@ -117,11 +132,13 @@ def load_pair(
     device: str | torch.device = "cpu",
     draft_device: str | torch.device | None = None,
     dtype: str | torch.dtype = "float32",
+    target_weights: str | None = None,
+    draft_weights: str | None = None,
 ) -> ModelPair:
     """Load both models and check that they can work together.
 
-    On CPU the models' linear layers are laid out for skinny products (see `prepack`): they then
-    cannot move to another device or dtype.
+    On CPU the models' linear layers are laid out for skinny products (see `prepack`, `quantized`):
+    they then cannot move to another device or dtype.
 
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
     draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),
@@ -129,7 +146,14 @@ def load_pair(
         `self`, the target itself, where no draft is needed.
     device: `cpu` or `cuda[:n]`.
     draft_device: of the draft, the same by default; another GPU, or `cpu` beside a target on one.
-    dtype: `float32`, `bfloat16` or `float16`; a quantised draft computes in bfloat16.
+    dtype: `float32`, `bfloat16` or `float16`, of all but the quantised weights.
+    target_weights, draft_weights: `q4` or `q8`, matrices in 4 or 8 bits in groups of 32, the head
+        and the embedding in 8, on cpu only; `plain`, in `dtype`; None, as stored: in `dtype`, but
+        on cpu a `.gguf` file keeps its blocks of Q4_0, Q4_1, Q8_0 and (rounded to 8 bits) Q6_K,
+        and a distilled draft its 8 bits. `builtin:smollm2` counts as stored in float32; asked for
+        q4 or q8 it is its GGUF file, block by block.
+
+    With quantised weights the text is that of the quantised model, exactly.
 
     A draft's tokenizer may have other added tokens than the target's, or more or fewer tokens: it
     guesses those that both have. With another one altogether it works through text: it reads the
@@ -137,7 +161,7 @@ def load_pair(
     would write. The target's text stays what it is; only guesses suffer.
 
     Raises ValueError for a model that cannot be found or run, a device that this machine or this
-    torch lacks, or an unknown dtype.
+    torch lacks, an unknown dtype, or weights that a model cannot have.
     """
     on_device = _check_device("device", device)
     beside = on_device if draft_device is None else _check_device("draft_device", draft_device)
@@ -149,11 +173,14 @@ def load_pair(
             "or a draft of `specbranch distill` runs there, as does builtin:smollm2-draft"
         )
     in_dtype = _check_dtype(dtype)
-    target_model, tokenizer = load_model("target", target, on_device, in_dtype)
-    draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside)
+    _check_weights("target_weights", target_weights, on_device)
+    _check_weights("draft_weights", draft_weights, beside)
+    target_model, tokenizer = load_model("target", target, on_device, in_dtype, target_weights)
+    draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside, draft_weights)
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
             pack_linears(model)
+    _return_freed_memory()
     return ModelPair(
         target=target_model,
         draft=draft_model,
@@ -170,20 +197,24 @@ def load_draft_for(
     tokenizer: PreTrainedTokenizerBase,
     draft: str,
     device: torch.device,
+    weights: str | None = None,
 ) -> tuple[PreTrainedModel, Translation | None]:
-    """The draft of that name (see `load_pair`) for a target, with plain linear layers but for those
-    that a quantised draft has packed, and how it is understood if its tokenizer is another.
+    """The draft of that name and weights (see `load_pair`) for a target, and how it is understood
+    if its tokenizer is another.
 
-    target: with plain linear layers; it shares weights with a draft that is made from it.
+    target: with plain or quantised (not packed) linear layers; it shares weights with a draft that
+        is made from it.
     """
-    if draft == "self":
-        return target, None
-    if draft.startswith("self:"):
-        return quantized_draft(_on(device, target), draft.removeprefix("self:")), None
-    folder = _local_path(draft)
-    if is_distilled(folder):
-        return load_draft(folder, target, device), None
-    model, draft_tokenizer = load_model("draft", draft, device, target.dtype)
+    if draft == "self" or draft.startswith("self:"):
+        if weights is not None:
+            raise ValueError(f"draft_weights: expected None for {draft}, got {weights}")
+        if draft == "self":
+            return target, None
+        return quantized_copy(_on(device, target), draft.removeprefix("self:")), None
+    folder = None if draft.endswith(".gguf") else _local_path(draft)
+    if folder is not None and is_distilled(folder):
+        return _distilled_draft(folder, target, device, weights), None
+    model, draft_tokenizer = load_model("draft", draft, device, target.dtype, weights)
     return model, _understood(tokenizer, draft_tokenizer, model)
 
 
@@ -195,6 +226,17 @@ def _on(device: torch.device, model: PreTrainedModel) -> PreTrainedModel:
     copied: PreTrainedModel = copy.deepcopy(moving.to(device))
     moving.to(home)
     return copied
+
+
+def _distilled_draft(
+    folder: Path, target: PreTrainedModel, device: torch.device, weights: str | None
+) -> PreTrainedModel:
+    model = load_draft(folder, target, device)
+    if weights is None and device.type == "cpu" and stored_bits(folder) == 8:
+        weights = "q8"
+    if weights in WEIGHTS:
+        quantize_linears(model, WEIGHTS[weights])
+    return model
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -227,6 +269,27 @@ def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
     return checked
 
 
+def _return_freed_memory() -> None:
+    """What reading a file took stays with the C library otherwise, some 50 MB for a GGUF."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
+def _check_weights(name: str, weights: str | None, device: torch.device) -> None:
+    if weights not in (None, PLAIN, *WEIGHTS):
+        raise ValueError(f"{name}: expected {', '.join(WEIGHTS)}, {PLAIN} or None, got {weights!r}")
+    if weights in WEIGHTS and device.type != "cpu":
+        raise ValueError(f"{name}: {weights} is multiplied on cpu only, got device {device}")
+
+
+def _gguf_file(name: str, weights: str | None) -> Path | None:
+    """The file that a model is read from, if it is a GGUF."""
+    if name.startswith("builtin:") and weights in WEIGHTS:
+        return builtin_gguf(name.removeprefix("builtin:"))
+    return Path(name) if name.endswith(".gguf") else None
+
+
 def _local_path(name: str) -> Path:
     """The folder that a name means if it means one."""
     if name.startswith("builtin:"):
@@ -235,18 +298,24 @@ def _local_path(name: str) -> Path:
 
 
 def load_model(
-    role: str, name: str, device: torch.device, dtype: torch.dtype
+    role: str,
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load one model, check that we can run it, and load its tokenizer.
 
-    role: what messages call it. Raises ValueError for a model that cannot be found or run.
+    role: what messages call it. weights: see `load_pair`. Raises ValueError for a model that cannot
+    be found or run, or that cannot have such weights.
     """
     model: Any  # from_pretrained and to() are not typed as what they return
+    gguf = _gguf_file(name, weights)
     try:
-        if name.endswith(".gguf"):
-            path = Path(name)
-            model = load_gguf(path, dtype)
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        if gguf is not None:
+            keep_blocks = device.type == "cpu" and weights != PLAIN
+            model = (load_blocks if keep_blocks else load_dequantized)(gguf, dtype)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         else:
             source = _local_path(name) if name.startswith("builtin:") else name
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
@@ -254,6 +323,8 @@ def load_model(
     except OSError as error:
         raise ValueError(f"{role}: cannot load {name!r}: {error}") from error
     kv_shape(model)
+    if weights in WEIGHTS:
+        quantize_model(model, WEIGHTS[weights])
     if not tokenizer.is_fast:
         raise ValueError(f"{role}: expected a fast tokenizer, got {type(tokenizer).__name__}")
     return model.to(device).eval().requires_grad_(False), tokenizer

@@ -49,7 +49,6 @@ class PackedLinear(Product):
         # An opaque tensor: Module.to() cannot move it.
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, _LAYOUT_ROWS)
         self.register_buffer("_packed", packed, persistent=False)
-        self._dtype = dtype
         self._most_rows = _most_rows(dtype)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
@@ -79,11 +78,11 @@ class PackedLinear(Product):
         )
         return out
 
-    def product(self) -> _C.Linear:
+    def product(self, dtype: torch.dtype) -> _C.Linear:
         return _C.PackedLinear(
             weight=self.get_buffer("_packed"),
             bias=self._bias,
-            dtype=str(self._dtype).removeprefix("torch."),
+            dtype=str(dtype).removeprefix("torch."),
             in_features=self.in_features,
             out_features=self.out_features,
             max_rows=self._most_rows,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,33 +17,14 @@ class Product(nn.Module):
     out_features: int
 
     @abstractmethod
-    def product(self) -> _C.Linear:
-        """The same layer for `_C.Decoder`. It shares the weights."""
+    def product(self, dtype: torch.dtype) -> _C.Linear:
+        """The same layer for `_C.Decoder`, over rows of a dtype. It shares the weights."""
 
 
-class BorrowedEmbedding(nn.Module):
-    """Another model's embedding, its vectors cast to a dtype."""
+class Table(nn.Module):
+    """An embedding with weights in a form of its own, which `_C.Decoder` takes as they are."""
 
-    def __init__(self, embedding: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._borrowed = (embedding,)  # in a tuple, so that it is no submodule
-        self._dtype = dtype
-
-    @property
-    def lender(self) -> nn.Module:
-        return self._borrowed[0]
-
-    def forward(self, ids: Tensor) -> Tensor:
-        vectors: Tensor = self.lender(ids)
-        return vectors.to(self._dtype)
-
-
-def modules_of(model: nn.Module) -> Iterator[nn.Module]:
-    """All that a forward goes through, what is borrowed included."""
-    for module in model.modules():
-        yield module
-        if type(module) is BorrowedEmbedding:
-            yield from module.lender.modules()
+    weight: Tensor
 
 
 def is_untouched(module: nn.Module) -> bool:

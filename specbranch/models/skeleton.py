@@ -7,6 +7,7 @@ replaced module. Every other model runs as transformers wrote it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from transformers.activations import GELUTanh, SiLUActivation
 
 from specbranch import _C
 from specbranch.models.kv_pool import KVPool
-from specbranch.models.parts import BorrowedEmbedding, Product, is_untouched, modules_of
+from specbranch.models.parts import Product, Table, is_untouched
 from specbranch.models.support import steady_positions
 
 
@@ -45,7 +46,7 @@ _FAMILIES = {
     "gemma3.Gemma3ForCausalLM": _GEMMA,
 }
 _ACTIVATIONS = {SiLUActivation: "silu", nn.SiLU: "silu", GELUTanh: "gelu_tanh"}
-_PARTS = {nn.ModuleList, nn.Embedding, nn.Dropout, BorrowedEmbedding, *_ACTIVATIONS}
+_PARTS = {nn.ModuleList, nn.Embedding, nn.Dropout, *_ACTIVATIONS}
 
 
 def decoder(model: PreTrainedModel, pool: KVPool, positions: int) -> _C.Decoder | None:
@@ -64,11 +65,11 @@ def decoder(model: PreTrainedModel, pool: KVPool, positions: int) -> _C.Decoder 
         embedding=embedding,
         embedding_scale=scale,
         layers=[
-            _layer(layer, family, config, ropes, k, v)
+            _layer(layer, family, config, ropes, k, v, model.dtype)
             for layer, k, v in zip(_layers(model), pool.k, pool.v, strict=True)
         ],
         norm=_norm(body.norm, family),
-        head=model.lm_head.product(),
+        head=model.lm_head.product(model.dtype),
         softcap=getattr(config, "final_logit_softcapping", None) or 0.0,
         activation=_ACTIVATIONS[type(_activation(_layers(model)[0].mlp))],
     )
@@ -86,10 +87,10 @@ def _family(model: PreTrainedModel) -> Family | None:
         is_untouched(module)
         and (
             type(module) in _PARTS
-            or isinstance(module, Product)
+            or isinstance(module, Product | Table)
             or type(module).__module__ == kind.__module__
         )
-        for module in modules_of(model)
+        for module in model.modules()
     )
     activations = (
         {type(_activation(layer.mlp)) for layer in _layers(model)} if as_written else set()
@@ -109,14 +110,20 @@ def _activation(mlp: Any) -> nn.Module:
 
 def _embedding(module: Any) -> tuple[Tensor, float]:
     """Its weights, and what its vectors are multiplied by."""
-    if type(module) is BorrowedEmbedding:
-        return _embedding(module.lender)
     weight = module.weight.detach()
     scale = getattr(module, "embed_scale", None)
     return weight, 1.0 if scale is None else float(scale.to(weight.dtype))
 
 
-def _layer(layer: Any, family: Family, config: Any, ropes: _Ropes, k: Tensor, v: Tensor) -> Any:
+def _layer(
+    layer: Any,
+    family: Family,
+    config: Any,
+    ropes: _Ropes,
+    k: Tensor,
+    v: Tensor,
+    dtype: torch.dtype,
+) -> Any:
     attention, mlp = layer.self_attn, layer.mlp
     has_post_norms = hasattr(layer, "pre_feedforward_layernorm")
     after_attention = _norm(layer.post_attention_layernorm, family)
@@ -130,10 +137,10 @@ def _layer(layer: Any, family: Family, config: Any, ropes: _Ropes, k: Tensor, v:
         mlp_post_norm=_norm(layer.post_feedforward_layernorm, family) if has_post_norms else None,
         q_norm=_norm(attention.q_norm, family) if hasattr(attention, "q_norm") else None,
         k_norm=_norm(attention.k_norm, family) if hasattr(attention, "k_norm") else None,
-        qkv=_side_by_side(attention, "qkv_proj", "q_proj", "k_proj", "v_proj"),
-        o=attention.o_proj.product(),
-        gate_up=_side_by_side(mlp, "gate_up_proj", "gate_proj", "up_proj"),
-        down=mlp.down_proj.product(),
+        qkv=_side_by_side(attention, "qkv_proj", ("q_proj", "k_proj", "v_proj"), dtype),
+        o=attention.o_proj.product(dtype),
+        gate_up=_side_by_side(mlp, "gate_up_proj", ("gate_proj", "up_proj"), dtype),
+        down=mlp.down_proj.product(dtype),
         rope=ropes.of(attention),
         scale=attention.scaling,
         softcap=(attention.attn_logit_softcapping or 0.0) if family.softcap else 0.0,
@@ -153,11 +160,11 @@ def _norm(module: Any, family: Family) -> _C.RmsNorm:
     return _C.RmsNorm(weight=module.weight.detach(), eps=eps, offset=family.norm_offset)
 
 
-def _side_by_side(parent: Any, fused: str, *parts: str) -> _C.Linear:
+def _side_by_side(parent: Any, fused: str, parts: Sequence[str], dtype: torch.dtype) -> _C.Linear:
     if hasattr(parent, fused):
-        linear: _C.Linear = getattr(parent, fused).product()
+        linear: _C.Linear = getattr(parent, fused).product(dtype)
         return linear
-    return _C.SideBySide([getattr(parent, part).product() for part in parts])
+    return _C.SideBySide([getattr(parent, part).product(dtype) for part in parts])
 
 
 class _Ropes:

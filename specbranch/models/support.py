@@ -9,8 +9,6 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from specbranch.models.parts import modules_of
-
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 
 
@@ -40,7 +38,7 @@ def seen(model: nn.Module) -> tuple[object, ...]:
             *((id(tensor), tensor.data_ptr()) for tensor in module.parameters(recurse=False)),
             *map(id, module._buffers.values()),
         )
-        for module in modules_of(model)
+        for module in model.modules()
     )
 
 

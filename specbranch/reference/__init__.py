@@ -15,6 +15,7 @@ from specbranch.reference.attention import (
     compact_kv_,
     tree_mask,
 )
+from specbranch.reference.linear import quantized_linear, quantized_rows
 from specbranch.reference.noise import mix, philox
 from specbranch.reference.sampling import draft_topk, sample, sampling_probs
 from specbranch.reference.verify import verify_tree
@@ -26,6 +27,8 @@ __all__ = [
     "draft_topk",
     "mix",
     "philox",
+    "quantized_linear",
+    "quantized_rows",
     "sample",
     "sampling_probs",
     "tree_mask",

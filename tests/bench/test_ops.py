@@ -36,7 +36,7 @@ __all__ = ["one_thread"]
 
 CPU = torch.device("cpu")
 FP32 = torch.float32
-SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500)
+SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500, ffn=512)
 OPS = {
     "tree_mask",
     "append_kv_",
@@ -46,6 +46,7 @@ OPS = {
     "sample",
     "draft_topk",
     "verify_tree",
+    "quantized_linear",
 }
 
 

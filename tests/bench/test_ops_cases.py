@@ -11,6 +11,7 @@ from bench.ops.attention import EXPANDED, PACKED, attention, tree_mask
 from bench.ops.case import EAGER, OURS, Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
+from bench.ops.linear import INT4, PACKED_BF16, PACKED_FP32, linear
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, draws_of, main_line_and_siblings, verify_tree
 from tests.threads import one_thread
@@ -19,7 +20,7 @@ __all__ = ["one_thread"]
 
 CPU = torch.device("cpu")
 FP32 = torch.float32
-SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500)
+SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500, ffn=512)
 
 
 def calls_on(case: Case, inputs: object) -> dict[str, object]:
@@ -128,3 +129,14 @@ def test_every_op_is_measured_in_16_bits_too(dtype):
         *(verify_tree(coupling, SMALL, dtype, 2, 6, 3) for coupling in COUPLINGS),
     ):
         results(case)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_products_are_alike(bits):
+    found = results(linear(SMALL, FP32, bits, 5))
+    assert found.keys() >= {OURS, EAGER, PACKED_FP32, PACKED_BF16}
+    assert (INT4 in found) == (bits == 4)
+    for outs in found.values():
+        for out, expected in zip(outs, found[EAGER], strict=True):
+            error = (out.float() - expected).norm() / expected.norm()
+            assert error < (0.15 if bits == 4 else 0.02)

@@ -30,7 +30,7 @@ __all__ = ["one_thread"]
 
 CPU = torch.device("cpu")
 FP32 = torch.float32
-SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500)
+SMALL = Model("small", Heads(4, 2, 64), layers=3, vocab=500, ffn=512)
 
 
 def install(monkeypatch, name: str, **functions: object) -> None:

@@ -7,12 +7,12 @@ import torch
 from specbranch import ops
 from tests.cuda.on_device import Mover
 from tests.cuda.test_graphs import chain_over_a_context
-from tests.ops.calls import CALLS
+from tests.ops.calls import ON_CUDA
 from tests.ops.tree_cases import two_failures_along_a_path
 
 
 def main() -> None:
-    for name, call in CALLS.items():
+    for name, call in ON_CUDA.items():
         getattr(ops, name)(**Mover().move(call()))
     for dtype in (torch.float32, torch.bfloat16):
         case = chain_over_a_context(nodes=5, max_context=1500, dtype=dtype)

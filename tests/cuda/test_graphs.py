@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from bench.gpu import captured
 from specbranch import ops, reference
 from tests.cuda.on_device import GPU
-from tests.ops.calls import CALLS, Arguments
+from tests.ops.calls import CALLS, ON_CUDA, Arguments
 from tests.ops.cases import AttentionCase, int32, mask_of
 
 WORKSPACE_FLOATS = 1 << 22
-IN_GRAPHS = [name for name in CALLS if name.endswith("_")] + [
-    name for name in CALLS if name.endswith("_out")
+IN_GRAPHS = [name for name in ON_CUDA if name.endswith("_")] + [
+    name for name in ON_CUDA if name.endswith("_out")
 ]
 OTHER_LENGTHS: dict[str, Arguments] = {
     "tree_mask_out": {

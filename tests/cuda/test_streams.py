@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from specbranch import ops
 from tests.cuda.on_device import GPU, Mover
 from tests.ops import test_bad_arguments as bad
-from tests.ops.calls import CALLS, FUNCTIONAL
+from tests.ops.calls import CALLS, CPU_ONLY, FUNCTIONAL, ON_CUDA
 
 REPEATS = 50
 
@@ -19,7 +19,7 @@ def tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-@pytest.mark.parametrize("name", FUNCTIONAL)
+@pytest.mark.parametrize("name", [name for name in FUNCTIONAL if name in ON_CUDA])
 def test_two_streams_at_once_do_not_disturb_each_other(name):
     """Whatever scratch an op has, the other stream's call has another."""
     op, arguments = getattr(ops, name), Mover().move(FUNCTIONAL[name]())
@@ -44,7 +44,7 @@ def test_two_streams_at_once_do_not_disturb_each_other(name):
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", ON_CUDA)
 def test_an_op_runs_where_its_tensors_are(name):
     second, first = torch.device("cuda:1"), torch.device("cuda:0")
     op = getattr(ops, name)
@@ -76,9 +76,18 @@ globals().update({f"test_bad_{name}": test for name, test in REFUSED.items()})
 
 
 @pytest.fixture(autouse=True)
-def arguments_on_the_gpu(monkeypatch):
+def arguments_on_the_gpu(monkeypatch, request):
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if "argument" in parameters and parameters["name"] in CPU_ONLY:
+        pytest.skip("no op of a GPU")
     moved = {name: lambda call=call: Mover().move(call()) for name, call in CALLS.items()}
     monkeypatch.setattr(bad, "CALLS", moved)
+
+
+@pytest.mark.parametrize("name", CPU_ONLY)
+def test_few_bits_are_refused(name):
+    with pytest.raises(ValueError, match=r"expected a tensor on cpu, .*, got cuda"):
+        getattr(ops, name)(**Mover().move(CALLS[name]()))
 
 
 @pytest.mark.parametrize(("name", "argument"), bad.TENSORS)

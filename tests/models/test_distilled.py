@@ -18,6 +18,7 @@ from specbranch.loading.distilled import (
     save_draft,
     trained_modules,
 )
+from specbranch.loading.quantized import body_bits, quantize_model
 
 from . import tiny
 from .single import Single
@@ -164,6 +165,30 @@ def test_the_target_in_another_dtype_is_the_same_target(target, tmp_path):
     save_draft(trained(target), target, "some target", tmp_path)
     half = copy.deepcopy(target).to(torch.float16)
     assert load_draft(tmp_path, half, CPU).dtype is torch.float16
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_draft_of_a_target_in_few_bits(target, tmp_path, bits):
+    save_draft(trained(target), target, "some target", tmp_path, bits)
+    plain = load_draft(tmp_path, target, CPU)
+    quantize_model(target, 4)
+    draft = load_draft(tmp_path, target, CPU)
+    assert draft.get_input_embeddings() is target.get_input_embeddings()
+    for name, value in draft.model.layers.state_dict().items():
+        assert torch.equal(value, plain.model.layers.state_dict()[name]), name
+    expected, found = (tiny.logits(tiny.eager(each), TOKENS) for each in (plain, draft))
+    assert torch.cosine_similarity(found, expected, dim=-1).min() > 0.99
+
+
+@pytest.mark.parametrize(("bits", "weights"), [(8, None), (16, None), (16, "q4"), (8, "plain")])
+def test_weights_of_a_distilled_draft(target, tmp_path, bits, weights):
+    target.save_pretrained(tmp_path / "target")
+    tokenizer(bos_token="<s>", eos_token="</s>").save_pretrained(tmp_path / "target")
+    save_draft(trained(target), target, "some target", tmp_path / "draft", bits)
+    pair = load_pair(str(tmp_path / "target"), str(tmp_path / "draft"), draft_weights=weights)
+    kind = {None: "q8" if bits == 8 else None, "q4": "q4"}.get(weights)
+    assert body_bits(pair.draft) == (None if kind is None else int(kind[1]))
+    assert pair.draft.get_input_embeddings() is pair.target.get_input_embeddings()
 
 
 def test_a_pair_of_a_target_and_its_distilled_draft(target, tmp_path):

@@ -102,7 +102,7 @@ def test_an_interrupted_conversion_leaves_nothing(monkeypatch, tmp_path):
     def interrupted(path: Path, dtype: torch.dtype) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builtin, "load_gguf", interrupted)
+    monkeypatch.setattr(builtin, "load_dequantized", interrupted)
     with pytest.raises(KeyboardInterrupt):
         builtin.builtin_folder("smollm2")
     assert list((tmp_path / "specbranch").iterdir()) == []
@@ -124,6 +124,29 @@ def test_other_devices(folder, device):
 def test_other_dtypes(folder, dtype):
     with pytest.raises(ValueError, match="dtype: expected one of float32, float16, bfloat16, got"):
         load_pair(folder, dtype=dtype)
+
+
+@pytest.mark.parametrize("role", ["target", "draft"])
+def test_other_weights(folder, role):
+    wanted = rf"{role}_weights: expected q4, q8, plain or None, got 'q5'"
+    with pytest.raises(ValueError, match=wanted):
+        load_pair(folder, folder, **{f"{role}_weights": "q5"})
+
+
+def test_weights_of_both_models(folder):
+    pair = load_pair(folder, folder, target_weights="q8", draft_weights="q4")
+    assert pair.weights == ("target 22 layers in q8, draft 21 layers in q4, 1 layers in q8")
+    assert load_pair(folder, "self:int8").weights == (
+        "target 22 layers in float32, draft 22 layers in q8"
+    )
+
+
+def test_weights_of_a_draft_that_has_none_of_its_own(folder):
+    for draft in ("self", "self:int4"):
+        with pytest.raises(ValueError, match=f"draft_weights: expected None for {draft}, got q8"):
+            load_pair(folder, draft, draft_weights="q8")
+    with pytest.raises(ValueError, match="got self:int4 of a target that has 4 bits itself"):
+        load_pair(folder, "self:int4", target_weights="q4")
 
 
 @pytest.mark.parametrize(

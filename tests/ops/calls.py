@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from specbranch import reference
+from specbranch.loading import packing
 from tests.ops.cases import int32
 
 Arguments = dict[str, Any]
@@ -116,9 +117,27 @@ def verify_tree() -> Arguments:
     }
 
 
+def quantized_linear() -> Arguments:
+    x, weight = torch.randn(45, 96, generator=_generator()).split([5, 40])
+    return {
+        "x": x,
+        "weight": packing.quantize(weight, 4),
+        "out_features": 40,
+        "bias": torch.randn(40, generator=_generator()),
+    }
+
+
+def quantized_rows() -> Arguments:
+    weight = torch.randn(40, 96, generator=_generator())
+    return {"weight": packing.quantize(weight, 8), "ids": int32([3, 39, 0])}
+
+
 FUNCTIONAL: dict[str, Callable[[], Arguments]] = {
     op.__name__: op
-    for op in (tree_mask, branch_attention, sampling_probs, sample, draft_topk, verify_tree)
+    for op in (
+        *(tree_mask, branch_attention, sampling_probs, sample, draft_topk, verify_tree),
+        *(quantized_linear, quantized_rows),
+    )
 }
 IN_PLACE: dict[str, Callable[[], Arguments]] = {op.__name__: op for op in (append_kv_, compact_kv_)}
 
@@ -149,6 +168,8 @@ OUTPUTS: dict[str, Callable[[], Arguments]] = {
         "winner": _int32(2),
         "status": _int32(2),
     },
+    "quantized_linear": lambda: {"out": _float32(5, 40)},
+    "quantized_rows": lambda: {"out": _float32(3, 96)},
 }
 
 
@@ -166,3 +187,6 @@ CALLS: dict[str, Callable[[], Arguments]] = {
     **{f"{name}_out": _with_outputs(name) for name in FUNCTIONAL},
 }
 """Every op, with fresh arguments at each call."""
+
+CPU_ONLY = {name for name in CALLS if name.startswith("quantized_")}
+ON_CUDA = {name: call for name, call in CALLS.items() if name not in CPU_ONLY}

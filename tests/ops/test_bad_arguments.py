@@ -37,6 +37,10 @@ TENSORS = [
     if isinstance(value, Tensor)
 ]
 LISTS = [("compact_kv_", "k_caches"), ("compact_kv_", "v_caches")]
+PRODUCTS = [
+    *((name, "weight") for name in ("quantized_linear", "quantized_rows")),
+    *(("quantized_linear", "x"), ("quantized_rows", "ids")),
+]
 FIRST_OF_THEIR_SIZE = {
     *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
@@ -50,6 +54,7 @@ FIRST_OF_THEIR_SIZE = {
     ("append_kv_", "block_table"),
     *((name, "target_logits") for name in ("verify_tree", "verify_tree_out")),
     ("compact_kv_", "block_table"),
+    *((f"{name}{form}", argument) for form in ("", "_out") for name, argument in PRODUCTS),
 }
 """Arguments whose leading size is not settled by an earlier one."""
 
@@ -121,7 +126,7 @@ def test_outputs_may_not_overlap_themselves(name, argument):
 )
 def test_no_tensor(name, argument, value):
     arguments = {**CALLS[name](), argument: value}
-    if value is None and argument in {"draft_probs", "draw", "token_ids"}:
+    if value is None and argument in {"draft_probs", "draw", "token_ids", "bias"}:
         return
     message = (
         rf"^{name.removesuffix('_out')}: {argument}: expected a .*, got {type(value).__name__}$"
@@ -251,6 +256,21 @@ VALUES = {
         ("draft_probs", lambda t: t[:, :8]),
         ("draft_probs", lambda t: t[:5]),
         ("draw", the_value(None)),
+    ],
+    "quantized_linear": [
+        ("x", lambda t: t[:, :80]),
+        ("x", lambda t: t[:, :0]),
+        ("weight", lambda t: t[:, :2]),
+        ("weight", lambda t: t[..., :319]),
+        ("weight", lambda t: t.transpose(0, 1).contiguous().transpose(0, 1)),
+        ("out_features", the_value(49)),
+        ("out_features", the_value(32)),
+        ("bias", half),
+    ],
+    "quantized_rows": [
+        ("weight", lambda t: t[..., :543]),
+        ("ids", entry(1, value=48)),
+        ("ids", entry(1, value=-1)),
     ],
 }
 CASES = [

@@ -32,7 +32,8 @@ CpuCapability machine_cpu_capability() {
                     __builtin_cpu_supports("f16c");
   if (!avx2) return CpuCapability::kDefault;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vnni");
   return avx512 ? CpuCapability::kAvx512 : CpuCapability::kAvx2;
 #else
   return CpuCapability::kDefault;

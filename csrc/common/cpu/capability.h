@@ -6,7 +6,8 @@
 
 namespace specbranch {
 
-/// Instruction sets that CPU kernels are compiled for, each including the ones before it.
+/// Instruction sets that CPU kernels are compiled for, each including the ones before it. AVX-512
+/// is with VNNI, its byte products.
 enum class CpuCapability : std::uint8_t { kDefault, kAvx2, kAvx512 };
 
 std::string_view name_of(CpuCapability capability);

@@ -30,6 +30,8 @@ struct AddRmsNormParams;
 struct RotateHeadsParams;
 struct GatedActivationParams;
 struct SoftcapParams;
+struct QuantizedLinearParams;
+struct QuantizedRowsParams;
 
 /// One compiled variant of all CPU kernels.
 struct CpuKernels {
@@ -46,6 +48,8 @@ struct CpuKernels {
   void (*rotate_heads)(const RotateHeadsParams&);
   void (*gated_activation)(const GatedActivationParams&);
   void (*softcap)(const SoftcapParams&);
+  void (*quantized_linear)(const QuantizedLinearParams&);
+  void (*quantized_rows)(const QuantizedRowsParams&);
 };
 
 struct CpuVariant {

@@ -16,6 +16,8 @@ void add_rms_norm(const AddRmsNormParams&);
 void rotate_heads(const RotateHeadsParams&);
 void gated_activation(const GatedActivationParams&);
 void softcap(const SoftcapParams&);
+void quantized_linear(const QuantizedLinearParams&);
+void quantized_rows(const QuantizedRowsParams&);
 
 extern const CpuKernels kernels;
 const CpuKernels kernels = {
@@ -32,6 +34,8 @@ const CpuKernels kernels = {
     .rotate_heads = rotate_heads,
     .gated_activation = gated_activation,
     .softcap = softcap,
+    .quantized_linear = quantized_linear,
+    .quantized_rows = quantized_rows,
 };
 
 }  // namespace specbranch::SPECBRANCH_CPU_NS
