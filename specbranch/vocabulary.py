@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
@@ -69,7 +69,7 @@ class Translation:
     draft: Vocabulary
     target_only: Vocabulary
     tokenizer: PreTrainedTokenizerBase
-    columns: tuple[int, ...]
+    columns: tuple[int, ...] = field(repr=False)
 
     @classmethod
     def between(

@@ -153,8 +153,9 @@ def demo(
         "build/demo"
     ),
 ) -> None:
-    """Plain decoding, then the same text sooner, with the overlap drawn on screen."""
-    from specbranch.cli.demo import picture, save_pictures, stream_each, verdict
+    """Plain decoding, then the same text sooner, with the overlap drawn on screen; then four texts
+    at once."""
+    from specbranch.cli.demo import picture, save_pictures, several, stream_each, verdict
     from specbranch.cli.loading import open_session
     from specbranch.comparison import report
     from specbranch.comparison.baseline import with_baseline
@@ -174,6 +175,8 @@ def demo(
     save_pictures(sooner, out)
     console.print(f"A longer stretch: {out}/timeline.png; for Perfetto: {out}/trace.json")
     console.print(verdict(sooner), style="bold green" if sooner.identical else "bold red")
+    short = SamplingParams(max_new_tokens=min(48, max_new_tokens))
+    console.print(several(session, EXAMPLE_PROMPTS, short), style="bold")
 
 
 @app.command()

@@ -1,8 +1,10 @@
-"""What `specbranch demo` shows: the same text twice, the second time sooner, and why."""
+"""What `specbranch demo` shows: the same text twice, the second time sooner, and why; then four at
+once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -60,3 +62,22 @@ def verdict(run: Run) -> str:
     """How much sooner the text came, and whether it is the same."""
     identical = "yes" if run.identical else "no"
     return f"{run.method}: {run.speedup:.2f}x as fast as plain decoding, identical: {identical}"
+
+
+def several(session: Session, prompts: Sequence[str], params: SamplingParams) -> str:
+    """How fast `auto` writes several texts one after the other, and together."""
+    max_len = max(len(session.pair.encode(prompt)) for prompt in prompts) + params.max_new_tokens
+    with session.engine("auto", max_len, len(prompts)) as engine:
+        warm_up(engine, prompts[0], params)
+        alone = [engine.generate(prompt, params) for prompt in prompts]
+        engine.generate([*prompts], replace(params, max_new_tokens=1))
+        together = engine.generate([*prompts], params)
+    tokens = sum(each.stats.tokens for each in together)
+    by_turns = tokens / sum(each.stats.wall_s for each in alone)
+    at_once = tokens / max(each.stats.wall_s for each in together)
+    unit = f"tok/{session.costs.unit if session.costs else 's'}"
+    same = [each.token_ids for each in alone] == [each.token_ids for each in together]
+    return (
+        f"auto, {len(prompts)} requests: {by_turns:.3g} {unit} one after the other, "
+        f"{at_once:.3g} {unit} together, identical: {'yes' if same else 'no'}"
+    )
