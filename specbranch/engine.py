@@ -26,6 +26,7 @@ from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Source
 from specbranch.sources.translated import TranslatedSource
 from specbranch.stopping import Transcript
+from specbranch.trace import Label
 from specbranch.verifier import Verifier
 
 Prompt = str | Sequence[int] | list[dict[str, str]]
@@ -101,6 +102,7 @@ class Engine:
         beside = ngrams if source == "model+ngram" else None
         if source == "ngram":
             source = ngrams
+        draft = None
         if not isinstance(source, Source):
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
@@ -111,6 +113,9 @@ class Engine:
         growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
+        self._runners = [(self.lanes.target, target)]
+        if draft:
+            self._runners.append((self.lanes.draft, draft))
         self._loop = RoundLoop(growth, verifier, self.lanes)
         self._scheduler = Scheduler(self._loop, max_requests)
 
@@ -181,6 +186,14 @@ class Engine:
         Returns whether there are requests left.
         """
         return self._scheduler.step()
+
+    def warm_up(self) -> None:
+        """Do what is done once, so that the first request is as fast as the second.
+
+        Runs a forward of each small number of rows in both models. For before the first request.
+        """
+        for lane, runner in self._runners:
+            lane.run(Label.WARM_UP, runner.warm_up)
 
     def stats(self) -> dict[str, float | str]:
         """What the engine is doing and has done, as plain numbers.

@@ -22,6 +22,7 @@ class Label:
     VERIFY = "verify"
     COMMIT = "commit"
     HRAD = "hrad"
+    WARM_UP = "warm-up"
 
 
 class Span(NamedTuple):

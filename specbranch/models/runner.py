@@ -21,6 +21,7 @@ from specbranch.models.prefixes import Prefixes
 from specbranch.models.support import cache_argument, kv_shape, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
+WARM_ROWS = 16  # a round's forward seldom has more
 
 Forward = Callable[..., tuple[Tensor, ...]]
 Prepare = Callable[[BlockForward, BlockInputs, BlockInputs], Forward]
@@ -147,6 +148,18 @@ class ModelRunner:
         block = Block(np.array(pages, np.int32), max_len, self.max_nodes)
         block.context_len = len(known) * self.pool.page_size
         return block
+
+    def warm_up(self) -> None:
+        """Run forwards of 1 to WARM_ROWS rows, for which torch makes kernels, or we graphs, once.
+
+        Raises ValueError where there is no room for a request.
+        """
+        block = self.open()
+        self.prefill(block, [0] * min(2, self.max_len))
+        for rows in range(1, min(self.max_nodes, WARM_ROWS) + 1):
+            self.forward([BlockRows(block, [0] * rows, [-1] + [0] * (rows - 1), rows)])
+            self.keep([Keep(block, [], 0)])
+        self.close(block)
 
     def close(self, block: Block) -> None:
         """Give back what `open` gave."""

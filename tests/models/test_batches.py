@@ -36,7 +36,9 @@ def some_rows(rng: random.Random, single: Single) -> tuple[list[int], list[int],
     return rng.choices(range(tiny.VOCAB_SIZE), k=new), parents, rng.randint(1, new)
 
 
-@pytest.mark.parametrize("prepare", [None, eager, captured], ids=["traced", "eager", "captured"])
+@pytest.mark.parametrize(
+    "prepare", [None, eager, captured], ids=["as prepared", "eager", "captured"]
+)
 @pytest.mark.parametrize("family", ["Llama", "Gemma3"])
 def test_a_batch_is_its_requests_alone(family, prepare):
     """Any of the requests take part in a forward, in any order, with blocks of any shape."""
