@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from specbranch.loading.quantize import quantized_draft
-
 from . import tiny
-from .packed import CASES, needs_packing, packed, plain, runs_in_one_call
+from .packed import CASES, needs_packing, packed, plain, quantized, runs_in_one_call
 from .single import Single
 
 pytestmark = needs_packing
@@ -59,15 +57,23 @@ def test_bf16_is_as_near_as_transformers_own(case):
     assert error < 1.3 * (theirs.float() - wanted).square().mean().sqrt()
 
 
-@pytest.mark.parametrize("kind", ["int4", "int8"])
-@pytest.mark.parametrize("case", ["Llama", "Qwen2", "Gemma3"])
-def test_quantised_drafts(case, kind):
-    draft = quantized_draft(plain(case), kind)
-    runner = Single.of(draft, **SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("case", ["Llama tied", "Qwen2", "Gemma3", "Llama biased"])
+def test_weights_in_few_bits(case, bits, dtype):
+    """Of every matrix, the embedding included where it is a plain one."""
+    model = quantized(case, bits, dtype)
+    runner = Single.of(model, **SIZES)
     got = runner.forward(TEXT, [*range(-1, 39)])
     assert runs_in_one_call(runner)
-    eager = Single.of(draft, prepare=lambda forward, *_: forward, **SIZES)
-    assert_close(got, eager.forward(TEXT, [*range(-1, 39)]), 0.05)
+    eager = Single.of(model, prepare=lambda forward, *_: forward, **SIZES)
+    wanted = eager.forward(TEXT, [*range(-1, 39)])
+    assert got.dtype == wanted.dtype == dtype
+    # An activation between two of its 8 bits' levels goes to one or the other.
+    error = (got.float() - wanted.float()).square().mean().sqrt()
+    assert (
+        error < (0.1 if dtype is torch.bfloat16 else 0.03) * wanted.float().square().mean().sqrt()
+    )
 
 
 @pytest.mark.parametrize("case", ["Llama", "Gemma2"])
