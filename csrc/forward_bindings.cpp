@@ -24,10 +24,11 @@ namespace {
 using AnyLinear = std::shared_ptr<Linear>;
 using MaybeNorm = std::optional<NormTensors>;
 
-ScalarType dtype_of_rows(const char* what, const std::string& name) {
-  if (name == "float32") return kFloat32;
-  if (name == "bfloat16") return kBFloat16;
-  throw_bad_argument(what, "dtype", "float32 or bfloat16", name);
+DType dtype_of_rows(const char* what, const std::string& name) {
+  if (name == "float32") return DType::kFloat32;
+  if (name == "float16") return DType::kFloat16;
+  if (name == "bfloat16") return DType::kBFloat16;
+  throw_bad_argument(what, "dtype", "float32, float16 or bfloat16", name);
 }
 
 Activation activation_of(const std::string& name) {

@@ -675,7 +675,7 @@ class QuantizedLinear(Linear):
     """Weights in 4 or 8 bits, as `quantized_linear` reads them.
 
     weight: uint8 [ceil(out_features / 16), in_features / 32, bytes of a group]. bias: float32
-    [out_features]. dtype: of the rows, "float32" or "bfloat16".
+    [out_features]. dtype: of the rows, "float32", "float16" or "bfloat16".
     """
 
     def __init__(
@@ -730,7 +730,7 @@ class DecoderLayer:
     ) -> None: ...
 
 class Decoder:
-    """A decoder that computes new nodes of draft blocks, in float32 or bfloat16.
+    """A decoder that computes new nodes of draft blocks, in the dtype of its caches.
 
     embedding [V, H], of any floating dtype, times embedding_scale; norm: of what the head reads;
     softcap: of logits, 0 for none; activation: "silu" or "gelu_tanh".

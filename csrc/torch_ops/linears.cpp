@@ -29,9 +29,9 @@ constexpr std::int64_t kLeastRows = 4;
 // for each number of rows, some 0.6 MiB a layer shape, and a server meets every length of prompt.
 constexpr std::int64_t kRowStep = 32;
 
-DType dtype_of(ScalarType type) { return type == kFloat32 ? DType::kFloat32 : DType::kBFloat16; }
-
-ScalarType scalar_type_of(DType dtype) { return dtype == DType::kFloat32 ? kFloat32 : kBFloat16; }
+ScalarType scalar_type_of(DType dtype) {
+  return dtype == DType::kFloat32 ? kFloat32 : dtype == DType::kFloat16 ? kFloat16 : kBFloat16;
+}
 
 Tensor view_of(const void* data, std::initializer_list<std::int64_t> sizes,
                std::initializer_list<std::int64_t> strides, ScalarType type) {
@@ -46,10 +46,10 @@ std::int64_t rows_of_call(std::int64_t num_rows) {
 
 }  // namespace
 
-PackedLinear::PackedLinear(Tensor weight, std::optional<Tensor> bias, ScalarType dtype,
+PackedLinear::PackedLinear(Tensor weight, std::optional<Tensor> bias, DType dtype,
                            std::int64_t in_features, std::int64_t out_features,
                            std::int64_t max_rows)
-    : Linear(dtype_of(dtype), in_features, out_features),
+    : Linear(dtype, in_features, out_features),
       weight_(std::move(weight)),
       bias_(std::move(bias)),
       max_rows_(max_rows) {
@@ -95,8 +95,8 @@ Tensor PackedLinear::product(const Tensor& x) const {
 }
 
 QuantizedLinear::QuantizedLinear(Tensor weight, std::int64_t out_features,
-                                 std::optional<Tensor> bias, ScalarType dtype)
-    : Linear(dtype_of(dtype), weight.size(1) * kGroupInputs, out_features),
+                                 std::optional<Tensor> bias, DType dtype)
+    : Linear(dtype, weight.size(1) * kGroupInputs, out_features),
       weight_(std::move(weight)),
       bias_(std::move(bias)) {
   OpCheck op("QuantizedLinear");

@@ -15,8 +15,8 @@ class PackedLinear : public Linear {
  public:
   /// max_rows: up to how many rows a product has the bits that it has for four.
   /// Throws std::invalid_argument where torch has no oneDNN.
-  PackedLinear(Tensor weight, std::optional<Tensor> bias, ScalarType dtype,
-               std::int64_t in_features, std::int64_t out_features, std::int64_t max_rows);
+  PackedLinear(Tensor weight, std::optional<Tensor> bias, DType dtype, std::int64_t in_features,
+               std::int64_t out_features, std::int64_t max_rows);
 
   void multiply(const void* x, std::int64_t num_rows, const RowsOf& out) const override;
 
@@ -36,7 +36,7 @@ class QuantizedLinear : public Linear {
   /// weight: uint8 [ceil(out_features / 16), in_features / 32, bytes of a group]. bias: fp32.
   /// dtype: of the rows. Throws std::invalid_argument for another weight or bias.
   QuantizedLinear(Tensor weight, std::int64_t out_features, std::optional<Tensor> bias,
-                  ScalarType dtype);
+                  DType dtype);
 
   void multiply(const void* x, std::int64_t num_rows, const RowsOf& out) const override;
 

@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from specbranch.loading.prepack import can_pack, pack_linears
+from specbranch.loading.quantized import quantize_model
 from specbranch.models.block_forward import BlockForward
 
 from . import tiny
@@ -72,6 +73,12 @@ def plain(case: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 def packed(case: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     model = plain(case, dtype)
     pack_linears(model)
+    return model
+
+
+def quantized(case: str, bits: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    model = plain(case, dtype)
+    quantize_model(model, bits)
     return model
 
 

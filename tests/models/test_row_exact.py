@@ -14,13 +14,18 @@ from specbranch.models import ModelRunner
 from specbranch.models.block import BlockRows, Keep
 
 from . import tiny
-from .packed import needs_packing, packed
+from .packed import needs_packing, packed, quantized
 from .single import Single
 
 pytestmark = needs_packing
 SIZES = {"max_len": 200, "max_nodes": 40, "page_size": 16}
 CASES = ["Llama", "Llama odd", "Gemma2 capped", "Gemma3", "Qwen3", "Phi3"]
-DTYPES = [torch.float32, torch.bfloat16]
+FORMATS = {
+    "fp32": lambda case: packed(case),
+    "bf16": lambda case: packed(case, torch.bfloat16),
+    "q4": lambda case: quantized(case, 4),
+    "q8, bf16": lambda case: quantized(case, 8, torch.bfloat16),
+}
 tokens = st.integers(0, tiny.VOCAB_SIZE - 1)
 
 
@@ -29,9 +34,11 @@ def case(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=DTYPES, ids=str)
+@pytest.fixture(scope="module", params=FORMATS)
 def plain_decoding(case, request):
-    return PlainDecoding(packed(case, request.param))
+    if request.param[0] == "q" and case == "Llama odd":
+        pytest.skip("few bits take whole groups of 32 inputs")
+    return PlainDecoding(FORMATS[request.param](case))
 
 
 class PlainDecoding:
@@ -88,9 +95,9 @@ def test_rows_of_any_tree_are_those_of_plain_decoding(plain_decoding, tree, thre
         assert torch.equal(rows[node], wanted)
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_rows_do_not_depend_on_the_rest_of_a_batch(dtype):
-    model = packed("Llama", dtype)
+@pytest.mark.parametrize("of_format", FORMATS)
+def test_rows_do_not_depend_on_the_rest_of_a_batch(of_format):
+    model = FORMATS[of_format]("Llama")
     runner = ModelRunner(model, max_requests=3, **SIZES)
     prompts = ([5] * 3, list(range(70)), [9, 8] * 30)
     blocks = [runner.open() for _ in prompts]
