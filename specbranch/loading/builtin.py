@@ -30,7 +30,10 @@ _BUILTINS = {
 }
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
-_BUILTIN_DRAFTS = {"smollm2-draft": _WEIGHTS / "smollm2"}
+_BUILTIN_DRAFTS = {
+    "smollm2-draft": _WEIGHTS / "smollm2",
+    "smollm2-draft-10": _WEIGHTS / "smollm2-10",
+}
 
 
 def builtin_folder(name: str) -> Path:

@@ -78,7 +78,8 @@ def test_models_that_are_not_there(folder, name):
 
 def test_unknown_builtin():
     with pytest.raises(
-        ValueError, match="builtin: expected one of smollm2, smollm2-draft, got 'smol'"
+        ValueError,
+        match="builtin: expected one of smollm2, smollm2-draft, smollm2-draft-10, got 'smol'",
     ):
         load_pair("builtin:smol")
 
