@@ -21,8 +21,7 @@ PROMPTS = [
     "Give me three tips for a good night's sleep.",
 ]
 # Megabytes at most, and the least and greatest share of first choices that are the target's.
-EXPECTED = {"smollm2-draft": (25, 0.25, 0.8)}
-GOOD = (40, 0.6, 1.0)
+EXPECTED = {"smollm2-draft": (25, 0.25, 0.8), "smollm2-draft-10": (40, 0.35, 0.9)}
 SAMPLED = SamplingParams(temperature=0.7, top_p=0.95, seed=7, max_new_tokens=12)
 
 pytestmark = pytest.mark.skipif(
@@ -65,7 +64,7 @@ def agreed(pair: ModelPair, prompt: list[int], answer: list[int]) -> torch.Tenso
 def test_it_is_small_and_agrees_as_it_should(
     draft: str, builtin_pair: ModelPair, texts: list[Text]
 ):
-    megabytes, least, greatest = EXPECTED.get(draft, GOOD)
+    megabytes, least, greatest = EXPECTED[draft]
     files = builtin_folder(draft).iterdir()
     assert sum(path.stat().st_size for path in files) < megabytes * 1e6
     share = torch.cat([agreed(builtin_pair, *text) for text in texts]).float().mean()

@@ -74,6 +74,8 @@ def some_request(chance: random.Random):
 @pytest.mark.parametrize("source", ["model", "model+ngram"])
 @pytest.mark.parametrize("kind", LANES)
 def test_each_writes_what_it_writes_alone(monkeypatch, pair, alone, kind, source):
+    if kind == "streams" and pair.dtype is torch.bfloat16:
+        pytest.skip("captured, transformers' forward runs, which rounds bf16 at other places")
     chance = random.Random(f"{kind} {source} {pair.dtype}")
     prepare, make_lanes = LANES[kind]
     prepare(monkeypatch)
