@@ -28,7 +28,7 @@ from bench import markdown
 from bench.options import TARGET, positive
 from bench.prompts import fetch
 from specbranch.comparison.baseline import BASELINE
-from specbranch.comparison.divergence import divergence
+from specbranch.comparison.divergence import Text, divergence
 from specbranch.comparison.methods import options_by_method
 from specbranch.comparison.report import terminal_table
 from specbranch.comparison.session import Session
@@ -38,8 +38,6 @@ from specbranch.loading.pair import load_pair
 from specbranch.policies import POLICIES
 from specbranch.prompts import PromptRecord, read_prompts
 from specbranch.sampling import SamplingParams
-from specbranch.stats import Stats
-from specbranch.trace import Trace
 
 NEAR_TIE = 1e-3  # on a GPU
 DRAFTS = {
@@ -169,7 +167,7 @@ def _together(
             [each.task.prompt for each in asked], [each.params for each in asked]
         )
         env = session.environment(engine.lanes)
-    texts = [_text(each) for each in expected]
+    texts = [Text(**each) for each in expected]
     return [
         {"task": each.task.id, "setting": each.setting}
         | _beside(session, generation, text, each.params)
@@ -184,13 +182,7 @@ def _max_len(session: Session, asked: Sequence[Asked]) -> int:
     )
 
 
-def _text(outcome: Outcome) -> Generation:
-    return Generation(**outcome, text="", finish_reason="length", stats=Stats(), trace=Trace())
-
-
-def _beside(
-    session: Session, found: Generation, expected: Generation, params: SamplingParams
-) -> Outcome:
+def _beside(session: Session, found: Generation, expected: Text, params: SamplingParams) -> Outcome:
     parted = divergence(session.pair, found.token_ids, expected, params)
     near = parted is not None and parted.margin is not None and abs(parted.margin) < NEAR_TIE
     return {

@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from bench.decoding.memory import held_bytes
 from bench.mix import SMOKE, Mix, Wanted, draw_requests
 from bench.options import add_models, open_session, positive
 from bench.serve_peer import serve_by_transformers
-from bench.served import Load, Served, figures
+from bench.served import Load, Queue, Served, figures
 from specbranch.comparison.baseline import warm_up
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
@@ -45,18 +44,16 @@ def serve(
 ) -> list[Served]:
     """Serve all requests as they come, in one thread."""
     start = time.perf_counter()
-    arrivals = load.arrivals(len(requests), random.Random(seed))
-    waiting = deque(zip(requests, arrivals, strict=True))
+    waiting = Queue(requests, load, seed)
     live: list[tuple[GenerationStream, Served]] = []
     served = []
     while waiting or live:
         now = time.perf_counter() - start
-        while waiting and len(live) < load.in_flight and waiting[0][1] <= now:
-            wanted, due = waiting.popleft()
-            law = replace(params, max_new_tokens=wanted.new_tokens)
-            live.append((engine.stream(wanted.prompt, law), Served(wanted, due or now)))
+        for each in waiting.come(now, len(live)):
+            law = replace(params, max_new_tokens=each.wanted.new_tokens)
+            live.append((engine.stream(each.wanted.prompt, law), each))
         if not live:
-            time.sleep(max(0.0, waiting[0][1] - now))
+            time.sleep(max(0.0, waiting.next_due - now))
             continue
         engine.step()
         now = time.perf_counter() - start

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections import deque
 from collections.abc import Sequence
 
 from transformers import GenerationConfig, PreTrainedModel
@@ -12,7 +10,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from bench.decoding.memory import held_bytes
 from bench.mix import Wanted
-from bench.served import Load, Served
+from bench.served import Load, Queue, Served
 from specbranch.sampling import SamplingParams
 
 PAGE_SIZE = 64
@@ -44,8 +42,7 @@ def serve_by_transformers(
         max_requests_per_batch=load.in_flight,
         seed=params.seed,
     )
-    arrivals = load.arrivals(len(requests), random.Random(seed))
-    waiting = deque(zip(requests, arrivals, strict=True))
+    waiting = Queue(requests, load, seed)
     live: dict[str, Served] = {}
     served = []
     with model.continuous_batching_context_manager(
@@ -54,12 +51,12 @@ def serve_by_transformers(
         start = time.perf_counter()
         while waiting or live:
             now = time.perf_counter() - start
-            while waiting and len(live) < load.in_flight and waiting[0][1] <= now:
-                wanted, due = waiting.popleft()
+            for each in waiting.come(now, len(live)):
+                wanted = each.wanted
                 name = manager.add_request(
                     wanted.prompt, max_new_tokens=wanted.new_tokens, streaming=True
                 )
-                live[name] = Served(wanted, due or now)
+                live[name] = each
             result = manager.get_result(timeout=POLL_S)
             if result is None:
                 if not manager.is_running():

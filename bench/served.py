@@ -9,7 +9,8 @@ in the time to first token, which begins when the request comes.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +62,29 @@ class Served:
     def note(self, tokens: int, now: float) -> None:
         self.times.append(now)
         self.counts.append(tokens)
+
+
+class Queue:
+    """Requests that come as a load has them."""
+
+    def __init__(self, requests: Sequence[Wanted], load: Load, seed: int) -> None:
+        arrivals = load.arrivals(len(requests), random.Random(seed))
+        self._waiting = deque(zip(requests, arrivals, strict=True))
+        self._in_flight = load.in_flight
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def next_due(self) -> float:
+        return self._waiting[0][1]
+
+    def come(self, now: float, live: int) -> Iterator[Served]:
+        """Those that begin now, beside so many that are live."""
+        while self._waiting and live < self._in_flight and self.next_due <= now:
+            wanted, due = self._waiting.popleft()
+            live += 1
+            yield Served(wanted, due or now)
 
 
 def figures(served: Sequence[Served]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Engine:
         hrad_layers = hrad.config.feature_layers if hrad else 0
         target = runner(pair.target, feature_layers=max(hidden_layers, hrad_layers))
         self.max_len = min(max_len, cache_tokens, target.max_positions)
+        overlap = works_at_once(policy, source)
         ngrams = NGramSource(max_nodes=max_nodes)
         beside = ngrams if source == "model+ngram" else None
         if source == "ngram":
@@ -107,7 +108,7 @@ class Engine:
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
             source = draft_source(pair, draft, policy.max_fan, target.vocab_size)
-        self.lanes = lanes or default_lanes(pair, policy.overlaps and source.takes_cores)
+        self.lanes = lanes or default_lanes(pair, overlap)
         self._owns_lanes = lanes is None
         self._draws = source.draws
         growth = Growth(source, self.lanes.draft, Experience(), beside)
@@ -305,6 +306,12 @@ def draft_source(pair: ModelPair, runner: ModelRunner, max_fan: int, vocab_size:
     if pair.translation:
         return TranslatedSource(runner, max_fan, pair.translation)
     return ModelSource(runner, max_fan, vocab_size)
+
+
+def works_at_once(policy: Policy, source: Source | str) -> bool:
+    """Whether what guesses takes cores while the target works. source: as for Engine."""
+    takes_cores = source.takes_cores if isinstance(source, Source) else source != "ngram"
+    return policy.overlaps and takes_cores
 
 
 def default_lanes(pair: ModelPair, overlap: bool) -> Lanes:

@@ -177,8 +177,6 @@ class RoundLoop:
 
     def _submit(self, request: Request) -> bool:
         policy, tree = request.policy, request.tree
-        if request.error:
-            return False
         try:
             tree.submit(policy.submit(tree), self._target.max_rows)
         except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from specbranch.engine import Engine, default_lanes
+from specbranch.engine import Engine, default_lanes, works_at_once
 from specbranch.lanes import Lanes
 from specbranch.loading.pair import ModelPair
 from specbranch.policies import make_policy
@@ -87,7 +87,7 @@ def open_engines(
         for contender in contenders:
             method, source = method_and_source(contender)
             policy = make_policy(method)
-            overlap = policy.overlaps and source != "ngram"
+            overlap = works_at_once(policy, source)
             if overlap not in lanes:
                 lanes[overlap] = stack.enter_context(default_lanes(pair, overlap))
             engines[contender] = Engine(

@@ -11,12 +11,9 @@ from bench.decoding.cases import Question
 from bench.decoding.memory import forget_peak, peak_bytes
 from bench.decoding.records import Key, Record, RunFile
 from specbranch.comparison.baseline import BASELINE
-from specbranch.comparison.divergence import divergence
-from specbranch.generation import Generation
+from specbranch.comparison.divergence import Text, divergence
 from specbranch.loading.pair import ModelPair
 from specbranch.sampling import SamplingParams
-from specbranch.stats import Stats
-from specbranch.trace import Trace
 
 WARM_UP_TOKENS = 16  # on a CPU; on a GPU whole answers, for forwards are captured as they come up
 
@@ -124,7 +121,7 @@ def _beside(
     """Whether a text is the baseline's; None where it is to be equal in law only."""
     if params.temperature > 0 and record["contender"] not in field.ours:
         return {"identical_to_ar": None, "divergence": None}
-    text = Generation(prompt, baseline["token_ids"], "", "length", Stats(), Trace())
+    text = Text(prompt, baseline["token_ids"])
     parted = divergence(field.pair, record["token_ids"], text, params)
     told = parted and {"position": parted.position, "ar_margin": parted.margin}
     return {"identical_to_ar": parted is None, "divergence": told}

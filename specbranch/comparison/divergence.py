@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 
-from specbranch.generation import Generation
 from specbranch.loading.pair import ModelPair
 from specbranch.models.block import BlockRows
 from specbranch.models.runner import ModelRunner
@@ -29,8 +29,25 @@ class Divergence:
     margin: float | None
 
 
+class Continuation(Protocol):
+    """What is read of a text: a Generation, or what is known of one."""
+
+    @property
+    def prompt_token_ids(self) -> list[int]: ...
+
+    @property
+    def token_ids(self) -> list[int]: ...
+
+
+class Text(NamedTuple):
+    """A text that is known by its tokens alone; a `Continuation`."""
+
+    prompt_token_ids: list[int]
+    token_ids: list[int]
+
+
 def divergence(
-    pair: ModelPair, token_ids: Sequence[int], baseline: Generation, params: SamplingParams
+    pair: ModelPair, token_ids: Sequence[int], baseline: Continuation, params: SamplingParams
 ) -> Divergence | None:
     """None for a text that is the baseline's."""
     position = first_difference(token_ids, baseline.token_ids)
@@ -49,7 +66,7 @@ def first_difference(tokens: Sequence[int], baseline: Sequence[int]) -> int | No
 
 
 def ar_margin(
-    pair: ModelPair, baseline: Generation, position: int, params: SamplingParams
+    pair: ModelPair, baseline: Continuation, position: int, params: SamplingParams
 ) -> float | None:
     """By how much the baseline's token at `position` beat every other.
 

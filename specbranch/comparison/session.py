@@ -11,7 +11,7 @@ from typing import Any
 from specbranch.checks import require
 from specbranch.comparison.methods import Options
 from specbranch.costs.model import CostModel
-from specbranch.engine import Engine, default_lanes
+from specbranch.engine import Engine, default_lanes, works_at_once
 from specbranch.hrad.model import HRad
 from specbranch.info import environment
 from specbranch.lanes import Lanes, MixedLanes, ThreadLanes, VirtualLanes
@@ -84,7 +84,7 @@ class Session:
             require("threads", "none under a virtual clock", (draft, target), not chosen)
             return VirtualLanes(self.costs)
         if not chosen:
-            return default_lanes(self.pair, policy.overlaps and self.source != "ngram")
+            return default_lanes(self.pair, works_at_once(policy, self.source))
         if self.pair.device.type != "cpu":
             streams = target is not None or self.pair.draft.device.type != "cpu"
             require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)

@@ -63,9 +63,8 @@ def kv_shape(model: PreTrainedModel) -> KVShape:
 
     Raises ValueError if the model is no decoder whose attention we can replace: it has its own
     attention code, looks ahead, has layers other than full or sliding attention, windows that live
-    in a mask alone, sinks, heads of
-    unequal K and V size, heads of unequal number across layers, or a head_dim that the ops do not
-    take.
+    in a mask alone, sinks, heads of unequal K and V size, heads of unequal number across layers, or
+    a head_dim that the ops do not take.
     """
     name = type(model).__name__
     config = model.config.get_text_config(decoder=True)
