@@ -35,6 +35,8 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         help="cpu or cuda; the GPU by default where there is one",
     )
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    parser.add_argument("--target-weights", help="q4 or q8: the target's matrices in few bits")
+    parser.add_argument("--draft-weights", help="q4 or q8")
 
 
 def open_session(options: argparse.Namespace, methods: Sequence[str]) -> Session:
@@ -43,7 +45,14 @@ def open_session(options: argparse.Namespace, methods: Sequence[str]) -> Session
     draft = options.draft or DRAFTS[torch.device(options.device).type]
     disable_progress_bar()
     with Console(stderr=True).status(f"loading target {options.target} and draft {draft}"):
-        pair = load_pair(options.target, draft, device=options.device, dtype=options.dtype)
+        pair = load_pair(
+            options.target,
+            draft,
+            device=options.device,
+            dtype=options.dtype,
+            target_weights=options.target_weights,
+            draft_weights=options.draft_weights,
+        )
     return Session(pair, by_method)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +20,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
+from bench import llama
 from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
 from specbranch.lanes import Lane
-from specbranch.loading.builtin import builtin_gguf
 from specbranch.loading.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams
 
@@ -169,40 +168,48 @@ def _prompt_lookup(setting: Setting) -> tuple[Answerer, str]:
     return _of_transformers(setting, prompt_lookup_num_tokens=LOOKUP_TOKENS), about
 
 
-def _llama_cpp(setting: Setting) -> tuple[Answerer, str]:
+def _require_llama() -> None:
     if importlib.util.find_spec("llama_cpp") is None:
         raise Absent("llama-cpp-python is not installed")
+
+
+def _llama_cpp(
+    setting: Setting, file_type: str | None = None, **options: Any
+) -> tuple[Answerer, str]:
+    """On the target's file, as it is or in another type."""
+    _require_llama()
     import llama_cpp
 
-    path = _gguf_of(setting.pair.target_name)
-    cores = len(os.sched_getaffinity(0))
-    llama = llama_cpp.Llama(
-        str(path),
-        n_ctx=setting.max_len,
-        n_threads=cores,
-        n_threads_batch=cores,
-        n_gpu_layers=0 if setting.pair.device.type == "cpu" else -1,
-        verbose=False,
+    try:
+        path = llama.gguf_of(setting.pair.target_name)
+    except ValueError as error:
+        raise Absent(str(error)) from error
+    if file_type is not None:
+        path = llama.in_format(path, file_type)
+    layers = 0 if setting.pair.device.type == "cpu" else -1
+    loaded = llama.load(
+        path, len(os.sched_getaffinity(0)), setting.max_len, n_gpu_layers=layers, **options
     )
-    about = f"llama-cpp-python {llama_cpp.__version__} on {path.name}, in that file's own format"
-    return partial(_llama_answer, llama, setting.pair.eos_token_ids), about
+    about = f"llama-cpp-python {llama_cpp.__version__} on {path.name}"
+    return partial(_llama_answer, loaded, setting.pair.eos_token_ids), about
 
 
-def _gguf_of(target: str) -> Path:
-    if target.endswith(".gguf"):
-        return Path(target)
-    if not target.startswith("builtin:"):
-        raise Absent(f"it needs the target as a .gguf file, got {target}")
-    return builtin_gguf(target.removeprefix("builtin:"))
+def _llama_lookup(setting: Setting) -> tuple[Answerer, str]:
+    _require_llama()
+    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+    lookup = LlamaPromptLookupDecoding(num_pred_tokens=LOOKUP_TOKENS)
+    answerer, about = _llama_cpp(setting, "Q4_0", draft_model=lookup, logits_all=True)
+    return answerer, f"{about}, with its `LlamaPromptLookupDecoding({LOOKUP_TOKENS})`"
 
 
 def _llama_answer(
-    llama: Any, eos: frozenset[int], prompt: list[int], params: SamplingParams
+    loaded: Any, eos: frozenset[int], prompt: list[int], params: SamplingParams
 ) -> Answer:
-    llama.set_seed(params.seed)
-    llama.reset()  # else it keeps what this prompt begins with in common with the one before
+    loaded.set_seed(params.seed)
+    loaded.reset()  # else it keeps what this prompt begins with in common with the one before
     arrivals, tokens = Arrivals(), []
-    for token in llama.generate(
+    for token in loaded.generate(
         prompt,
         temp=params.temperature,
         top_k=params.top_k,
@@ -222,4 +229,7 @@ PEERS: dict[str, Callable[[Setting], tuple[Answerer, str]]] = {
     "assisted": _assisted,
     "prompt-lookup": _prompt_lookup,
     "llama.cpp": _llama_cpp,
+    "llama.cpp-q4_0": partial(_llama_cpp, file_type="Q4_0"),
+    "llama.cpp-f32": partial(_llama_cpp, file_type="F32"),
+    "llama.cpp-lookup": _llama_lookup,
 }

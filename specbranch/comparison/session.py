@@ -70,6 +70,7 @@ class Session:
                 lane.name: getattr(lane, "threads", None) for lane in (lanes.draft, lanes.target)
             },
             "dtype": str(self.pair.dtype).removeprefix("torch."),
+            "weights": self.pair.weights,
             "target": self.pair.target_name,
             "draft": self.pair.draft_name,
             "source": self.source,

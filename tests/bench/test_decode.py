@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from transformers import GenerationConfig
 
-from bench import decode
+from bench import decode, llama
 from bench.decoding.cases import CATEGORIES, EXAMPLES, Question, by_turns, read_questions
-from bench.decoding.peers import Absent, _gguf_of, _llama_answer, _WidenedHead
+from bench.decoding.peers import _llama_answer, _WidenedHead
 from specbranch.loading.distilled import cut_draft, save_draft
 from specbranch.loading.pair import load_model
 from specbranch.sampling import SamplingParams
@@ -50,7 +50,9 @@ def test_all_contenders_answer_all_prompts_as_plain_decoding_does(run: Run, tmp_
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert list(summary["figures"]) == names
     assert list(summary["figures"]["assisted"]) == [*EXAMPLES, "overall"]
-    assert summary["peers"]["llama.cpp"].startswith("absent")
+    assert all(
+        about.startswith("absent") for peer, about in summary["peers"].items() if "llama" in peer
+    )
     assert len(summary["goals"]) == 3
     page = (tmp_path / "out" / "README.md").read_text()
     for name in ("speedup.png", "accepted-lengths.png", "timeline.png"):
@@ -155,19 +157,19 @@ class FakeLlama:
 
 @pytest.mark.parametrize(("eos", "expected"), [({6}, [5, 6]), ({99}, [5, 6, 7])])
 def test_llama_cpp_ends_where_we_do(eos: set[int], expected: list[int]):
-    llama = FakeLlama()
+    loaded = FakeLlama()
     params = SamplingParams(max_new_tokens=3, temperature=0.5, seed=8)
-    answer = _llama_answer(llama, frozenset(eos), [1, 4], params)
+    answer = _llama_answer(loaded, frozenset(eos), [1, 4], params)
     assert answer.token_ids == expected
     assert answer.stats.accepted_lengths == [1] * len(expected) == [1] * len(answer.arrivals)
-    assert llama.forgotten
-    assert (llama.seed, llama.law["temp"], llama.law["repeat_penalty"]) == (8, 0.5, 1.0)
+    assert loaded.forgotten
+    assert (loaded.seed, loaded.law["temp"], loaded.law["repeat_penalty"]) == (8, 0.5, 1.0)
 
 
 def test_llama_cpp_needs_a_gguf_file():
-    assert _gguf_of("some/model.gguf") == Path("some/model.gguf")
-    with pytest.raises(Absent, match=r"\.gguf file, got some/model"):
-        _gguf_of("some/model")
+    assert llama.gguf_of("some/model.gguf") == Path("some/model.gguf")
+    with pytest.raises(ValueError, match=r"\.gguf file or a built-in model, got some/model"):
+        llama.gguf_of("some/model")
 
 
 def test_later_turns_follow_the_answers():

@@ -1,0 +1,195 @@
+"""What a forward costs by its rows, beside llama.cpp and transformers: `python -m bench.forwards`.
+
+A context, and so many rows behind it, whose logits are all wanted: what a target does with a chain
+of guesses. Contenders take turns, with one thread and with two. Ours are of the weights in float32,
+bfloat16 and 4 bits; llama.cpp, where llama-cpp-python is installed, has the target's file as it is
+shipped, in Q4_0, which it is fastest with, and in F32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import DynamicCache, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from bench import llama
+from bench.measure import Call, Timing, take_turns
+from bench.options import TARGET, positive
+from specbranch.files import write_whole
+from specbranch.info import environment
+from specbranch.loading.pair import load_model, load_pair
+from specbranch.models.block import BlockRows, Keep
+from specbranch.models.runner import ModelRunner
+from specbranch.models.support import cache_argument
+from specbranch.prompts import EXAMPLE_PROMPTS
+
+ROWS = (1, 2, 4, 8, 16)
+CONTEXT = 200
+OURS = {"fp32": ("float32", None), "bf16": ("bfloat16", None), "q4": ("float32", "q4")}
+TIMED = 3  # forwards at each turn, after one that brings threads and caches back
+
+
+class Contender(Protocol):
+    def with_threads(self, threads: int) -> None: ...
+
+    def forward(self, rows: int) -> Call:
+        """A call that computes the logits of so many rows behind the context."""
+        ...
+
+
+class Ours:
+    """Our target, as the engine runs it."""
+
+    def __init__(self, model: PreTrainedModel, text: Sequence[int]) -> None:
+        self._runner = ModelRunner(model, max_len=CONTEXT, max_nodes=max(ROWS))
+        self._block = self._runner.open()
+        self._next = text[CONTEXT:]
+        self._runner.prefill(self._block, text[:CONTEXT])
+
+    def with_threads(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+
+    def forward(self, rows: int) -> Call:
+        chain = BlockRows(self._block, self._next[:rows], list(range(-1, rows - 1)), rows)
+
+        def call() -> None:
+            self._runner.forward([chain])
+            self._runner.keep([Keep(self._block, [], 0)])
+
+        return call
+
+
+class Transformers:
+    """The same model by transformers' own forward."""
+
+    def __init__(self, model: PreTrainedModel, text: Sequence[int]) -> None:
+        self._model = model
+        self._text = torch.tensor([text])
+        self._cache = DynamicCache(config=model.config)
+        self._cached = {cache_argument(model): self._cache}
+        self._model(self._text[:, :CONTEXT], **self._cached)
+
+    def with_threads(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+
+    def forward(self, rows: int) -> Call:
+        ids = self._text[:, CONTEXT : CONTEXT + rows]
+
+        def call() -> None:
+            self._model(ids, **self._cached)
+            self._cache.crop(-rows)
+
+        return call
+
+
+class LlamaCpp:
+    """llama.cpp with a file."""
+
+    def __init__(self, path: Path, text: Sequence[int]) -> None:
+        self._llama = llama.load(path, 1, len(text), logits_all=True)
+        self._next = text[CONTEXT:]
+        self._llama.eval(text[:CONTEXT])
+
+    def with_threads(self, threads: int) -> None:
+        import llama_cpp
+
+        llama_cpp.llama_set_n_threads(self._llama.ctx, threads, threads)
+
+    def forward(self, rows: int) -> Call:
+        def call() -> None:
+            self._llama.n_tokens = CONTEXT
+            self._llama.eval(self._next[:rows])  # which forgets what stands behind n_tokens
+
+        return call
+
+
+def contenders(target: str) -> Iterator[tuple[str, Contender]]:
+    for name, (dtype, weights) in OURS.items():
+        pair = load_pair(target, "self", dtype=dtype, target_weights=weights)
+        text = (CONTEXT * pair.encode(EXAMPLE_PROMPTS[0]))[: CONTEXT + max(ROWS)]
+        yield name, Ours(pair.target, text)
+    plain, _ = load_model("target", target, torch.device("cpu"), torch.float32)
+    yield "transformers fp32", Transformers(plain, text)
+    for file_type, path in llama.files(target).items():
+        yield f"llama.cpp {file_type}", LlamaCpp(path, text)
+
+
+def settled(call: Call) -> list[float]:
+    """The clock of one who comes after others."""
+    call()
+    times = []
+    for _ in range(TIMED):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+@torch.inference_mode()
+def measure(
+    field: Mapping[str, Contender], threads: int, turns: int
+) -> dict[int, dict[str, Timing]]:
+    """By rows and contender."""
+    for contender in field.values():
+        contender.with_threads(threads)
+    return {
+        rows: take_turns(
+            {name: contender.forward(rows) for name, contender in field.items()},
+            rounds=turns,
+            at_least=turns,
+            clock=settled,
+        )
+        for rows in ROWS
+    }
+
+
+def table(threads: int, found: Mapping[int, Mapping[str, Timing]]) -> Table:
+    """Milliseconds, medians (and the least)."""
+    shown = Table(title=f"{threads} threads, ms")
+    shown.add_column("rows")
+    for rows in found:
+        shown.add_column(str(rows), justify="right")
+    for name in found[ROWS[0]]:
+        times = [found[rows][name] for rows in found]
+        shown.add_row(name, *(f"{1e3 * each.median:.1f} ({1e3 * each.min:.1f})" for each in times))
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.forwards", description=__doc__)
+    parser.add_argument("--target", default=TARGET)
+    parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
+    parser.add_argument("--turns", type=positive, default=10)
+    parser.add_argument("--out", type=Path, help="JSON")
+    options = parser.parse_args(arguments)
+    disable_progress_bar()
+    with torch.inference_mode():
+        field = dict(contenders(options.target))
+    results = {}
+    for threads in options.threads:
+        found = measure(field, threads, options.turns)
+        Console(width=110).print(table(threads, found))
+        results[threads] = as_json(found)
+    if options.out is not None:
+        about = environment(torch.device("cpu")) | {"context": CONTEXT, "target": options.target}
+        write_whole(options.out, json.dumps({"about": about, "seconds": results}, indent=1) + "\n")
+
+
+def as_json(found: Mapping[int, Mapping[str, Timing]]) -> dict[str, Any]:
+    return {
+        rows: {name: [each.min, each.median, each.max] for name, each in times.items()}
+        for rows, times in found.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
