@@ -194,6 +194,8 @@ class RoundLoop:
             request.fail(error)
             return
         request.committed += tokens
+        if not request.stats.tokens:
+            request.stats.first_token_s = self._lanes.now() - request.began
         request.stats.count_walk(tree, walk, len(tokens))
         self.totals.tokens += len(tokens)
         self.totals.walks += 1

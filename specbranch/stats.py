@@ -20,6 +20,7 @@ class Stats:
     """
 
     wall_s: float = 0.0  # seconds of the lanes' clock, prefill included
+    first_token_s: float = 0.0  # those of them until the first token was committed
     hrad_s: float = 0.0  # those of H-RAD's classifier among them
     tokens: int = 0  # committed, the prompt excluded
     target_forwards: int = 0  # prefill excluded
@@ -65,6 +66,12 @@ class Stats:
     @property
     def tokens_per_s(self) -> float:
         return _ratio(self.tokens, self.wall_s)
+
+    @property
+    def pace(self) -> float:
+        """Tokens a second after the first of them were there."""
+        later = self.tokens - sum(self.accepted_lengths[:1])
+        return _ratio(later, self.wall_s - self.first_token_s)
 
     @property
     def hrad_share(self) -> float:

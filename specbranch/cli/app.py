@@ -93,6 +93,7 @@ def generate(
     session = open_session([method], models, lanes, policies)
     max_len = len(session.pair.encode(text)) + params.max_new_tokens
     with session.engine(method, max_len) as engine:
+        engine.warm_up()
         run = stream_to(Console(), session, engine, text, params)
     Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
     outputs.write(run)

@@ -37,7 +37,8 @@ def summary_line(run: Run) -> str:
     if not stats.draft_forwards:
         drafting = ""
     return (
-        f"{run.method}: {stats.tokens} tokens in {time}, {_speed(stats.tokens_per_s)} tok/{unit}, "
+        f"{run.method}: {stats.tokens} tokens in {time}, {_speed(stats.tokens_per_s)} tok/{unit} "
+        f"(first token after {stats.first_token_s:.2f}, then {_speed(stats.pace)} tok/{unit}), "
         f"{stats.mean_accepted_length:.2f} tokens a target forward, {drafting}"
         f"ended by {generation.finish_reason}"
     )

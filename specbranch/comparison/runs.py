@@ -53,6 +53,8 @@ class Run:
             "text": self.generation.text,
             "wall_s": stats.wall_s,
             "tokens_per_s": stats.tokens_per_s,
+            "first_token_s": stats.first_token_s,
+            "pace": stats.pace,
             "speedup": self.speedup,
             **{figure: getattr(stats, figure) for figure in FIGURES},
             "identical_to_ar": self.identical,

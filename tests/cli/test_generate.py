@@ -19,6 +19,8 @@ RUN_KEYS = {
     "text",
     "wall_s",
     "tokens_per_s",
+    "first_token_s",
+    "pace",
     "speedup",
     "mean_accepted_length",
     "acceptance_rate",
@@ -51,7 +53,10 @@ def test_text_goes_to_stdout_and_the_summary_to_stderr(invoke: Invoke, tmp_path:
     assert result.stdout == run["text"] + "\n"
     assert len(run["text"]) == 24  # the tiny tokenizer's tokens are characters
     assert "24 tokens in" in result.stderr
-    assert "tok/s" in result.stderr
+    assert 0 < run["first_token_s"] < run["wall_s"]
+    assert f"first token after {run['first_token_s']:.2f}, then {run['pace']:.1f} tok/s" in (
+        result.stderr
+    )
 
 
 def test_the_run_has_the_documented_keys(invoke: Invoke, tmp_path: Path) -> None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from specbranch.costs.model import CostModel
+from specbranch.engine import Engine
+from specbranch.lanes import VirtualLanes
+from specbranch.policies import make_policy
+from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.tree import Tree, Walk
+from tests.engine import tiny
 from tests.tree.grown import grow
 
 
@@ -64,3 +70,14 @@ def test_pooled_stats_are_those_of_one_long_request():
     assert Stats.pooled([Stats(tokens=2)]).overlap == 0.0
     with pytest.raises(ValueError, match="parts: expected the stats of at least one request"):
         Stats.pooled([])
+
+
+def test_the_pace_is_that_of_what_follows_the_first_tokens():
+    """Under a virtual clock, where plain decoding's every token takes one target forward."""
+    with Engine(
+        tiny.pair(), make_policy("ar"), lanes=VirtualLanes(CostModel.parse("virtual:c=4"))
+    ) as engine:
+        stats = engine.generate([1, 2, 3], SamplingParams(max_new_tokens=9)).stats
+    assert stats.first_token_s == pytest.approx(stats.wall_s - 8 * 4)
+    assert stats.pace == pytest.approx(1 / 4)
+    assert Stats(tokens=1, wall_s=2.0, first_token_s=2.0, accepted_lengths=[1]).pace == 0.0
