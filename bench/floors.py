@@ -89,9 +89,9 @@ def sampling_probs(*, rows: int, vocab: int, element_size: int = 2) -> Work:
 
 
 def linear(shapes: Sequence[tuple[int, int]], *, rows: int, bits: int, element_size: int) -> Work:
-    """shapes: of weights [N, K]. 32 numbers have a scale in 16 bits, and with 4 bits a minimum."""
+    """shapes: of weights [N, K]. Of 4 or 8 bits 32 have a scale in 16, and with 4 a minimum."""
     numbers = sum(n * k for n, k in shapes)
-    halves = 2 if bits == 4 else 1
+    halves = {4: 2, 8: 1}.get(bits, 0)
     return Work(
         read_bytes=numbers * (2 * bits + halves) // 16
         + rows * element_size * sum(k for _, k in shapes),

@@ -11,6 +11,7 @@ pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/forward/decoder.c
                     csrc/torch_ops/attention.cpp csrc/torch_ops/cuda_stream.cpp
                     csrc/torch_ops/decoder.cpp csrc/torch_ops/kv_cache.cpp
                     csrc/torch_ops/linear.cpp csrc/torch_ops/linears.cpp
+                    csrc/torch_ops/packed_linear.cpp
                     csrc/torch_ops/sampling.cpp
                     csrc/torch_ops/tensor_arg.cpp csrc/torch_ops/verify.cpp
                     csrc/tree/reliability.cpp csrc/tree/rounds.cpp csrc/tree/tree.cpp

@@ -45,14 +45,8 @@ py::class_<Kind, Linear, std::shared_ptr<Kind>> add_linear(py::module_& module, 
 void add_linears(py::module_& module) {
   py::class_<Linear, std::shared_ptr<Linear>>(module, "Linear");
   add_linear<PackedLinear>(module, "PackedLinear")
-      .def(py::init([](Tensor weight, std::optional<Tensor> bias, const std::string& dtype,
-                       std::int64_t in_features, std::int64_t out_features, std::int64_t max_rows) {
-             return std::make_shared<PackedLinear>(weight, bias,
-                                                   dtype_of_rows("PackedLinear", dtype),
-                                                   in_features, out_features, max_rows);
-           }),
-           py::kw_only(), "weight"_a, "bias"_a, "dtype"_a, "in_features"_a, "out_features"_a,
-           "max_rows"_a);
+      .def(py::init<Tensor, std::int64_t, std::optional<Tensor>>(), py::kw_only(), "weight"_a,
+           "out_features"_a, "bias"_a);
   add_linear<QuantizedLinear>(module, "QuantizedLinear")
       .def(py::init([](Tensor weight, std::int64_t out_features, std::optional<Tensor> bias,
                        const std::string& dtype) {

@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "common/cpu/parallel.h"
+#include "common/cpu/thread_pool.h"
 
 // A functional op allocates its results; its _out form writes given tensors and returns nothing,
 // and allocates nothing where it is given a workspace.
@@ -145,6 +146,21 @@ winner -1.)"},
 
 Mutates path, path_len, next_token, winner, status and the workspace.)"},
 
+    {"packed_linear(Tensor x, Tensor weight, int out_features, Tensor? bias=None) -> Tensor",
+     R"(A linear layer with weights laid out for few rows, on a CPU alone: [R, N] in the dtype of x.
+
+x [R, K]; weight [ceil(N / 32), K, 32] in that dtype, made by specbranch.loading.packing;
+out_features is N; bias float32 [N]. A row is summed in float32, input by input.
+
+The bits of a row depend on that row alone, whatever other rows and however many threads there
+are.)"},
+
+    {"packed_linear_out(Tensor x, Tensor weight, int out_features, Tensor? bias, "
+     "Tensor(a!) out) -> ()",
+     R"(packed_linear into a given tensor.
+
+Mutates out.)"},
+
     {"quantized_linear(Tensor x, Tensor weight, int out_features, Tensor? bias=None) -> Tensor",
      R"(A linear layer with weights in 4 or 8 bits, on a CPU alone: [R, N] in the dtype of x.
 
@@ -173,13 +189,16 @@ weight as there; ids int32 [R]. An embedding in few bits.)"},
 Mutates out.)"},
 };
 
-void install_torch_threads() {
+int torch_threads() { return static_cast<int>(torch::stable::get_num_threads()); }
+
+/// As many threads as torch has here, but not torch's.
+void install_threads() {
   set_parallel_backend({
       .parallel_for =
           [](int64_t begin, int64_t end, int64_t grain, ParallelBackend::Body body, void* context) {
-            TORCH_ERROR_CODE_CHECK(torch_parallel_for(begin, end, grain, body, context));
+            run_on_own_helpers(begin, end, grain, body, context, torch_threads());
           },
-      .num_threads = [] { return static_cast<int>(torch::stable::get_num_threads()); },
+      .num_threads = torch_threads,
   });
 }
 
@@ -191,5 +210,5 @@ std::span<const Op> all_ops() { return kOps; }
 
 STABLE_TORCH_LIBRARY(specbranch, library) {
   for (const specbranch::Op& op : specbranch::all_ops()) library.def(op.schema);
-  specbranch::install_torch_threads();
+  specbranch::install_threads();
 }

@@ -353,6 +353,32 @@ def verify_tree_out(
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
+def packed_linear(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
+) -> Tensor:
+    """A linear layer with weights laid out for few rows, on a CPU alone: [R, N] in the dtype of x.
+
+    x [R, K]; weight [ceil(N / 32), K, 32] in that dtype, made by specbranch.loading.packing;
+    out_features is N; bias float32 [N]. A row is summed in float32, input by input.
+
+    The bits of a row depend on that row alone, whatever other rows and however many threads there
+    are.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def packed_linear_out(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None, out: Tensor
+) -> None:
+    """packed_linear into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def quantized_linear(
     x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
 ) -> Tensor:

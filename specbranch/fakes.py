@@ -63,8 +63,9 @@ def verify_tree(candidates: Tensor, *_: object) -> tuple[Tensor, Tensor, Tensor,
     return _int32(candidates, b, n), path_len, next_token, winner, status
 
 
+@register_fake("specbranch::packed_linear")
 @register_fake("specbranch::quantized_linear")
-def quantized_linear(x: Tensor, weight: Tensor, out_features: int, *_: object) -> Tensor:
+def linear(x: Tensor, weight: Tensor, out_features: int, *_: object) -> Tensor:
     return x.new_empty(x.shape[0], out_features)
 
 

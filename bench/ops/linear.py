@@ -1,4 +1,4 @@
-"""`quantized_linear`: all of a model's layers at once, as a forward reads them."""
+"""`packed_linear` and `quantized_linear`: all of a model's layers, as a forward reads them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear as plain_linear
+from torch.nn.functional import pad
 
 from bench import floors
 from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, OURS, Case, Way
 from specbranch import ops
-from specbranch.loading.packing import quantize
-from specbranch.loading.prepack import PackedLinear, can_pack
+from specbranch.loading.packing import lay_out, quantize
 from specbranch.reference.linear import GROUP
 
 PACKED_FP32, PACKED_BF16 = "oneDNN, packed float32", "oneDNN, packed bfloat16"
@@ -29,23 +29,49 @@ class LinearInputs:
 
     weights: list[Tensor]
     x: list[Tensor]
-    bits: int
+
+    @classmethod
+    def random(
+        cls, shapes: Sequence[tuple[int, int]], rows: int, dtype: torch.dtype, device: torch.device
+    ) -> LinearInputs:
+        weights = [torch.randn(n, k, device=device) / k**0.5 for n, k in shapes]
+        return cls(weights, [torch.randn(rows, k, dtype=dtype, device=device) for _, k in shapes])
 
 
-def linear(model: Model, dtype: torch.dtype, bits: int, rows: int) -> Case:
-    """bits 4: every matrix of every layer; bits 8: the head."""
+def _layers(model: Model) -> list[tuple[int, int]]:
+    """Shapes [N, K] of every matrix of every layer, those of the same K stacked."""
     hidden = model.heads.num_qo_heads * model.heads.head_dim
     key_values = model.heads.num_kv_heads * model.heads.head_dim
     into = 2 * (hidden + key_values + model.ffn)  # q and o, k and v, gate and up
-    shapes = [(model.layers * into, hidden), (model.layers * hidden, model.ffn)]
-    if bits == 8:
-        shapes = [(model.vocab, hidden)]
+    return [(model.layers * into, hidden), (model.layers * hidden, model.ffn)]
 
-    def inputs(device: torch.device) -> LinearInputs:
-        weights = [torch.randn(n, k, device=device) / k**0.5 for n, k in shapes]
-        x = [torch.randn(rows, k, dtype=dtype, device=device) for _, k in shapes]
-        return LinearInputs(weights, x, bits)
 
+def packed(model: Model, dtype: torch.dtype, rows: int) -> Case:
+    shapes = _layers(model)
+    numbers = sum(n * k for n, k in shapes)
+    bits = 8 * dtype.itemsize
+    return Case(
+        op="packed_linear",
+        model=model.name,
+        params={"rows": rows},
+        dtype=dtype,
+        work=floors.linear(shapes, rows=rows, bits=bits, element_size=dtype.itemsize),
+        memory=4 * numbers,
+        inputs=lambda device: LinearInputs.random(shapes, rows, dtype, device),
+        ways=(
+            Way(OURS, "ours", partial(_packed, dtype), numbers * dtype.itemsize),
+            Way(EAGER, "eager", _eager, numbers * dtype.itemsize),
+            Way(PACKED_FP32, "library", partial(_onednn, torch.float32), 4 * numbers),
+            Way(PACKED_BF16, "library", partial(_onednn, torch.bfloat16), 2 * numbers),
+        ),
+        devices=("cpu",),
+    )
+
+
+def quantized(model: Model, dtype: torch.dtype, bits: int, rows: int) -> Case:
+    """bits 4: every matrix of every layer; bits 8: the head."""
+    hidden = model.heads.num_qo_heads * model.heads.head_dim
+    shapes = _layers(model) if bits == 4 else [(model.vocab, hidden)]
     numbers = sum(n * k for n, k in shapes)
     return Case(
         op="quantized_linear",
@@ -54,20 +80,27 @@ def linear(model: Model, dtype: torch.dtype, bits: int, rows: int) -> Case:
         dtype=dtype,
         work=floors.linear(shapes, rows=rows, bits=bits, element_size=dtype.itemsize),
         memory=4 * numbers,
-        inputs=inputs,
+        inputs=lambda device: LinearInputs.random(shapes, rows, dtype, device),
         ways=(
-            Way(OURS, "ours", _ours, numbers),
+            Way(OURS, "ours", partial(_quantized, bits), numbers),
             Way(EAGER, "eager", _eager, numbers * dtype.itemsize),
-            Way(PACKED_FP32, "library", partial(_packed, torch.float32), 4 * numbers),
-            Way(PACKED_BF16, "library", partial(_packed, torch.bfloat16), 2 * numbers),
+            Way(PACKED_FP32, "library", partial(_onednn, torch.float32), 4 * numbers),
+            Way(PACKED_BF16, "library", partial(_onednn, torch.bfloat16), 2 * numbers),
             *([Way(INT4, "library", _int4, numbers)] if bits == 4 else []),
         ),
         devices=("cpu",),
     )
 
 
-def _ours(x: LinearInputs) -> Call:
-    weights = [quantize(weight, x.bits) for weight in x.weights]
+def _packed(dtype: torch.dtype, x: LinearInputs) -> Call:
+    weights = [lay_out(weight.to(dtype)) for weight in x.weights]
+    sizes = [len(weight) for weight in x.weights]
+    layers = list(zip(x.x, weights, sizes, strict=True))
+    return lambda: [ops.packed_linear(*layer) for layer in layers]
+
+
+def _quantized(bits: int, x: LinearInputs) -> Call:
+    weights = [quantize(weight, bits) for weight in x.weights]
     sizes = [len(weight) for weight in x.weights]
     layers = list(zip(x.x, weights, sizes, strict=True))
     return lambda: [ops.quantized_linear(*layer) for layer in layers]
@@ -78,22 +111,15 @@ def _eager(x: LinearInputs) -> Call:
     return lambda: [plain_linear(*layer) for layer in zip(x.x, weights, strict=True)]
 
 
-def _packed(dtype: torch.dtype, x: LinearInputs) -> Call:
-    if not can_pack(dtype):
-        raise ValueError(f"no packed products in {dtype} on this CPU")
-    layers = [PackedLinear(_layer(weight), dtype) for weight in x.weights]
-    rows = [each.to(dtype) for each in x.x]
-    return lambda: _outputs(layers, rows)
-
-
-def _layer(weight: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    return layer
-
-
-def _outputs(layers: Sequence[nn.Module], rows: Sequence[Tensor]) -> list[Tensor]:
-    return [layer(x) for layer, x in zip(layers, rows, strict=True)]
+def _onednn(dtype: torch.dtype, x: LinearInputs) -> Call:
+    """Weights in the layout that oneDNN chooses for few rows; it pads fewer than four."""
+    rows = [pad(each.to(dtype), (0, 0, 0, max(4 - len(each), 0))) for each in x.x]
+    reorder = torch.ops.mkldnn._reorder_linear_weight
+    weights = [reorder(weight.to(dtype), len(rows[0])) for weight in x.weights]
+    multiply = torch.ops.mkldnn._linear_pointwise
+    layers = [(*each, None, "none", [], "") for each in zip(rows, weights, strict=True)]
+    count = len(x.x[0])
+    return lambda: [multiply(*layer)[:count] for layer in layers]
 
 
 def _int4(x: LinearInputs) -> Call:

@@ -14,7 +14,7 @@ from bench.ops.attention import attention, tree_mask
 from bench.ops.case import Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
-from bench.ops.linear import linear
+from bench.ops.linear import packed, quantized
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, verify_tree
 
@@ -45,7 +45,8 @@ def smoke(dtype: torch.dtype) -> list[Case]:
         sample(LLAMA_68M, dtype, 1),
         *(draft_topk(coupling, LLAMA_68M, dtype, 1, 4) for coupling in COUPLINGS[1:]),
         *(verification(coupling, LLAMA_68M, dtype, 1, 4) for coupling in COUPLINGS),
-        linear(LLAMA_68M, dtype, 4, 2),
+        packed(LLAMA_68M, dtype, 2),
+        quantized(LLAMA_68M, dtype, 4, 2),
     ]
 
 
@@ -62,7 +63,8 @@ def goals(dtype: torch.dtype) -> list[Case]:
             for model in (LLAMA_8B, SMOLLM2)
         ),
         *(verification(c, SMOLLM2, dtype, 1, 8, COMMON_FILTER) for c in COUPLINGS[1:]),
-        *(linear(SMOLLM2, dtype, bits, rows) for bits in (4, 8) for rows in (1, 4, 8, 16)),
+        *(packed(SMOLLM2, dtype, rows) for rows in (1, 4, 8, 16)),
+        *(quantized(SMOLLM2, dtype, bits, rows) for bits in (4, 8) for rows in (1, 4, 8, 16)),
     ]
 
 
@@ -117,8 +119,9 @@ def everything(dtype: torch.dtype) -> list[Case]:
             for coupling, (model, batch), nodes, kept in product(COUPLINGS, sizes, TREES, FILTERS)
             if kept is NO_FILTER or coupling != "greedy"
         ),
+        *(packed(model, dtype, rows) for model, rows in product(MODELS, (1, 2, 4, 8, 16, 32))),
         *(
-            linear(model, dtype, bits, rows)
+            quantized(model, dtype, bits, rows)
             for model, bits, rows in product(MODELS, (4, 8), (1, 2, 4, 8, 16, 32))
         ),
     ]

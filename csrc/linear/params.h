@@ -23,6 +23,31 @@ constexpr std::int64_t group_bytes(int bits) {
   return level_bytes(bits) + kTileOutputs * 2 * (bits == 4 ? 2 : 1);
 }
 
+/// Outputs of a PackedWeight that lie side by side.
+inline constexpr std::int64_t kPackedOutputs = 32;
+
+/// A matrix [N, K] in ordinary numbers; outputs beyond N are zero.
+struct PackedWeight {
+  const void* data;  // [ceil(N / 32), K, 32]
+  std::int64_t out_features;
+  std::int64_t in_features;
+
+  std::int64_t num_tiles() const { return (out_features + kPackedOutputs - 1) / kPackedOutputs; }
+};
+
+/// packed_linear: out[r] = weight x[r] + bias, summed in float input by input. The bits of a row
+/// depend on that row alone.
+struct PackedLinearParams {
+  const void* x;  // [R, K]
+  void* out;      // [R, N]
+  DType dtype;    // of both and of the weight
+  std::int64_t x_stride;
+  std::int64_t out_stride;
+  std::int64_t num_rows;
+  PackedWeight weight;
+  const float* bias;  // [N], or null
+};
+
 /// A matrix [N, K] in few bits; K is a multiple of 32, rows beyond N are zero.
 struct QuantizedWeight {
   const std::uint8_t* data;  // [ceil(N / 16), K / 32, group_bytes(bits)]

@@ -10,24 +10,19 @@
 // Products by the weights of torch's tensors, without Python and without torch's dispatcher.
 namespace specbranch {
 
-/// fp32 or bf16 weights as mkldnn._reorder_linear_weight lays them out, multiplied by torch.
+/// Weights in ordinary numbers, as `packed_linear` reads them.
 class PackedLinear : public Linear {
  public:
-  /// max_rows: up to how many rows a product has the bits that it has for four.
-  /// Throws std::invalid_argument where torch has no oneDNN.
-  PackedLinear(Tensor weight, std::optional<Tensor> bias, DType dtype, std::int64_t in_features,
-               std::int64_t out_features, std::int64_t max_rows);
+  /// weight: [ceil(out_features / 32), in_features, 32], of the rows' dtype. bias: fp32.
+  /// Throws std::invalid_argument for another weight or bias.
+  PackedLinear(Tensor weight, std::int64_t out_features, std::optional<Tensor> bias);
 
   void multiply(const void* x, std::int64_t num_rows, const RowsOf& out) const override;
 
  private:
-  Tensor product(const Tensor& x) const;
-  /// The rows, and as many of zeros behind them as a call wants.
-  Tensor padded(const void* x, std::int64_t num_rows) const;
-
   Tensor weight_;
   std::optional<Tensor> bias_;
-  std::int64_t max_rows_;
+  PackedWeight packed_;
 };
 
 /// Weights in 4 or 8 bits, as `quantized_linear` reads them.

@@ -78,8 +78,8 @@ bool has_contiguous_last_dim(const Tensor& tensor) {
 
 }  // namespace
 
-DType TensorArg::dtype() const {
-  switch (scalar_type_) {
+DType dtype_of(ScalarType type) {
+  switch (type) {
     case ScalarType::Half:
       return DType::kFloat16;
     case ScalarType::BFloat16:

@@ -47,6 +47,9 @@ inline constexpr DTypes kFloating = {kFloat32, kFloat16, kBFloat16};
 /// Wanted sizes of one argument, by name.
 using SizeNames = std::initializer_list<std::string_view>;
 
+/// One of kFloating.
+DType dtype_of(ScalarType type);
+
 /// A tensor that has passed its checks: the pointer and strides that a params struct wants.
 class TensorArg {
  public:
@@ -61,7 +64,7 @@ class TensorArg {
   std::int64_t stride(std::size_t dim) const { return strides_[dim]; }
   ScalarType scalar_type() const { return scalar_type_; }
   /// Of model data only.
-  DType dtype() const;
+  DType dtype() const { return dtype_of(scalar_type_); }
 
  private:
   void* data_;

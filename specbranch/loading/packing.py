@@ -1,4 +1,4 @@
-"""Weights in 4 or 8 bits, in the layout that `ops.quantized_linear` reads."""
+"""Weights in the layouts that `ops.packed_linear` and `ops.quantized_linear` read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from specbranch.reference.linear import GROUP, TILE
+from specbranch.reference.linear import GROUP, PACKED, TILE
 
 _ROWS_AT_ONCE = 4096  # of a large matrix, so that little stands beside it
+
+
+def lay_out(weight: Tensor) -> Tensor:
+    """A copy of a matrix [N, K] in ordinary numbers as [ceil(N / 32), K, 32]."""
+    padded = pad(weight, (0, 0, 0, -len(weight) % PACKED))
+    return padded.unflatten(0, (-1, PACKED)).transpose(1, 2).contiguous()
+
+
+def laid_flat(packed: Tensor, out_features: int) -> Tensor:
+    """The matrix [out_features, K] that `lay_out` was given."""
+    return packed.transpose(1, 2).flatten(0, 1)[:out_features]
 
 
 def pack(levels: Tensor, scale: Tensor, minimum: Tensor | None = None) -> Tensor:

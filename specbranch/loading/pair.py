@@ -22,6 +22,7 @@ from transformers import (
 from specbranch.loading.builtin import builtin_folder, builtin_gguf
 from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft, stored_bits
 from specbranch.loading.gguf import load_blocks, load_dequantized
+from specbranch.loading.huge_pages import move_to_huge_pages
 from specbranch.loading.prepack import pack_linears
 from specbranch.loading.quantized import (
     WEIGHTS,
@@ -180,6 +181,7 @@ def load_pair(
     for model in (target_model, draft_model):
         if model.device.type == "cpu":
             pack_linears(model)
+    move_to_huge_pages([target_model, draft_model])
     _return_freed_memory()
     return ModelPair(
         target=target_model,

@@ -15,7 +15,7 @@ from specbranch.reference.attention import (
     compact_kv_,
     tree_mask,
 )
-from specbranch.reference.linear import quantized_linear, quantized_rows
+from specbranch.reference.linear import packed_linear, quantized_linear, quantized_rows
 from specbranch.reference.noise import mix, philox
 from specbranch.reference.sampling import draft_topk, sample, sampling_probs
 from specbranch.reference.verify import verify_tree
@@ -26,6 +26,7 @@ __all__ = [
     "compact_kv_",
     "draft_topk",
     "mix",
+    "packed_linear",
     "philox",
     "quantized_linear",
     "quantized_rows",

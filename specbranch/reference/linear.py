@@ -1,14 +1,26 @@
-"""Linear layers with weights in few bits."""
+"""Linear layers with weights laid out for few rows, in ordinary numbers or in few bits."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+PACKED = 32
+"""Outputs of a packed weight that lie side by side."""
 GROUP, TILE = 32, 16
 TINY = 1e-30
 """What has no magnitude above counts as zero."""
 _HALVES = 2 * TILE  # bytes of a group's scales, and of its minima
+
+
+def packed_linear(
+    x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
+) -> Tensor:
+    """x [R, K]; weight [ceil(N / 32), K, 32], each tile of 32 outputs transposed; out_features N;
+    bias [N] -> [R, N]."""
+    matrix = weight.double().transpose(1, 2).flatten(0, 1)[:out_features]
+    product = x.double() @ matrix.T
+    return product if bias is None else product + bias
 
 
 def unpack(weight: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ OPS = {
     "sample",
     "draft_topk",
     "verify_tree",
+    "packed_linear",
     "quantized_linear",
 }
 

@@ -11,7 +11,7 @@ from bench.ops.attention import EXPANDED, PACKED, attention, tree_mask
 from bench.ops.case import EAGER, OURS, Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
-from bench.ops.linear import INT4, PACKED_BF16, PACKED_FP32, linear
+from bench.ops.linear import INT4, PACKED_BF16, PACKED_FP32, packed, quantized
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, draws_of, main_line_and_siblings, verify_tree
 from tests.threads import one_thread
@@ -132,11 +132,21 @@ def test_every_op_is_measured_in_16_bits_too(dtype):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_products_are_alike(bits):
-    found = results(linear(SMALL, FP32, bits, 5))
+def test_products_in_few_bits_are_alike(bits):
+    found = results(quantized(SMALL, FP32, bits, 5))
     assert found.keys() >= {OURS, EAGER, PACKED_FP32, PACKED_BF16}
     assert (INT4 in found) == (bits == 4)
     for outs in found.values():
         for out, expected in zip(outs, found[EAGER], strict=True):
             error = (out.float() - expected).norm() / expected.norm()
             assert error < (0.15 if bits == 4 else 0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_products_of_packed_weights_are_alike(dtype, rows):
+    found = results(packed(SMALL, dtype, rows))
+    for outs in found.values():
+        for out, expected in zip(outs, found[EAGER], strict=True):
+            assert out.shape == expected.shape
+            assert (out.float() - expected).norm() < 0.01 * expected.norm()

@@ -13,7 +13,7 @@ import torch
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Lanes, MixedLanes, StreamLanes, ThreadLanes, VirtualLanes
-from specbranch.loading.prepack import can_pack, pack_linears
+from specbranch.loading.prepack import pack_linears
 from specbranch.policies import Autoregressive, Policy
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import FILTERS, POLICIES, params_of
@@ -44,8 +44,6 @@ class AnyPolicy(Policy):
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def pair(request):
-    if not can_pack(request.param):
-        pytest.skip(f"this CPU multiplies no packed weights in {request.param}")
     pair = tiny.pair(seed=15, noise=0.15)
     models = [model.to(request.param) for model in (pair.target, pair.draft)]
     for model in models:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from transformers import PreTrainedModel
 
-from specbranch.loading.prepack import can_pack, pack_linears
+from specbranch.loading.prepack import pack_linears
 from specbranch.loading.quantized import quantize_model
 from specbranch.models.block_forward import BlockForward
 
 from . import tiny
 from .single import Single
-
-needs_packing = pytest.mark.skipif(
-    not can_pack(torch.float32) or not can_pack(torch.bfloat16),
-    reason="this torch has no oneDNN for fp32 and bf16 on this CPU",
-)
 
 NO_ROPE_EVERY_SECOND = {"no_rope_layers": [1, 0, 1], "layer_types": None}
 # No width is a whole number of vectors.

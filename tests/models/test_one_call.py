@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from . import tiny
-from .packed import CASES, needs_packing, packed, plain, quantized, runs_in_one_call
+from .packed import CASES, packed, plain, quantized, runs_in_one_call
 from .single import Single
 
-pytestmark = needs_packing
 TEXT = list(range(20, 60))
 SIZES = {"max_len": 64, "max_nodes": 48, "page_size": 8}
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from specbranch.loading.packing import quantize
-from specbranch.loading.prepack import PackedLinear, can_pack, pack_linears
+from specbranch.loading.prepack import PackedLinear, pack_linears
 from specbranch.loading.quantized import (
     QuantizedEmbedding,
     QuantizedLinear,
@@ -154,7 +154,6 @@ def test_draft_shares_all_but_the_matrices():
     assert all(parameter.data_ptr() in ours for parameter in draft.parameters())
 
 
-@pytest.mark.skipif(not can_pack(torch.float32), reason="this torch has no oneDNN on this CPU")
 def test_target_and_draft_run_side_by_side():
     """Each on its own attention setting and its own pages."""
     target = tiny.model("Mistral")

@@ -14,10 +14,9 @@ from specbranch.models import ModelRunner
 from specbranch.models.block import BlockRows, Keep
 
 from . import tiny
-from .packed import needs_packing, packed, quantized
+from .packed import packed, quantized
 from .single import Single
 
-pytestmark = needs_packing
 SIZES = {"max_len": 200, "max_nodes": 40, "page_size": 16}
 CASES = ["Llama", "Llama odd", "Gemma2 capped", "Gemma3", "Qwen3", "Phi3"]
 FORMATS = {

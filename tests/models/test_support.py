@@ -10,7 +10,6 @@ from specbranch.models import ModelRunner
 from specbranch.models.support import kv_shape
 
 from . import tiny
-from .packed import needs_packing
 from .single import Single
 
 WINDOWED = {
@@ -64,7 +63,6 @@ def dynamic():
     return tiny.model("Llama", rope_parameters=rope, max_position_embeddings=80)
 
 
-@needs_packing
 @pytest.mark.parametrize("packs", [True, False], ids=["one call", "eager"])
 @pytest.mark.parametrize("make", [longrope, dynamic])
 def test_rotations_that_change_with_the_length(make, packs):

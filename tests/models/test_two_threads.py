@@ -14,10 +14,9 @@ import torch
 from specbranch.models import skeleton
 
 from . import tiny
-from .packed import needs_packing, packed
+from .packed import packed
 from .single import Single
 
-pytestmark = needs_packing
 SIZES = {"max_len": 96, "max_nodes": 64, "page_size": 16}
 
 

@@ -127,6 +127,12 @@ def quantized_linear() -> Arguments:
     }
 
 
+def packed_linear() -> Arguments:
+    x, weight = torch.randn(45, 96, generator=_generator()).split([5, 40])
+    bias = torch.randn(40, generator=_generator())
+    return {"x": x, "weight": packing.lay_out(weight), "out_features": 40, "bias": bias}
+
+
 def quantized_rows() -> Arguments:
     weight = torch.randn(40, 96, generator=_generator())
     return {"weight": packing.quantize(weight, 8), "ids": int32([3, 39, 0])}
@@ -136,7 +142,7 @@ FUNCTIONAL: dict[str, Callable[[], Arguments]] = {
     op.__name__: op
     for op in (
         *(tree_mask, branch_attention, sampling_probs, sample, draft_topk, verify_tree),
-        *(quantized_linear, quantized_rows),
+        *(packed_linear, quantized_linear, quantized_rows),
     )
 }
 IN_PLACE: dict[str, Callable[[], Arguments]] = {op.__name__: op for op in (append_kv_, compact_kv_)}
@@ -168,6 +174,7 @@ OUTPUTS: dict[str, Callable[[], Arguments]] = {
         "winner": _int32(2),
         "status": _int32(2),
     },
+    "packed_linear": lambda: {"out": _float32(5, 40)},
     "quantized_linear": lambda: {"out": _float32(5, 40)},
     "quantized_rows": lambda: {"out": _float32(3, 96)},
 }
@@ -188,5 +195,5 @@ CALLS: dict[str, Callable[[], Arguments]] = {
 }
 """Every op, with fresh arguments at each call."""
 
-CPU_ONLY = {name for name in CALLS if name.startswith("quantized_")}
+CPU_ONLY = {name for name in CALLS if name.startswith(("packed_", "quantized_"))}
 ON_CUDA = {name: call for name, call in CALLS.items() if name not in CPU_ONLY}

@@ -38,8 +38,8 @@ TENSORS = [
 ]
 LISTS = [("compact_kv_", "k_caches"), ("compact_kv_", "v_caches")]
 PRODUCTS = [
-    *((name, "weight") for name in ("quantized_linear", "quantized_rows")),
-    *(("quantized_linear", "x"), ("quantized_rows", "ids")),
+    *((name, "weight") for name in ("packed_linear", "quantized_linear", "quantized_rows")),
+    *(("packed_linear", "x"), ("quantized_linear", "x"), ("quantized_rows", "ids")),
 ]
 FIRST_OF_THEIR_SIZE = {
     *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
@@ -256,6 +256,15 @@ VALUES = {
         ("draft_probs", lambda t: t[:, :8]),
         ("draft_probs", lambda t: t[:5]),
         ("draw", the_value(None)),
+    ],
+    "packed_linear": [
+        ("x", lambda t: t[:, :80]),
+        ("weight", half),
+        ("weight", lambda t: t[..., :31]),
+        ("weight", lambda t: t.transpose(0, 1).contiguous().transpose(0, 1)),
+        ("out_features", the_value(65)),
+        ("out_features", the_value(32)),
+        ("bias", half),
     ],
     "quantized_linear": [
         ("x", lambda t: t[:, :80]),

@@ -30,6 +30,7 @@ struct AddRmsNormParams;
 struct RotateHeadsParams;
 struct GatedActivationParams;
 struct SoftcapParams;
+struct PackedLinearParams;
 struct QuantizedLinearParams;
 struct QuantizedRowsParams;
 
@@ -48,6 +49,7 @@ struct CpuKernels {
   void (*rotate_heads)(const RotateHeadsParams&);
   void (*gated_activation)(const GatedActivationParams&);
   void (*softcap)(const SoftcapParams&);
+  void (*packed_linear)(const PackedLinearParams&);
   void (*quantized_linear)(const QuantizedLinearParams&);
   void (*quantized_rows)(const QuantizedRowsParams&);
 };

@@ -16,6 +16,7 @@ void add_rms_norm(const AddRmsNormParams&);
 void rotate_heads(const RotateHeadsParams&);
 void gated_activation(const GatedActivationParams&);
 void softcap(const SoftcapParams&);
+void packed_linear(const PackedLinearParams&);
 void quantized_linear(const QuantizedLinearParams&);
 void quantized_rows(const QuantizedRowsParams&);
 
@@ -34,6 +35,7 @@ const CpuKernels kernels = {
     .rotate_heads = rotate_heads,
     .gated_activation = gated_activation,
     .softcap = softcap,
+    .packed_linear = packed_linear,
     .quantized_linear = quantized_linear,
     .quantized_rows = quantized_rows,
 };
