@@ -680,22 +680,12 @@ class Linear:
     on that row alone."""
 
 class PackedLinear(Linear):
-    """Weights as `torch.ops.mkldnn._reorder_linear_weight` lays them out.
+    """Weights as `packed_linear` reads them, of the dtype of the rows.
 
-    dtype: "float32" or "bfloat16". max_rows: up to how many rows a product of torch's has the bits
-    that it has for four; more go in parts. Raises ValueError for a torch without oneDNN.
+    Raises ValueError for a weight or bias that does not fit.
     """
 
-    def __init__(
-        self,
-        *,
-        weight: Tensor,
-        bias: Tensor | None,
-        dtype: str,
-        in_features: int,
-        out_features: int,
-        max_rows: int,
-    ) -> None: ...
+    def __init__(self, *, weight: Tensor, out_features: int, bias: Tensor | None) -> None: ...
 
 class QuantizedLinear(Linear):
     """Weights in 4 or 8 bits, as `quantized_linear` reads them.

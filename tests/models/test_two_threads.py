@@ -95,7 +95,7 @@ def test_weights_go_with_the_model_and_its_runner():
     runner = Single.of(model, **SIZES)
     runner.forward([1], [-1])
     alive = [
-        weakref.ref(model.lm_head.get_buffer("_packed")),
+        weakref.ref(model.lm_head.weight),
         weakref.ref(model.model.norm.weight),
         weakref.ref(runner.runner.pool.k[0]),
     ]

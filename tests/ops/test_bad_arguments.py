@@ -258,7 +258,6 @@ VALUES = {
         ("draw", the_value(None)),
     ],
     "packed_linear": [
-        ("x", lambda t: t[:, :80]),
         ("weight", half),
         ("weight", lambda t: t[..., :31]),
         ("weight", lambda t: t.transpose(0, 1).contiguous().transpose(0, 1)),
