@@ -34,8 +34,18 @@ Ranges ranges(std::int64_t begin, std::int64_t end, std::int64_t grain, int num_
   return found;
 }
 
-TEST(thread_pool, ranges_are_for_one_thread_each_and_no_smaller_than_the_grain) {
-  CHECK((ranges(3, 13, 1, 3) == Ranges{{3, 7}, {7, 11}, {11, 13}}));
+TEST(thread_pool, ranges_cover_everything_once_and_are_no_smaller_than_the_grain) {
+  CHECK((ranges(3, 8, 1, 3) == Ranges{{3, 4}, {4, 5}, {5, 6}, {6, 7}, {7, 8}}));
+  CHECK((ranges(0, 30, 1, 3) == Ranges{{0, 3},
+                                       {3, 6},
+                                       {6, 9},
+                                       {9, 12},
+                                       {12, 15},
+                                       {15, 18},
+                                       {18, 21},
+                                       {21, 24},
+                                       {24, 27},
+                                       {27, 30}}));
   CHECK((ranges(0, 10, 4, 3) == Ranges{{0, 4}, {4, 8}, {8, 10}}));
   CHECK((ranges(0, 10, 10, 3) == Ranges{{0, 10}}));
   CHECK((ranges(0, 2, 1, 5) == Ranges{{0, 1}, {1, 2}}));

@@ -18,6 +18,7 @@ using Clock = std::chrono::steady_clock;
 // Longer than the gaps between the parallel parts of a forward.
 constexpr auto kStayAwake = std::chrono::microseconds(50);
 constexpr int kPauses = 32;  // before others are given the core
+constexpr int kPartsAThread = 4;
 
 thread_local bool inside_part = false;
 
@@ -56,48 +57,56 @@ ThreadPool& own_pool(int num_threads) {
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads) {
-  for (int part = 1; part < num_threads; ++part) {
-    helpers_.emplace_back([this, part] { help(part); });
-  }
+  for (int i = 1; i < num_threads; ++i) helpers_.emplace_back([this] { help(); });
 }
 
 ThreadPool::~ThreadPool() {
-  announce({});
+  closing_.store(true, std::memory_order_relaxed);
+  announced_.fetch_add(1, std::memory_order_release);
+  announced_.notify_all();
   for (std::thread& helper : helpers_) helper.join();
 }
 
 void ThreadPool::run(std::int64_t begin, std::int64_t end, std::int64_t chunk,
                      ParallelBackend::Body body, void* context) {
-  busy_.store(static_cast<std::uint32_t>(helpers_.size()), std::memory_order_relaxed);
-  announce({begin, end, chunk, body, context});
-  job_.run_part(0);
-  while (const std::uint32_t busy = busy_.load(std::memory_order_acquire)) {
-    await_change(busy_, busy);
-  }
-}
-
-void ThreadPool::announce(const Job& job) {
-  job_ = job;
-  announced_.fetch_add(1, std::memory_order_release);
+  const std::uint64_t parts = (end - begin + chunk - 1) / chunk;
+  const std::uint32_t number = announced_.load(std::memory_order_relaxed) + 1;
+  job_ = {begin, end, chunk, body, context};
+  unfinished_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
+  untaken_.store(std::uint64_t{number} << 32 | parts, std::memory_order_release);
+  announced_.store(number, std::memory_order_release);
   announced_.notify_all();
-}
-
-void ThreadPool::help(int part) {
-  for (std::uint32_t seen = 0;; ++seen) {
-    await_change(announced_, seen);
-    if (job_.body == nullptr) return;
-    job_.run_part(part);
-    busy_.fetch_sub(1, std::memory_order_release);
-    busy_.notify_one();
+  take_parts();
+  while (const std::uint32_t unfinished = unfinished_.load(std::memory_order_acquire)) {
+    await_change(unfinished_, unfinished);
   }
 }
 
-void ThreadPool::Job::run_part(int part) const {
+void ThreadPool::help() {
+  std::uint32_t seen = 0;
+  while (true) {
+    await_change(announced_, seen);
+    seen = announced_.load(std::memory_order_acquire);
+    if (closing_.load(std::memory_order_relaxed)) return;
+    take_parts();
+  }
+}
+
+void ThreadPool::take_parts() {
+  std::uint64_t untaken = untaken_.load(std::memory_order_acquire);
+  while (const auto parts = static_cast<std::uint32_t>(untaken)) {
+    if (!untaken_.compare_exchange_weak(untaken, untaken - 1, std::memory_order_acquire)) continue;
+    job_.run_part(parts - 1);
+    unfinished_.fetch_sub(1, std::memory_order_release);
+    unfinished_.notify_one();
+    untaken = untaken_.load(std::memory_order_acquire);
+  }
+}
+
+void ThreadPool::Job::run_part(std::int64_t part) const {
   const std::int64_t first = begin + part * chunk;
-  const std::int64_t last = std::min(first + chunk, end);
-  if (first >= last) return;
   inside_part = true;
-  body(first, last, context);
+  body(first, std::min(first + chunk, end), context);
   inside_part = false;
 }
 
@@ -105,7 +114,8 @@ void run_on_own_helpers(std::int64_t begin, std::int64_t end, std::int64_t grain
                         ParallelBackend::Body body, void* context, int num_threads) {
   const std::int64_t count = end - begin;
   if (count <= 0) return;
-  const std::int64_t chunk = std::max((count + num_threads - 1) / num_threads, grain);
+  const std::int64_t parts = num_threads == 1 ? 1 : kPartsAThread * num_threads;
+  const std::int64_t chunk = std::max((count + parts - 1) / parts, grain);
   if (chunk >= count || inside_part) {
     body(begin, end, context);
   } else {

@@ -25,7 +25,8 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(helpers_.size()) + 1; }
 
-  /// Calls body over ranges of `chunk` that cover [begin, end), one for each thread at most.
+  /// Calls body over ranges of `chunk` that cover [begin, end). Whoever is awake takes the next
+  /// one: a helper that has no core now keeps nobody waiting.
   void run(std::int64_t begin, std::int64_t end, std::int64_t chunk, ParallelBackend::Body body,
            void* context);
 
@@ -34,18 +35,21 @@ class ThreadPool {
     std::int64_t begin = 0;
     std::int64_t end = 0;
     std::int64_t chunk = 0;
-    ParallelBackend::Body body = nullptr;  // null: go home
+    ParallelBackend::Body body = nullptr;
     void* context = nullptr;
 
-    void run_part(int part) const;
+    void run_part(std::int64_t part) const;
   };
 
-  void help(int part);
-  void announce(const Job& job);
+  void help();
+  /// Takes parts of the latest job until none is left.
+  void take_parts();
 
-  Job job_;
-  std::atomic<std::uint32_t> announced_{0};  // jobs so far
-  std::atomic<std::uint32_t> busy_{0};       // helpers that have not finished the latest
+  Job job_;                                   // stays while a part of it runs
+  std::atomic<std::uint64_t> untaken_{0};     // the job's number above, how many of its parts below
+  std::atomic<std::uint32_t> announced_{0};   // the number of the latest job
+  std::atomic<std::uint32_t> unfinished_{0};  // its parts
+  std::atomic<bool> closing_{false};
   std::vector<std::thread> helpers_;
 };
 
