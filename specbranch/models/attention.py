@@ -87,6 +87,7 @@ class BlockPass(AttentionPass):
     context_lens: committed tokens, int32 [B].
     n_nodes: nodes of each block, the new ones included, int32 [B].
     ancestor_mask: int32 [T, W].
+    workspace: of `branch_attention_out`, None to allocate one a layer.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class BlockPass(AttentionPass):
         n_nodes: Tensor,
         row_indptr: Tensor,
         ancestor_mask: Tensor,
+        workspace: Tensor | None = None,
     ) -> None:
         super().__init__(pool, block_table=block_table, start=start, row_indptr=row_indptr)
+        self._workspace = workspace
         self.context_lens = context_lens
         self.n_nodes = n_nodes
         self.ancestor_mask = ancestor_mask
@@ -108,8 +111,10 @@ class BlockPass(AttentionPass):
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
-        out, _ = ops.branch_attention(
-            _rows(query),
+        rows = _rows(query)
+        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        ops.branch_attention_out(
+            rows,
             self.pool.k[layer],
             self.pool.v[layer],
             self.block_table,
@@ -120,6 +125,10 @@ class BlockPass(AttentionPass):
             scale,
             softcap,
             window,
+            0,
+            out,
+            out.new_empty(out.shape[:2], dtype=torch.float32),
+            self._workspace,
         )
         return out[None]
 
@@ -187,6 +196,17 @@ class PrefillPass(AttentionPass):
                 ancestor_mask=ancestor_mask,
             )
         return self._chain
+
+
+def attention_workspace(pool: KVPool) -> Tensor | None:
+    """Memory for the attention over a pool by all forwards of one stream; none on a CPU, where its
+    size goes by their shapes."""
+    keys = pool.k[0]
+    if not keys.is_cuda:
+        return None
+    device = torch.cuda.get_device_properties(keys.device)
+    size = ops.branch_attention_workspace_size(keys.shape[-1], device.multi_processor_count)
+    return torch.zeros(size, device=keys.device)
 
 
 def _rows(heads: Tensor) -> Tensor:

@@ -76,9 +76,19 @@ class Ranker:
             estimates,
             max_prob,
             entropy,
-            self._scratch.of(ops.draft_topk_workspace_size(self._max_rows, logits.shape[1])),
+            self._workspace(logits),
         )
-        return ops.sampling_probs(logits, *sampling.filters) if coupling == "rejection" else None
+        if coupling != "rejection":
+            return None
+        laws = logits.new_empty(logits.shape, dtype=torch.float32)
+        ops.sampling_probs_out(logits, *sampling.filters, laws, self._workspace(logits))
+        return laws
+
+    def _workspace(self, logits: Tensor) -> Tensor:
+        size = self._max_rows, logits.shape[1]
+        return self._scratch.of(
+            max(ops.draft_topk_workspace_size(*size), ops.sampling_probs_workspace_size(*size))
+        )
 
     def first_choices(self, first_row: int, count: int) -> Tensor:
         """The best guesses of ranked rows, int32 [count] on the device."""

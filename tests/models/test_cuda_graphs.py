@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from specbranch.models import block_forward
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture, bucket
 from specbranch.models.runner import Prepare
 from tests.engine.pretended_gpu import PretendedGpu, Stream, pretend
@@ -97,6 +98,17 @@ def test_padding_rows_write_no_key_or_value():
         assert torch.equal(pool[~written].isnan(), old[~written].isnan())
         torch.testing.assert_close(pool[~written], old[~written], rtol=0, atol=0, equal_nan=True)
         assert not pool[written].isnan().any()
+
+
+def test_layers_attend_in_one_workspace_that_is_kept(monkeypatch):
+    """So a layer is one launch of attention, none that zeroes a new workspace before it."""
+    workspace = torch.zeros(1 << 20)
+    monkeypatch.setattr(block_forward, "attention_workspace", lambda pool: workspace)
+    with Notes() as notes:
+        eager(tiny.model("Llama")).forward(PROMPT[:3], [-1, 0, 0])
+    calls = {str(func): args for func, args, *_ in notes.operations}
+    assert "specbranch.branch_attention.default" not in calls
+    assert calls["specbranch.branch_attention_out.default"][-1] is workspace
 
 
 def test_what_cannot_be_captured_runs_eagerly_and_is_told_once():
