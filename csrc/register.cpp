@@ -56,8 +56,8 @@ natural log-sum-exp float32 [T, Hq]; a row that sees nothing gives 0 and -inf.
 
 On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
 are those of plain decoding, whatever other rows there are, where the context ends and in which
-slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device, unless
-split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
+slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device,
+unless split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
 apart: then they depend on the request alone.)"},
 
     {"branch_attention_out(" SPECBRANCH_ATTENTION

@@ -123,8 +123,8 @@ def branch_attention(
 
     On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
     are those of plain decoding, whatever other rows there are, where the context ends and in which
-    slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device, unless
-    split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
+    slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device,
+    unless split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
     apart: then they depend on the request alone.
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,

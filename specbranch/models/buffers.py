@@ -52,7 +52,7 @@ class ForwardBuffers:
         )
 
     def send(self, batch: Sequence[BlockRows], grown: Sequence[Nodes]) -> BlockInputs:
-        """Send a forward, and return what it reads.
+        """Send a forward, perhaps of no request, and return what it reads.
 
         batch: the new nodes, request by request. grown: each request's block with them.
         """
@@ -60,9 +60,12 @@ class ForwardBuffers:
         ends = list(accumulate((len(rows.tokens) for rows in batch), initial=0))
         tokens, positions = host["tokens"], host["position_ids"]
         logits_rows, next_positions = host["logits_rows"], host["next_positions"]
-        # Of a captured forward's other requests and rows, none is alive and all are within bounds.
+        # Of a captured forward's other requests and rows, none is alive and all are within bounds,
+        # of tables and of positions: RoPE may choose by the largest.
         host["row_indptr"][len(batch) :] = ends[-1]
         host["n_nodes"][len(batch) :] = 0
+        tokens[ends[-1] :] = 0
+        positions[ends[-1] :] = 0
         logits_rows[:] = 0
         wanted = 0
         for b, (rows, nodes, first, end) in enumerate(

@@ -107,7 +107,7 @@ def _nvtx_range(message: str) -> Iterator[None]:
     yield
 
 
-def _captured(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -> CapturedForward:
+def _captured(forward: BlockForward, buffers: BlockInputs) -> CapturedForward:
     PretendedGpu.captures.append(ReplayingCapture())
     return CapturedForward(forward, buffers, PretendedGpu.captures[-1])
 

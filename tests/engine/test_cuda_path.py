@@ -50,9 +50,9 @@ def test_every_policy_writes_what_the_target_alone_writes(
 ):
     engine = stream_engine(pair, POLICIES[policy]())
     assert engine.generate(PROMPTS[1], SETTINGS[setting]).token_ids == written_alone[setting]
-    for capture in gpu.captures:
-        assert len(set(capture.rows)) == len(capture.rows), "a bucket was captured twice"
-        assert capture.replays > len(capture.rows)
+    before = [list(capture.rows) for capture in gpu.captures]
+    assert engine.generate(PROMPTS[1], SETTINGS[setting]).token_ids == written_alone[setting]
+    assert [capture.rows for capture in gpu.captures] == before, "a bucket was captured twice"
 
 
 @pytest.mark.parametrize("policy", ["sps", "specbranch", "bestfirst"])
@@ -77,17 +77,16 @@ def test_the_host_waits_once_a_draft_step_and_once_a_target_forward(gpu, pair, p
 def test_a_chain_of_known_length_is_waited_for_once(gpu, pair):
     """Its steps hand their guesses on in device memory."""
     engine = stream_engine(pair, POLICIES["sps"]())
+    before = gpu.waits
     stats = engine.generate(PROMPTS[1], SETTINGS["all"]).stats
     assert stats.draft_forwards > 2 * stats.target_forwards
-    assert gpu.waits <= 2 * stats.target_forwards
+    assert gpu.waits - before <= 2 * stats.target_forwards
 
 
 def test_a_small_block_has_a_last_bucket_of_its_own_size(gpu, pair, written_alone):
     engine = stream_engine(pair, POLICIES["bestfirst-wide"](), max_nodes=11, max_requests=1)
     assert engine.generate(PROMPTS[1], SETTINGS["all"]).token_ids == written_alone["all"]
-    rows = {rows for capture in gpu.captures for rows in capture.rows}
-    assert rows <= {1, 2, 4, 8, 11}
-    assert 11 in rows
+    assert [capture.rows for capture in gpu.captures] == [[11, 8, 4, 2, 1]] * 2
 
 
 def test_lanes_overlap_and_say_so(gpu, pair):
