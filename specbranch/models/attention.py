@@ -9,11 +9,14 @@ builds no mask: a pass knows what each row may see.
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
@@ -21,6 +24,7 @@ from specbranch import ops
 from specbranch.models.kv_pool import KVPool
 
 ATTENTION_NAME = "specbranch"
+GPU_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class AttentionPass(Cache):
@@ -136,7 +140,9 @@ class BlockPass(AttentionPass):
 class PrefillPass(AttentionPass):
     """A chunk of one request's prompt after its context, causal, through torch's SDPA.
 
-    SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain.
+    SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain. On a GPU
+    cuDNN's attention is left out, which plans anew, a good part of a second, for each length of a
+    prompt; without a window no mask is made, so that flash attention can take it.
     """
 
     def __init__(self, pool: KVPool, block_table: Tensor, context_len: int, n_tokens: int) -> None:
@@ -149,8 +155,6 @@ class PrefillPass(AttentionPass):
             start=block_table.new_tensor([context_len]),
             row_indptr=block_table.new_tensor([0, n_tokens]),
         )
-        rows = torch.arange(context_len, self._length, device=block_table.device)
-        self._distance = rows[:, None] - torch.arange(self._length, device=block_table.device)
         self._visible: dict[int, Tensor] = {}
         self._chain: BlockPass | None = None
 
@@ -160,22 +164,31 @@ class PrefillPass(AttentionPass):
         if softcap:
             return self._as_chain().attend(layer, query, scale, softcap, window)
         k, v = self.pool.gather(layer, self.block_table, self._length)
-        out = F.scaled_dot_product_attention(
-            query,
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=self._visible_keys(window),
-            scale=scale,
-            enable_gqa=True,
-        )
+        with sdpa_kernel(GPU_BACKENDS) if on_gpu(k) else nullcontext():
+            out = F.scaled_dot_product_attention(
+                query,
+                k.transpose(1, 2),
+                v.transpose(1, 2),
+                attn_mask=self._visible_keys(window),
+                scale=scale,
+                enable_gqa=True,
+            )
         return out.transpose(1, 2)
 
     def _visible_keys(self, window: int) -> Tensor:
         """Bool [T, length]: causal, and nearer than the window if there is one."""
         if window not in self._visible:
-            causal = self._distance >= 0
-            self._visible[window] = causal & (self._distance < window) if window else causal
+            self._visible[window] = self._mask(window)
         return self._visible[window]
+
+    def _mask(self, window: int) -> Tensor:
+        device = self.start.device
+        if on_gpu(self.start) and not window:
+            return causal_lower_right(self._n_tokens, self._length)
+        rows = torch.arange(self._length - self._n_tokens, self._length, device=device)
+        distance = rows[:, None] - torch.arange(self._length, device=device)
+        causal = distance >= 0
+        return causal & (distance < window) if window else causal
 
     def _as_chain(self) -> BlockPass:
         if self._chain is None:
@@ -198,11 +211,15 @@ class PrefillPass(AttentionPass):
         return self._chain
 
 
+def on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
 def attention_workspace(pool: KVPool) -> Tensor | None:
     """Memory for the attention over a pool by all forwards of one stream; none on a CPU, where its
     size goes by their shapes."""
     keys = pool.k[0]
-    if not keys.is_cuda:
+    if not on_gpu(keys):
         return None
     device = torch.cuda.get_device_properties(keys.device)
     size = ops.branch_attention_workspace_size(keys.shape[-1], device.multi_processor_count)
