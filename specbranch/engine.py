@@ -197,6 +197,7 @@ class Engine:
         self._warm_up(self._runners)
 
     def _warm_up(self, runners: Sequence[tuple[Lane, ModelRunner]]) -> None:
+        self.lanes.begin()
         for lane, runner in runners:
             lane.run(Label.WARM_UP, runner.warm_up)
             lane.drain()

@@ -16,7 +16,7 @@ from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner, chunk_end
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.models.scratch import Scratch
-from specbranch.models.transfers import DownloadRecord, UploadRecord
+from specbranch.models.transfers import DownloadRecord, UploadRecord, sent
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
 from specbranch.trace import Label
@@ -137,9 +137,14 @@ class Verifier:
         going_on = [(rows[-1], walk) for request, walk, rows in walked if not request.finished]
         if not going_on:
             return [None] * len(requests)
-        ends = self._last_layers(hrad.config.feature_layers)[[row for row, _ in going_on]]
         tokens = [walk.next_token for _, walk in going_on if walk]
-        found = iter(self._lane.run(Label.HRAD, lambda: hrad.outlooks(ends, tokens)))
+
+        def look() -> list[Outlook]:
+            features = self._last_layers(hrad.config.feature_layers)
+            rows = sent([row for row, _ in going_on], features.device)
+            return hrad.outlooks(features[rows], tokens)
+
+        found = iter(self._lane.run(Label.HRAD, look))
         return [None if request.finished else next(found) for request in requests]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
@@ -166,7 +171,8 @@ class Verifier:
     def _show(self, requests: Sequence[Request], walks: Sequence[Walk | None]) -> None:
         """Let sources see the hidden rows of the walks."""
         walked = _walked(requests, walks)
-        hidden = self._last_layers(self._hidden_layers)[[row for rows in walked for row in rows]]
+        layers = self._last_layers(self._hidden_layers)
+        hidden = layers[sent([row for rows in walked for row in rows], layers.device)]
         parts = hidden.split([len(rows) for rows in walked])
         for request, rows in zip(requests, parts, strict=True):
             if len(rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from specbranch.engine import Engine
 from specbranch.lanes import LaneError, StreamLanes
@@ -154,3 +155,53 @@ def test_a_download_waits_for_its_own_copy(gpu):
     download.tensor.copy_(torch.tensor([4, 5, 6]))
     assert download.fetch().tolist() == [4, 5, 6]
     assert gpu.waits == 1
+
+
+class Launches(TorchDispatchMode):
+    """The streams that operations on tensors were launched on."""
+
+    def __init__(self, gpu) -> None:
+        super().__init__()
+        self._gpu = gpu
+        self.on_default: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if self._gpu.current is self._gpu.default:
+            self.on_default.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("policy", ["specbranch", "bestfirst"])
+@pytest.mark.parametrize("setting", ["all", "rejection"])
+def test_all_work_of_requests_is_on_the_lanes_and_waits_for_no_other(gpu, pair, policy, setting):
+    """The default stream is the application's own."""
+    engine = stream_engine(pair, POLICIES[policy]())
+    stream = engine.stream(PROMPTS[1], SETTINGS[setting])
+    next(stream)
+    gpu.default.launched += 1
+    with Launches(gpu) as launches:
+        for _ in stream:
+            pass
+    assert launches.on_default == []
+    lanes = engine.lanes.draft, engine.lanes.target
+    assert not [behind for lane in lanes for _, behind, tick in lane.stream.behind if tick]
+
+
+def test_a_lane_sees_what_was_there_before_its_trace_began(gpu):
+    gpu.default.launched += 1
+    lanes = StreamLanes(CPU, CPU)
+    lanes.begin()
+    assert (gpu.default, gpu.default.launched) in [each[1:] for each in lanes.draft.stream.behind]
+
+
+def test_events_serve_again(gpu):
+    lanes = StreamLanes(CPU, CPU)
+    lanes.begin()
+    first = lanes.target.submit("first", lambda: 1)
+    events = first.events
+    lanes.drain()
+    assert first.done()
+    second = lanes.target.submit("second", lambda: 2)
+    assert second.events is events
+    assert not second.done()
+    assert first.done()
