@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, groupby
 from typing import Protocol
 
@@ -16,11 +17,15 @@ from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner, chunk_end
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.models.scratch import Scratch
-from specbranch.models.transfers import DownloadRecord, UploadRecord, sent
+from specbranch.models.transfers import VIEWS, DownloadRecord, UploadRecord, sent
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
 from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
+
+
+_Trees = tuple[Tensor, Tensor, Tensor, Tensor]
+_Verdicts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def undecided(position: int) -> FloatingPointError:
@@ -210,22 +215,15 @@ class Verifier:
         sampling = self._sampling.send(
             (request.params, [request.params.seed]) for request in requests
         )
-        asked, answers = self._questions.fields, self._answers.fields
+        trees, position, draw, verdicts = self._part(b, n)
         ops.verify_tree_out(
-            asked["candidates"][:b, :n],
-            asked["parents"][:b, :n],
-            asked["n_nodes"][:b],
-            asked["row_indptr"][: b + 1],
+            *trees,
             logits,
             *sampling,
-            asked["position"][:b],
+            position,
             laws,
-            None if laws is None else asked["draw"][:b, :n],
-            answers["path"][:b, :n],
-            answers["path_len"][:b],
-            answers["next_token"][:b],
-            answers["winner"][:b],
-            answers["status"][:b],
+            None if laws is None else draw,
+            *verdicts,
             self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
         )
         return self._read(requests)
@@ -275,6 +273,26 @@ class Verifier:
             + [("path", "i4", (b, max_nodes))],
             device,
         )
+        self._part = lru_cache(VIEWS)(self._views)
+
+    def _views(self, b: int, n: int) -> tuple[_Trees, Tensor, Tensor, _Verdicts]:
+        """What `verify_tree` reads of b trees of up to n nodes (trees, positions, draws), and what
+        it writes."""
+        asked, answers = self._questions.fields, self._answers.fields
+        trees = (
+            asked["candidates"][:b, :n],
+            asked["parents"][:b, :n],
+            asked["n_nodes"][:b],
+            asked["row_indptr"][: b + 1],
+        )
+        verdicts = (
+            answers["path"][:b, :n],
+            answers["path_len"][:b],
+            answers["next_token"][:b],
+            answers["winner"][:b],
+            answers["status"][:b],
+        )
+        return trees, asked["position"][:b], asked["draw"][:b, :n], verdicts
 
 
 def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[list[int]]:

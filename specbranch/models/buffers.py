@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 import torch
 
 from specbranch.models.block import BlockRows, Keep, Nodes
 from specbranch.models.block_forward import BlockInputs
-from specbranch.models.transfers import UploadRecord
+from specbranch.models.transfers import VIEWS, UploadRecord
 
 
 class ForwardBuffers:
@@ -50,6 +51,7 @@ class ForwardBuffers:
             ancestor_mask=torch.zeros(max_rows, words, dtype=torch.int32, device=device),
             depth=torch.zeros(max_rows, dtype=torch.int32, device=device),
         )
+        self._head = lru_cache(VIEWS)(self.inputs.head)
 
     def send(self, batch: Sequence[BlockRows], grown: Sequence[Nodes]) -> BlockInputs:
         """Send a forward, perhaps of no request, and return what it reads.
@@ -84,7 +86,7 @@ class ForwardBuffers:
             logits_rows[before:wanted] = range(end - rows.logits_rows, end)
             next_positions[before:wanted] = positions[end - rows.logits_rows : end] + 1
         self._record.send()
-        return self.inputs.head(len(batch), ends[-1], wanted)
+        return self._head(len(batch), ends[-1], wanted)
 
 
 class KeepBuffers:
@@ -103,6 +105,10 @@ class KeepBuffers:
             ],
             device,
         )
+        self._head = lru_cache(VIEWS)(self._first)
+
+    def _first(self, requests: int) -> list[torch.Tensor]:
+        return [field[:requests] for field in self._record.fields.values()]
 
     def send(self, batch: Sequence[Keep]) -> list[torch.Tensor]:
         """Send what to keep; returns block_table, context_lens, keep and keep_lens."""
@@ -113,4 +119,4 @@ class KeepBuffers:
             host["keep"][b, : len(slots)] = slots
             host["keep_lens"][b] = len(slots)
         self._record.send()
-        return [field[: len(batch)] for field in self._record.fields.values()]
+        return self._head(len(batch))

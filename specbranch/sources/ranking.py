@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from specbranch import ops
 from specbranch.models.sampling_rows import SamplingRows, SamplingTensors
 from specbranch.models.scratch import Scratch
-from specbranch.models.transfers import DownloadRecord
+from specbranch.models.transfers import VIEWS, DownloadRecord
 from specbranch.sampling import Coupling, SamplingParams
 from specbranch.sources.source import Guesses
 
@@ -47,10 +48,12 @@ class Ranker:
             ],
             device,
         )
+        self._part = lru_cache(VIEWS)(self._views)
+        self._floats = lru_cache(self._workspace_size)
 
     def prepare(self, rows: Sequence[RankedRows]) -> None:
         """Set how the next rows, in this order, are ranked."""
-        self._tensors = self._sampling.send(rows)
+        self._sampling.send(rows)
 
     def rank(
         self, logits: Tensor, positions: Tensor, coupling: Coupling, first_row: int
@@ -60,11 +63,8 @@ class Ranker:
         first_row: of the prepared rows, whose guesses `fetch` then has.
         Returns the laws [n, V] that the guesses were drawn from under rejection, else None.
         """
-        rows = slice(first_row, first_row + len(logits))
-        sampling = SamplingTensors(*(tensor[rows] for tensor in self._tensors))
-        ids, estimates, max_prob, entropy = (
-            self._guesses.fields[name][rows] for name in Guesses._fields
-        )
+        sampling, (ids, estimates, max_prob, entropy) = self._part(first_row, len(logits))
+        workspace = self._scratch.of(self._floats(logits.shape[1]))
         ops.draft_topk_out(
             logits,
             self._k,
@@ -76,19 +76,23 @@ class Ranker:
             estimates,
             max_prob,
             entropy,
-            self._workspace(logits),
+            workspace,
         )
         if coupling != "rejection":
             return None
         laws = logits.new_empty(logits.shape, dtype=torch.float32)
-        ops.sampling_probs_out(logits, *sampling.filters, laws, self._workspace(logits))
+        ops.sampling_probs_out(logits, *sampling.filters, laws, workspace)
         return laws
 
-    def _workspace(self, logits: Tensor) -> Tensor:
-        size = self._max_rows, logits.shape[1]
-        return self._scratch.of(
-            max(ops.draft_topk_workspace_size(*size), ops.sampling_probs_workspace_size(*size))
-        )
+    def _views(self, first_row: int, count: int) -> tuple[SamplingTensors, list[Tensor]]:
+        """What is read and what is written of some rows."""
+        end = first_row + count
+        guesses = [self._guesses.fields[name][first_row:end] for name in Guesses._fields]
+        return self._sampling.part(first_row, end), guesses
+
+    def _workspace_size(self, vocab_size: int) -> int:
+        size = self._max_rows, vocab_size
+        return max(ops.draft_topk_workspace_size(*size), ops.sampling_probs_workspace_size(*size))
 
     def first_choices(self, first_row: int, count: int) -> Tensor:
         """The best guesses of ranked rows, int32 [count] on the device."""
