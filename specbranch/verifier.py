@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate, groupby
 from typing import Protocol
 
@@ -22,7 +22,6 @@ from specbranch.policies.base import Outlook
 from specbranch.request import Request
 from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
-
 
 _Trees = tuple[Tensor, Tensor, Tensor, Tensor]
 _Verdicts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -273,26 +272,8 @@ class Verifier:
             + [("path", "i4", (b, max_nodes))],
             device,
         )
-        self._part = lru_cache(VIEWS)(self._views)
-
-    def _views(self, b: int, n: int) -> tuple[_Trees, Tensor, Tensor, _Verdicts]:
-        """What `verify_tree` reads of b trees of up to n nodes (trees, positions, draws), and what
-        it writes."""
-        asked, answers = self._questions.fields, self._answers.fields
-        trees = (
-            asked["candidates"][:b, :n],
-            asked["parents"][:b, :n],
-            asked["n_nodes"][:b],
-            asked["row_indptr"][: b + 1],
-        )
-        verdicts = (
-            answers["path"][:b, :n],
-            answers["path_len"][:b],
-            answers["next_token"][:b],
-            answers["winner"][:b],
-            answers["status"][:b],
-        )
-        return trees, asked["position"][:b], asked["draw"][:b, :n], verdicts
+        fields = self._questions.fields, self._answers.fields
+        self._part = lru_cache(VIEWS)(partial(_part, *fields))
 
 
 def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[list[int]]:
@@ -303,3 +284,24 @@ def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[l
         [first + row for row in walk.rows] if walk else []
         for first, walk in zip(first_rows, walks, strict=False)
     ]
+
+
+def _part(
+    asked: Mapping[str, Tensor], answers: Mapping[str, Tensor], b: int, n: int
+) -> tuple[_Trees, Tensor, Tensor, _Verdicts]:
+    """What `verify_tree` reads of b trees of up to n nodes (trees, positions, draws), and what it
+    writes."""
+    trees = (
+        asked["candidates"][:b, :n],
+        asked["parents"][:b, :n],
+        asked["n_nodes"][:b],
+        asked["row_indptr"][: b + 1],
+    )
+    verdicts = (
+        answers["path"][:b, :n],
+        answers["path_len"][:b],
+        answers["next_token"][:b],
+        answers["winner"][:b],
+        answers["status"][:b],
+    )
+    return trees, asked["position"][:b], asked["draw"][:b, :n], verdicts

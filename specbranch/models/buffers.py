@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 
 import torch
@@ -105,10 +105,7 @@ class KeepBuffers:
             ],
             device,
         )
-        self._head = lru_cache(VIEWS)(self._first)
-
-    def _first(self, requests: int) -> list[torch.Tensor]:
-        return [field[:requests] for field in self._record.fields.values()]
+        self._head = lru_cache(VIEWS)(partial(_first, list(self._record.fields.values())))
 
     def send(self, batch: Sequence[Keep]) -> list[torch.Tensor]:
         """Send what to keep; returns block_table, context_lens, keep and keep_lens."""
@@ -120,3 +117,7 @@ class KeepBuffers:
             host["keep_lens"][b] = len(slots)
         self._record.send()
         return self._head(len(batch))
+
+
+def _first(fields: Sequence[torch.Tensor], requests: int) -> list[torch.Tensor]:
+    return [field[:requests] for field in fields]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -34,7 +34,6 @@ class Ranker:
     def __init__(
         self, max_rows: int, k: int, device: torch.device, token_ids: Tensor | None = None
     ) -> None:
-        self._max_rows = max_rows
         self._k = k
         self._token_ids = token_ids
         self._scratch = Scratch(device)
@@ -48,8 +47,8 @@ class Ranker:
             ],
             device,
         )
-        self._part = lru_cache(VIEWS)(self._views)
-        self._floats = lru_cache(self._workspace_size)
+        self._part = lru_cache(VIEWS)(partial(_part, self._sampling, self._guesses.fields))
+        self._floats = lru_cache(partial(_workspace_size, max_rows))
 
     def prepare(self, rows: Sequence[RankedRows]) -> None:
         """Set how the next rows, in this order, are ranked."""
@@ -84,16 +83,6 @@ class Ranker:
         ops.sampling_probs_out(logits, *sampling.filters, laws, workspace)
         return laws
 
-    def _views(self, first_row: int, count: int) -> tuple[SamplingTensors, list[Tensor]]:
-        """What is read and what is written of some rows."""
-        end = first_row + count
-        guesses = [self._guesses.fields[name][first_row:end] for name in Guesses._fields]
-        return self._sampling.part(first_row, end), guesses
-
-    def _workspace_size(self, vocab_size: int) -> int:
-        size = self._max_rows, vocab_size
-        return max(ops.draft_topk_workspace_size(*size), ops.sampling_probs_workspace_size(*size))
-
     def first_choices(self, first_row: int, count: int) -> Tensor:
         """The best guesses of ranked rows, int32 [count] on the device."""
         return self._guesses.fields["ids"][first_row : first_row + count, 0]
@@ -102,3 +91,18 @@ class Ranker:
         """The guesses of the first n rows; waits for them."""
         record = self._guesses.fetch()
         return Guesses(*(record[name][:n] for name in Guesses._fields))
+
+
+def _part(
+    sampling: SamplingRows, guesses: Mapping[str, Tensor], first_row: int, count: int
+) -> tuple[SamplingTensors, list[Tensor]]:
+    """What is read and what is written of some rows."""
+    end = first_row + count
+    return sampling.part(first_row, end), [guesses[each][first_row:end] for each in Guesses._fields]
+
+
+def _workspace_size(rows: int, vocab_size: int) -> int:
+    return max(
+        ops.draft_topk_workspace_size(rows, vocab_size),
+        ops.sampling_probs_workspace_size(rows, vocab_size),
+    )

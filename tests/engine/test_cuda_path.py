@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -205,3 +208,17 @@ def test_events_serve_again(gpu):
     assert second.events is events
     assert not second.done()
     assert first.done()
+
+
+def test_a_dropped_engine_gives_its_memory_back_at_once(gpu, pair):
+    """What it keeps between rounds refers to no runner that refers to it."""
+    engine = stream_engine(pair, POLICIES["specbranch"]())
+    engine.generate(PROMPTS[1], SETTINGS["all"])
+    runner = weakref.ref(engine._target)
+    gc.collect()
+    gc.disable()
+    try:
+        del engine
+        assert runner() is None
+    finally:
+        gc.enable()
