@@ -43,8 +43,9 @@ Mutates ancestor_mask and depth.)"},
 Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int32 [B],
 row_indptr int32 [B + 1].)"},
 
-    {"branch_attention(" SPECBRANCH_ATTENTION ", float scale, float softcap=0.0, int window=0, int "
-                                              "split_size=0) -> (Tensor out, Tensor lse)",
+    {"branch_attention(" SPECBRANCH_ATTENTION
+     ", float scale, float softcap=0.0, int window=0, int split_size=0) "
+     "-> (Tensor out, Tensor lse)",
      R"(Attention of all branches of a draft block over one shared context.
 
 q [T, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
