@@ -25,9 +25,22 @@ function(specbranch_cuda_archs list variable)
   set(${variable} ${archs} PARENT_SCOPE)
 endfunction()
 
-# The data-centre and consumer generations that we tune for, as far as this nvcc knows them; the
-# newest one also as PTX, for whatever comes later.
+# Those of this machine's GPUs, unless the kernels are to run anywhere: the data-centre and consumer
+# generations that we tune for, as far as this nvcc knows them; the newest one also as PTX, for
+# whatever comes later.
 function(specbranch_default_cuda_archs variable)
+  find_program(SPECBRANCH_NVIDIA_SMI nvidia-smi)
+  if(SPECBRANCH_NVIDIA_SMI AND SPECBRANCH_CPU_DISPATCH STREQUAL "native")
+    execute_process(
+      COMMAND ${SPECBRANCH_NVIDIA_SMI} --query-gpu=compute_cap --format=csv,noheader
+      OUTPUT_VARIABLE here ERROR_QUIET)
+    string(REGEX MATCHALL "[0-9]+\\.[0-9]+" here "${here}")
+    if(here)
+      list(REMOVE_DUPLICATES here)
+      set(${variable} "${here}" PARENT_SCOPE)
+      return()
+    endif()
+  endif()
   execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known)
   set(archs "")
   foreach(arch IN ITEMS 8.0 9.0 10.0 12.0)
@@ -45,15 +58,24 @@ if(NOT SPECBRANCH_CUDA STREQUAL "AUTO" AND NOT SPECBRANCH_CUDA)
   return()
 endif()
 
-# The toolkit that CUDA_HOME names goes before the nvcc on PATH.
+# The toolkit that CUDA_HOME names goes before the nvcc on PATH, and that before the usual place.
 if(NOT CMAKE_CUDA_COMPILER AND EXISTS "$ENV{CUDA_HOME}/bin/nvcc")
   set(CMAKE_CUDA_COMPILER $ENV{CUDA_HOME}/bin/nvcc)
+elseif(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "")
+  find_program(SPECBRANCH_NVCC nvcc PATHS /usr/local/cuda/bin NO_CACHE)
+  if(SPECBRANCH_NVCC)
+    set(CMAKE_CUDA_COMPILER ${SPECBRANCH_NVCC})
+  endif()
 endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
   if(SPECBRANCH_CUDA STREQUAL "AUTO")
     set(SPECBRANCH_CUDA_REASON "no CUDA kernels, because no working nvcc was found")
+    if(SPECBRANCH_TORCH_CUDA)
+      message(WARNING "torch is built for CUDA ${SPECBRANCH_TORCH_CUDA}, but there will be "
+                      "${SPECBRANCH_CUDA_REASON}: set CUDA_HOME or PATH to use a GPU")
+    endif()
     return()
   endif()
   message(FATAL_ERROR "SPECBRANCH_CUDA=1, but no working nvcc was found: set CUDA_HOME or PATH")

@@ -1,7 +1,8 @@
 # Headers and libtorch_cpu of the torch that Python_EXECUTABLE imports, without importing it and
 # without TorchConfig.cmake (which insists on a CUDA toolkit where torch was built with one).
 #
-# Defines the target torch_cpu, SPECBRANCH_TORCH_VERSION and SPECBRANCH_TORCH_LIB_DIR.
+# Defines the target torch_cpu, SPECBRANCH_TORCH_VERSION, SPECBRANCH_TORCH_LIB_DIR and, where it is a
+# CUDA build, SPECBRANCH_TORCH_CUDA, the version of CUDA.
 
 execute_process(
   COMMAND ${Python_EXECUTABLE} -c
@@ -18,6 +19,8 @@ if(SPECBRANCH_TORCH_VERSION VERSION_LESS 2.11)
   message(FATAL_ERROR "torch 2.11 or newer is needed to build, found ${SPECBRANCH_TORCH_VERSION}")
 endif()
 set(SPECBRANCH_TORCH_LIB_DIR ${torch_dir}/lib)
+file(STRINGS ${torch_dir}/version.py cuda_line REGEX "^cuda.*= *'")
+string(REGEX REPLACE "^cuda.*= *'([^']*)'.*" "\\1" SPECBRANCH_TORCH_CUDA "${cuda_line}")
 
 add_library(torch_cpu SHARED IMPORTED)
 set_target_properties(

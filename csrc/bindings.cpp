@@ -31,7 +31,7 @@ devices or strides raise ValueError. An `_out` form writes the tensors given and
 
 Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
 tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
-first use; every call leaves it ready for the next one, so it serves any number of calls of one op
+first use; every call leaves it ready for the next one, so it serves any number of calls of all ops
 that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
 of these sizes and of smaller ones (0 in a build for the CPU alone).
 

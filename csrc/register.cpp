@@ -45,7 +45,8 @@ Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int3
 row_indptr int32 [B + 1].)"},
 
     {"branch_attention(" SPECBRANCH_ATTENTION
-     ", float scale, float softcap=0.0, int window=0) -> (Tensor out, Tensor lse)",
+     ", float scale, float softcap=0.0, int window=0, int split_size=0) "
+     "-> (Tensor out, Tensor lse)",
      R"(Attention of all branches of a draft block over one shared context.
 
 q [T, Hq, D], caches [P, S, Hkv, D], block_table int32 [B, M], context_lens and n_nodes
@@ -57,10 +58,12 @@ natural log-sum-exp float32 [T, Hq]; a row that sees nothing gives 0 and -inf.
 
 On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
 are those of plain decoding, whatever other rows there are, where the context ends and in which
-slots its nodes lie.)"},
+slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device,
+unless split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
+apart: then they depend on the request alone.)"},
 
     {"branch_attention_out(" SPECBRANCH_ATTENTION
-     ", float scale, float softcap, int window, Tensor(a!) out, Tensor(b!) lse, "
+     ", float scale, float softcap, int window, int split_size, Tensor(a!) out, Tensor(b!) lse, "
      "Tensor(c!)? workspace=None) -> ()",
      R"(branch_attention into given tensors.
 

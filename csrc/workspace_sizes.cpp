@@ -46,7 +46,7 @@ void add_workspace_sizes(py::module_& module) {
       "branch_attention_workspace_size",
       &num_floats<largest_attention_workspace, std::int64_t, std::int64_t>,
       "Floats of workspace that suffice on a GPU of so many multiprocessors, for this head_dim\n"
-      "and smaller ones, whatever the other sizes are.",
+      "and smaller ones, whatever the other sizes are, in calls without a split_size.",
       py::arg("head_dim"), py::arg("num_multiprocessors"));
   add_of_rows<sampling_probs_workspace>(module, "sampling_probs_workspace_size");
   add_of_rows<sample_workspace>(module, "sample_workspace_size");

@@ -8,7 +8,7 @@ devices or strides raise ValueError. An `_out` form writes the tensors given and
 
 Where an `_out` form takes a workspace, it is float32 scratch [size] on the device of the other
 tensors, and nothing is allocated where it is given. On CUDA it is filled with zeros before its
-first use; every call leaves it ready for the next one, so it serves any number of calls of one op
+first use; every call leaves it ready for the next one, so it serves any number of calls of all ops
 that follow each other on a stream. NAME_workspace_size(...) says how many floats suffice for calls
 of these sizes and of smaller ones (0 in a build for the CPU alone).
 
@@ -40,7 +40,7 @@ def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int, int
 
 def branch_attention_workspace_size(head_dim: int, num_multiprocessors: int) -> int:
     """Floats of workspace that suffice on a GPU of so many multiprocessors, for this head_dim
-    and smaller ones, whatever the other sizes are.
+    and smaller ones, whatever the other sizes are, in calls without a split_size.
     """
 
 def sampling_probs_workspace_size(rows: int, vocab_size: int) -> int:
@@ -110,6 +110,7 @@ def branch_attention(
     scale: float,
     softcap: float = 0.0,
     window: int = 0,
+    split_size: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Attention of all branches of a draft block over one shared context.
 
@@ -122,7 +123,9 @@ def branch_attention(
 
     On a CPU the bits of a row depend on its query and the keys and values on its path alone: they
     are those of plain decoding, whatever other rows there are, where the context ends and in which
-    slots its nodes lie.
+    slots its nodes lie. On CUDA they also depend on the shapes of the call and on the device,
+    unless split_size > 0, a multiple of 64 and at least M * S / 64, says how many keys are summed
+    apart: then they depend on the request alone.
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
@@ -140,6 +143,7 @@ def branch_attention_out(
     scale: float,
     softcap: float,
     window: int,
+    split_size: int,
     out: Tensor,
     lse: Tensor,
     workspace: Tensor | None = None,

@@ -12,7 +12,7 @@ from specbranch.checks import require, require_positive
 from specbranch.generation import Generation, GenerationStream
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
-from specbranch.lanes import Lanes, MixedLanes, StreamLanes, ThreadLanes
+from specbranch.lanes import Lane, Lanes, MixedLanes, StreamLane, StreamLanes, ThreadLanes
 from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
 from specbranch.models.memory import affordable_tokens
@@ -43,8 +43,8 @@ class Engine:
     source: who guesses: `model`, the pair's draft, `ngram`, the text's own repetitions, which needs
         no draft, `model+ngram`, both, or one made for this engine.
     lanes: where the models run; by default worker threads, or CUDA streams for models on a GPU,
-        closed with the engine. There a forward is captured as a CUDA graph when its number of
-        rows first comes up.
+        closed with the engine. For a model on a stream the engine is warm from the start, its
+        forwards captured as CUDA graphs.
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
     max_requests: that run at a time; others wait.
@@ -114,11 +114,12 @@ class Engine:
         growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
-        self._runners = [(self.lanes.target, target)]
+        self._runners: list[tuple[Lane, ModelRunner]] = [(self.lanes.target, target)]
         if draft:
             self._runners.append((self.lanes.draft, draft))
         self._loop = RoundLoop(growth, verifier, self.lanes)
         self._scheduler = Scheduler(self._loop, max_requests)
+        self._warm_up([each for each in self._runners if isinstance(each[0], StreamLane)])
 
     @overload
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation: ...
@@ -193,8 +194,13 @@ class Engine:
 
         Runs a forward of each small number of rows in both models. For before the first request.
         """
-        for lane, runner in self._runners:
+        self._warm_up(self._runners)
+
+    def _warm_up(self, runners: Sequence[tuple[Lane, ModelRunner]]) -> None:
+        self.lanes.begin()
+        for lane, runner in runners:
             lane.run(Label.WARM_UP, runner.warm_up)
+            lane.drain()
 
     def stats(self) -> dict[str, float | str]:
         """What the engine is doing and has done, as plain numbers.

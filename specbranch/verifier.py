@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate, groupby
 from typing import Protocol
 
@@ -16,11 +17,14 @@ from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner, chunk_end
 from specbranch.models.sampling_rows import SamplingRows
 from specbranch.models.scratch import Scratch
-from specbranch.models.transfers import DownloadRecord, UploadRecord
+from specbranch.models.transfers import VIEWS, DownloadRecord, UploadRecord, sent
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
 from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
+
+_Trees = tuple[Tensor, Tensor, Tensor, Tensor]
+_Verdicts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def undecided(position: int) -> FloatingPointError:
@@ -137,9 +141,14 @@ class Verifier:
         going_on = [(rows[-1], walk) for request, walk, rows in walked if not request.finished]
         if not going_on:
             return [None] * len(requests)
-        ends = self._last_layers(hrad.config.feature_layers)[[row for row, _ in going_on]]
         tokens = [walk.next_token for _, walk in going_on if walk]
-        found = iter(self._lane.run(Label.HRAD, lambda: hrad.outlooks(ends, tokens)))
+
+        def look() -> list[Outlook]:
+            features = self._last_layers(hrad.config.feature_layers)
+            rows = sent([row for row, _ in going_on], features.device)
+            return hrad.outlooks(features[rows], tokens)
+
+        found = iter(self._lane.run(Label.HRAD, look))
         return [None if request.finished else next(found) for request in requests]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
@@ -166,7 +175,8 @@ class Verifier:
     def _show(self, requests: Sequence[Request], walks: Sequence[Walk | None]) -> None:
         """Let sources see the hidden rows of the walks."""
         walked = _walked(requests, walks)
-        hidden = self._last_layers(self._hidden_layers)[[row for rows in walked for row in rows]]
+        layers = self._last_layers(self._hidden_layers)
+        hidden = layers[sent([row for rows in walked for row in rows], layers.device)]
         parts = hidden.split([len(rows) for rows in walked])
         for request, rows in zip(requests, parts, strict=True):
             if len(rows):
@@ -204,22 +214,15 @@ class Verifier:
         sampling = self._sampling.send(
             (request.params, [request.params.seed]) for request in requests
         )
-        asked, answers = self._questions.fields, self._answers.fields
+        trees, position, draw, verdicts = self._part(b, n)
         ops.verify_tree_out(
-            asked["candidates"][:b, :n],
-            asked["parents"][:b, :n],
-            asked["n_nodes"][:b],
-            asked["row_indptr"][: b + 1],
+            *trees,
             logits,
             *sampling,
-            asked["position"][:b],
+            position,
             laws,
-            None if laws is None else asked["draw"][:b, :n],
-            answers["path"][:b, :n],
-            answers["path_len"][:b],
-            answers["next_token"][:b],
-            answers["winner"][:b],
-            answers["status"][:b],
+            None if laws is None else draw,
+            *verdicts,
             self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
         )
         return self._read(requests)
@@ -269,6 +272,8 @@ class Verifier:
             + [("path", "i4", (b, max_nodes))],
             device,
         )
+        fields = self._questions.fields, self._answers.fields
+        self._part = lru_cache(VIEWS)(partial(_part, *fields))
 
 
 def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[list[int]]:
@@ -279,3 +284,24 @@ def _walked(requests: Sequence[Request], walks: Sequence[Walk | None]) -> list[l
         [first + row for row in walk.rows] if walk else []
         for first, walk in zip(first_rows, walks, strict=False)
     ]
+
+
+def _part(
+    asked: Mapping[str, Tensor], answers: Mapping[str, Tensor], b: int, n: int
+) -> tuple[_Trees, Tensor, Tensor, _Verdicts]:
+    """What `verify_tree` reads of b trees of up to n nodes (trees, positions, draws), and what it
+    writes."""
+    trees = (
+        asked["candidates"][:b, :n],
+        asked["parents"][:b, :n],
+        asked["n_nodes"][:b],
+        asked["row_indptr"][: b + 1],
+    )
+    verdicts = (
+        answers["path"][:b, :n],
+        answers["path_len"][:b],
+        answers["next_token"][:b],
+        answers["winner"][:b],
+        answers["status"][:b],
+    )
+    return trees, asked["position"][:b], asked["draw"][:b, :n], verdicts

@@ -114,7 +114,7 @@ def _ours(x: AttentionInputs) -> Call:
     scale, scratch = x.heads.head_dim**-0.5, workspace(device)
 
     def call() -> Tensor:
-        ops.branch_attention_out(*inputs, scale, 0.0, 0, out, lse, scratch)
+        ops.branch_attention_out(*inputs, scale, 0.0, 0, 0, out, lse, scratch)
         return out.view_as(x.q)
 
     return call

@@ -46,8 +46,9 @@ struct BranchAttentionParams {
   std::int64_t head_dim;
   std::int64_t max_positions;  // of one request: M * S
   float scale;
-  float softcap;        // 0: none
-  std::int64_t window;  // 0: none
+  float softcap;                // 0: none
+  std::int64_t window;          // 0: none
+  std::int64_t split_size = 0;  // keys of a CUDA split; 0: by shapes and device
 
   void* out = nullptr;
   float* lse = nullptr;

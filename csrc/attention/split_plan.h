@@ -22,6 +22,7 @@ inline constexpr int kMaxSplits = 64;
 inline constexpr int kMaxFanIn = 8;       // kMaxFanIn * kMaxFanIn >= kMaxSplits
 inline constexpr int kMinFanIn = 4;       // fewer are not worth a level of merging
 inline constexpr int kMinSplitTiles = 2;  // fewer key tiles are not worth a block
+inline constexpr int kSplitUnit = 64;     // a fixed split size is a multiple: whole key tiles
 inline constexpr int kBlocksPerSm = 2;    // the one loads while the other computes
 
 SPECBRANCH_HOST_DEVICE_INLINE int ceil_divide(int a, int b) { return (a + b - 1) / b; }
@@ -44,6 +45,8 @@ constexpr TileShape mma_tile(int head_dim, int warps_m) {
 constexpr int mma_warps_m(int num_rows) {
   return first_at_least((num_rows + 15) / 16, MmaWarpsM{});
 }
+
+constexpr std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 static_assert(first_at_least(kMaxHeadDim, MmaHeadDims{}) == kMaxHeadDim);
 
@@ -70,21 +73,35 @@ struct SplitPlan {
   TileShape tile;
   int max_row_tiles;  // of a KV head: a request's last tile may be a part of one
   int max_splits;
-  int fan_in;  // partial results that one block merges
+  int fan_in;      // partial results that one block merges
+  int split_size;  // keys of a split, 0: as many as make the splits of a request equal
 
   /// p.batch_size, p.num_rows and p.num_qo_heads are not 0.
   SplitPlan(const BranchAttentionParams& p, int num_multiprocessors)
       : group_size(static_cast<int>(p.num_qo_heads / p.num_kv_heads)),
         num_rows(static_cast<int>(p.num_rows) * group_size),
-        tile(uses_tensor_cores(p) ? mma_tile(static_cast<int>(p.head_dim), mma_warps_m(num_rows))
-                                  : kPlainTile),
-        max_row_tiles(ceil_divide(num_rows, tile.rows) + static_cast<int>(p.batch_size) - 1) {
+        tile(tile_of(p, num_rows)),
+        max_row_tiles(ceil_divide(num_rows, tile.rows) + static_cast<int>(p.batch_size) - 1),
+        split_size(static_cast<int>(p.split_size)) {
+    if (split_size > 0) {
+      max_splits = static_cast<int>(ceil_divide(p.max_positions, p.split_size));
+      fan_in = kMaxFanIn;
+      return;
+    }
     const std::int64_t useful = p.max_positions / (kMinSplitTiles * tile.keys);
     const std::int64_t most = std::clamp<std::int64_t>(useful, 1, kMaxSplits);
     const std::int64_t blocks = kBlocksPerSm * num_multiprocessors / usual_row_tiles(p);
     max_splits = static_cast<int>(std::clamp<std::int64_t>(blocks, 1, most));
     fan_in = kMinFanIn;
     while (fan_in * fan_in < max_splits) ++fan_in;
+  }
+
+  /// With a fixed split size the tile is always the same: how many warps share a row's keys decides
+  /// in which order they are summed.
+  static TileShape tile_of(const BranchAttentionParams& p, int num_rows) {
+    if (!uses_tensor_cores(p)) return kPlainTile;
+    return mma_tile(static_cast<int>(p.head_dim),
+                    mma_warps_m(p.split_size > 0 ? kMaxTileRows : num_rows));
   }
 
   /// Row tiles of all KV heads where the requests have about as many rows each. There are less than
@@ -107,9 +124,9 @@ struct SplitPlan {
   }
 };
 
-/// Suffices for every launch with this head_dim or a smaller one: keys are split only as far as
-/// there are blocks for them in the usual row tiles, which hold all rows, and a row tile has no
-/// more tickets than splits.
+/// Suffices for every launch with this head_dim or a smaller one, but with a fixed split size: keys
+/// are split only as far as there are blocks for them in the usual row tiles, which hold all rows,
+/// and a row tile has no more tickets than splits.
 inline WorkspaceSize largest_attention_workspace(std::int64_t head_dim,
                                                  std::int64_t num_multiprocessors) {
   constexpr std::int64_t kFloat = sizeof(float);

@@ -100,7 +100,16 @@ struct AttentionInputs {
   double scale;
   double softcap;
   std::int64_t window;
+  std::int64_t split_size;
 };
+
+void require_split_size(const OpCheck& op, std::int64_t split_size, std::int64_t max_positions) {
+  const std::int64_t least = ceil_div(max_positions, kMaxSplits);
+  op.require(split_size >= 0 && split_size % kSplitUnit == 0 && split_size <= INT32_MAX,
+             "split_size", "0 (none) or a multiple of " + std::to_string(kSplitUnit), split_size);
+  op.require(split_size == 0 || split_size >= least, "split_size",
+             "at least " + std::to_string(least) + " for so many positions", split_size);
+}
 
 BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
   const TensorArg q = op.tensor("q", in.q, kFloating, {"T", "Hq", "D"});
@@ -123,6 +132,7 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
              "a multiple of the Hkv heads of k_cache as Hq", num_qo_heads);
   op.require(in.softcap >= 0, "softcap", "0 (none) or more", in.softcap);
   op.require(in.window >= 0, "window", "0 (none) or more", in.window);
+  require_split_size(op, in.split_size, op.size("M") * op.size("S"));
   return {
       .dtype = q.dtype(),
       .q = q.data(),
@@ -146,6 +156,7 @@ BranchAttentionParams check_inputs(OpCheck& op, const AttentionInputs& in) {
       .scale = static_cast<float>(in.scale),
       .softcap = static_cast<float>(in.softcap),
       .window = std::min<std::int64_t>(in.window, INT32_MAX),  // kernels count in int
+      .split_size = in.split_size,
   };
 }
 
@@ -206,10 +217,10 @@ void branch_attention_out(const Tensor& q, const Tensor& k_cache, const Tensor& 
                           const Tensor& block_table, const Tensor& context_lens,
                           const Tensor& n_nodes, const Tensor& row_indptr,
                           const Tensor& ancestor_mask, double scale, double softcap,
-                          std::int64_t window, const Tensor& out, const Tensor& lse,
-                          std::optional<Tensor> workspace) {
+                          std::int64_t window, std::int64_t split_size, const Tensor& out,
+                          const Tensor& lse, std::optional<Tensor> workspace) {
   branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, row_indptr,
-                         ancestor_mask, scale, softcap, window},
+                         ancestor_mask, scale, softcap, window, split_size},
                         out, lse, workspace);
 }
 
@@ -217,13 +228,14 @@ std::tuple<Tensor, Tensor> branch_attention(const Tensor& q, const Tensor& k_cac
                                             const Tensor& v_cache, const Tensor& block_table,
                                             const Tensor& context_lens, const Tensor& n_nodes,
                                             const Tensor& row_indptr, const Tensor& ancestor_mask,
-                                            double scale, double softcap, std::int64_t window) {
+                                            double scale, double softcap, std::int64_t window,
+                                            std::int64_t split_size) {
   OpCheck op("branch_attention");
   op.tensor("q", q, kFloating, {"T", "Hq", "D"});
   const Tensor out = new_empty(q, {op.size("T"), op.size("Hq"), op.size("D")}, q.scalar_type());
   const Tensor lse = new_empty(q, {op.size("T"), op.size("Hq")}, kFloat32);
   branch_attention_into({q, k_cache, v_cache, block_table, context_lens, n_nodes, row_indptr,
-                         ancestor_mask, scale, softcap, window},
+                         ancestor_mask, scale, softcap, window, split_size},
                         out, lse, std::nullopt);
   return {out, lse};
 }

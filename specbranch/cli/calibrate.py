@@ -34,7 +34,7 @@ def calibrate(
     from specbranch.training.pair_timer import PairTimer
 
     console = Console(stderr=True)
-    with console.status(f"loading target {models.target} and draft {models.draft}"):
+    with console.status(f"loading target {models.target} and its draft"):
         pair = models.load()
     with default_lanes(pair, overlap=True) as lanes:
         timer = PairTimer(pair, lanes, context=context, repeats=repeats)
@@ -44,8 +44,8 @@ def calibrate(
     costs = costs_json(measurements, latencies)
     env = environment(pair.device) | {
         "target": models.target,
-        "draft": models.draft,
-        "dtype": models.dtype,
+        "draft": pair.draft_name,
+        "dtype": str(pair.dtype).removeprefix("torch."),
         "weights": pair.weights,
         "context": context,
         "repeats": repeats,

@@ -31,7 +31,7 @@ def open_session(
     costs = lanes.costs()
     disable_progress_bar()
     console = Console(stderr=True)
-    with console.status(f"loading target {models.target} and draft {models.draft}"):
+    with console.status(f"loading target {models.target} and its draft"):
         pair = models.load()
         hrad = HRad.load(policies.hrad, pair) if policies.hrad else None
     console.print(f"weights: {pair.weights}", style="dim", highlight=False)

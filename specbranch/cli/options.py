@@ -28,13 +28,14 @@ class ModelOptions:
         str, _option("Models", "Hub id, local folder, .gguf file or builtin:smollm2.")
     ] = "builtin:smollm2"
     draft: Annotated[
-        str,
+        str | None,
         _option(
             "Models",
             "Like --target; or self:int4 / self:int8, the target quantised; or a distilled draft, "
-            "its folder or builtin:smollm2-draft.",
+            "its folder or builtin:smollm2-draft. By default self:int4, but on a GPU the built-in "
+            "target's own.",
         ),
-    ] = "self:int4"
+    ] = None
     source: Annotated[
         str,
         _option(
@@ -52,22 +53,34 @@ class ModelOptions:
         ),
     ] = None
     draft_weights: Annotated[str | None, _option("Models", "Like --target-weights.")] = None
-    device: Annotated[str, _option("Models", "cpu or cuda.")] = "cpu"
+    device: Annotated[
+        str | None, _option("Models", "cpu or cuda; by default cuda where there is one.")
+    ] = None
     draft_device: Annotated[
         str | None,
-        _option("Models", "Of the draft: another GPU, or the cpu beside a target on a GPU."),
+        _option(
+            "Models",
+            "Of the draft: another GPU, or the cpu beside a target on a GPU, as is the default for "
+            "a draft in few bits.",
+        ),
     ] = None
-    dtype: Annotated[str, _option("Models", "float32, bfloat16 or float16.")] = "float32"
+    dtype: Annotated[
+        str | None,
+        _option(
+            "Models", "float32, bfloat16 or float16; by default float32 on cpu, bfloat16 on cuda."
+        ),
+    ] = None
 
     def load(self) -> ModelPair:
         """Raises ValueError as `load_pair` does. Without a draft where none is needed."""
         from specbranch.loading.pair import load_pair
+        from specbranch.loading.placement import default_device
 
         draft = "self" if self.source == "ngram" else self.draft
         return load_pair(
             self.target,
             draft,
-            device=self.device,
+            device=self.device or default_device(self.target_weights),
             draft_device=self.draft_device,
             dtype=self.dtype,
             target_weights=self.target_weights,

@@ -77,7 +77,10 @@ def ar_margin(
     if position >= len(baseline.token_ids):
         return None
     tokens = baseline.prompt_token_ids + baseline.token_ids[:position]
-    runner = ModelRunner(pair.target, max_len=len(tokens), max_nodes=1)
+    # One forward is not worth a graph.
+    runner = ModelRunner(
+        pair.target, max_len=len(tokens), max_nodes=1, prepare=lambda forward, _: forward
+    )
     block = runner.open()
     runner.prefill(block, tokens[:-1])
     logits = runner.forward([BlockRows(block, tokens[-1:], [-1], 1)])[0].cpu().double()

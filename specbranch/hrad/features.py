@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner
+from specbranch.models.transfers import sent
 
 FEATURE_LAYERS = 4
 
@@ -51,5 +52,5 @@ def with_embedding(model: PreTrainedModel, features: Tensor, tokens: Sequence[in
 
     model: the target, whose embedding it is.
     """
-    ids = torch.tensor(tokens, dtype=torch.int64, device=features.device)
+    ids = sent(tokens, features.device)
     return torch.cat([features, model.get_input_embeddings()(ids)], dim=-1)

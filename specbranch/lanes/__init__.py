@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specbranch.lanes.base import Lane, LaneError, Lanes, Pending
-from specbranch.lanes.cuda import StreamLanes
+from specbranch.lanes.cuda import StreamLane, StreamLanes
 from specbranch.lanes.mixed import MixedLanes
 from specbranch.lanes.threads import ThreadLanes
 from specbranch.lanes.virtual import VirtualLanes
@@ -14,6 +14,7 @@ __all__ = [
     "Lanes",
     "MixedLanes",
     "Pending",
+    "StreamLane",
     "StreamLanes",
     "ThreadLanes",
     "VirtualLanes",

@@ -27,18 +27,20 @@ HIGH_PRIORITY, NORMAL_PRIORITY = -1, 0
 
 @dataclass(slots=True)
 class StreamPending(Generic[T]):
-    """Work that was launched on a stream, and what it returned or raised."""
+    """Work that was launched on a stream, and what it returned or raised.
+
+    events: before and behind it on the stream, None once it is known to have run.
+    """
 
     label: str
     rows: int
-    started: torch.cuda.Event
-    finished: torch.cuda.Event
+    events: tuple[torch.cuda.Event, torch.cuda.Event] | None
     value: T | None = None
     error: LaneError | None = None
 
     def done(self) -> bool:
         """Whether the kernels have run."""
-        return self.finished.query()
+        return self.events is None or self.events[1].query()
 
     def result(self) -> T:
         """What was returned; tensors may still be in the making, in the order of the stream."""
@@ -48,7 +50,11 @@ class StreamPending(Generic[T]):
 
 
 class StreamLane(Lane):
-    """Launches work on one stream, each piece in an NVTX range."""
+    """Launches work on one stream, each piece in an NVTX range.
+
+    Of what is launched elsewhere, on the default stream say, work is ordered behind that which was
+    there when its trace began, and no other: the lane owes nothing to an application's own work.
+    """
 
     def __init__(self, name: str, device: torch.device, priority: int) -> None:
         self.name = name
@@ -58,26 +64,33 @@ class StreamLane(Lane):
         self._epoch.record(self.stream)
         self._trace = Trace()
         self._untraced: deque[StreamPending[Any]] = deque()
+        self._spare: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> StreamPending[T]:
-        started, finished = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        pending: StreamPending[T] = StreamPending(label, rows, started, finished)
-        # What the caller has launched so far may be what this work reads.
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream), torch.cuda.nvtx.range(f"{self.name}: {label}"):
-            started.record()
-            try:
-                pending.value = guarded(self.name, label, work)
-            except LaneError as error:
-                pending.error = error
-            finally:
-                finished.record()
+        events = self._spare.pop() if self._spare else (_event(), _event())
+        pending: StreamPending[T] = StreamPending(label, rows, events)
+        # By hand, for this is done several times a draft step, and contexts take their time.
+        here = torch.cuda.current_stream()
+        there = here if here.device == self.device else torch.cuda.current_stream(self.device)
+        torch.cuda.nvtx.range_push(f"{self.name}: {label}")
+        torch.cuda.set_stream(self.stream)
+        try:
+            events[0].record(self.stream)
+            pending.value = guarded(self.name, label, work)
+        except LaneError as error:
+            pending.error = error
+        finally:
+            events[1].record(self.stream)
+            torch.cuda.set_stream(there)
+            torch.cuda.set_stream(here)
+            torch.cuda.nvtx.range_pop()
         self._untraced.append(pending)
         self._trace_finished()
         return pending
 
     def begin(self, trace: Trace) -> None:
         """Record into `trace`, from now on. The lane is idle."""
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
         self._trace = trace
         self._untraced.clear()
         self._epoch.record(self.stream)
@@ -90,10 +103,15 @@ class StreamLane(Lane):
         """Add a span for each piece of work that has ended, in the device's time."""
         while self._untraced and self._untraced[0].done():
             work = self._untraced.popleft()
-            start, end = (
-                self._epoch.elapsed_time(event) / 1e3 for event in (work.started, work.finished)
-            )
+            assert work.events is not None
+            start, end = (self._epoch.elapsed_time(event) / 1e3 for event in work.events)
+            self._spare.append(work.events)
+            work.events = None
             self._trace.spans.append(Span(self.name, work.label, start, end, work.rows))
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)
 
 
 class StreamLanes(Lanes):

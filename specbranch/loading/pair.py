@@ -23,6 +23,13 @@ from specbranch.loading.builtin import builtin_folder, builtin_gguf
 from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft, stored_bits
 from specbranch.loading.gguf import load_blocks, load_dequantized
 from specbranch.loading.huge_pages import move_to_huge_pages
+from specbranch.loading.placement import (
+    check_device,
+    check_dtype,
+    default_draft,
+    default_draft_device,
+    default_dtype,
+)
 from specbranch.loading.prepack import pack_linears
 from specbranch.loading.quantized import (
     WEIGHTS,
@@ -37,11 +44,6 @@ from specbranch.vocabulary import Translation
 _PROMPT = "one request's text, chat messages or token ids"
 
 PLAIN = "plain"
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,11 @@ class ModelPair:
 
 def load_pair(
     target: str = "builtin:smollm2",
-    draft: str = "self:int4",
+    draft: str | None = None,
     *,
     device: str | torch.device = "cpu",
     draft_device: str | torch.device | None = None,
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
     target_weights: str | None = None,
     draft_weights: str | None = None,
 ) -> ModelPair:
@@ -144,10 +146,13 @@ def load_pair(
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
     draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),
         or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`; or
-        `self`, the target itself, where no draft is needed.
+        `self`, the target itself, where no draft is needed. By default `self:int4`, but on a GPU
+        the built-in target's own.
     device: `cpu` or `cuda[:n]`.
-    draft_device: of the draft, the same by default; another GPU, or `cpu` beside a target on one.
-    dtype: `float32`, `bfloat16` or `float16`, of all but the quantised weights.
+    draft_device: of the draft; another GPU, or `cpu` beside a target on one. By default the same,
+        but `cpu` for a draft in few bits.
+    dtype: `float32`, `bfloat16` or `float16`, of all but the quantised weights; by default
+        `float32` on cpu, `bfloat16` on a GPU.
     target_weights, draft_weights: `q4` or `q8`, matrices in 4 or 8 bits in groups of 32, the head
         and the embedding in 8, on cpu only; `plain`, in `dtype`; None, as stored: in `dtype`, but
         on cpu a `.gguf` file keeps its blocks of Q4_0, Q4_1, Q8_0 and (rounded to 8 bits) Q6_K,
@@ -161,11 +166,13 @@ def load_pair(
     text in its own tokens, and its guesses are those of the target's tokens that begin what it
     would write. The target's text stays what it is; only guesses suffer.
 
-    Raises ValueError for a model that cannot be found or run, a device that this machine or this
-    torch lacks, an unknown dtype, or weights that a model cannot have.
+    Raises ValueError for a model that cannot be found or run, a device that this machine, torch or
+    build lacks, an unknown dtype, or weights that a model cannot have.
     """
-    on_device = _check_device("device", device)
-    beside = on_device if draft_device is None else _check_device("draft_device", draft_device)
+    on_device = check_device("device", device)
+    given = None if draft_device is None else check_device("draft_device", draft_device)
+    draft = draft or default_draft(target, given or on_device)
+    beside = given or default_draft_device(draft, draft_weights, on_device)
     if beside.type == "cuda" and on_device.type == "cpu":
         raise ValueError(f"draft_device: expected cpu like device, got {beside}")
     if draft.startswith("self:") and beside.type != "cpu":
@@ -173,7 +180,7 @@ def load_pair(
             f"draft: {draft} runs on cpu only, got {beside}; a small model of the target's family "
             "or a draft of `specbranch distill` runs there, as does builtin:smollm2-draft"
         )
-    in_dtype = _check_dtype(dtype)
+    in_dtype = default_dtype(on_device) if dtype is None else check_dtype(dtype)
     _check_weights("target_weights", target_weights, on_device)
     _check_weights("draft_weights", draft_weights, beside)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype, target_weights)
@@ -250,27 +257,6 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     return frozenset([eos] if isinstance(eos, int) else eos)
 
 
-def _check_device(name: str, device: str | torch.device) -> torch.device:
-    try:
-        checked = torch.device(device)
-    except RuntimeError:
-        checked = None
-    if checked is None or checked.type not in ("cpu", "cuda"):
-        raise ValueError(f"{name}: expected cpu, cuda or cuda:n, got {device}")
-    if checked.type == "cuda" and not torch.backends.cuda.is_built():
-        raise ValueError(f"{name}: {checked} needs a CUDA build of torch, got {torch.__version__}")
-    if checked.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"{name}: {checked} needs a GPU, and torch finds none")
-    return checked
-
-
-def _check_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    checked = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if checked is None or checked not in DTYPES.values():
-        raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype}")
-    return checked
-
-
 def _return_freed_memory() -> None:
     """What reading a file took stays with the C library otherwise, some 50 MB for a GGUF."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
@@ -320,7 +306,9 @@ def load_model(
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         else:
             source = _local_path(name) if name.startswith("builtin:") else name
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            # Straight to a GPU, for the host may not hold it.
+            device_map = None if device.type == "cpu" else {"": device}
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map=device_map)
             tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:
         raise ValueError(f"{role}: cannot load {name!r}: {error}") from error

@@ -9,11 +9,14 @@ builds no mask: a pass knows what each row may see.
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
@@ -21,6 +24,7 @@ from specbranch import ops
 from specbranch.models.kv_pool import KVPool
 
 ATTENTION_NAME = "specbranch"
+GPU_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class AttentionPass(Cache):
@@ -87,6 +91,7 @@ class BlockPass(AttentionPass):
     context_lens: committed tokens, int32 [B].
     n_nodes: nodes of each block, the new ones included, int32 [B].
     ancestor_mask: int32 [T, W].
+    workspace: of `branch_attention_out`, None to allocate one a layer.
     """
 
     def __init__(
@@ -99,8 +104,10 @@ class BlockPass(AttentionPass):
         n_nodes: Tensor,
         row_indptr: Tensor,
         ancestor_mask: Tensor,
+        workspace: Tensor | None = None,
     ) -> None:
         super().__init__(pool, block_table=block_table, start=start, row_indptr=row_indptr)
+        self._workspace = workspace
         self.context_lens = context_lens
         self.n_nodes = n_nodes
         self.ancestor_mask = ancestor_mask
@@ -108,8 +115,10 @@ class BlockPass(AttentionPass):
     def attend(
         self, layer: int, query: Tensor, scale: float, softcap: float, window: int
     ) -> Tensor:
-        out, _ = ops.branch_attention(
-            _rows(query),
+        rows = _rows(query)
+        out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        ops.branch_attention_out(
+            rows,
             self.pool.k[layer],
             self.pool.v[layer],
             self.block_table,
@@ -120,6 +129,10 @@ class BlockPass(AttentionPass):
             scale,
             softcap,
             window,
+            0,
+            out,
+            out.new_empty(out.shape[:2], dtype=torch.float32),
+            self._workspace,
         )
         return out[None]
 
@@ -127,7 +140,9 @@ class BlockPass(AttentionPass):
 class PrefillPass(AttentionPass):
     """A chunk of one request's prompt after its context, causal, through torch's SDPA.
 
-    SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain.
+    SDPA has no softcap: layers with one take `branch_attention` with the chunk as a chain. On a GPU
+    cuDNN's attention is left out, which plans anew, a good part of a second, for each length of a
+    prompt; without a window no mask is made, so that flash attention can take it.
     """
 
     def __init__(self, pool: KVPool, block_table: Tensor, context_len: int, n_tokens: int) -> None:
@@ -140,8 +155,6 @@ class PrefillPass(AttentionPass):
             start=block_table.new_tensor([context_len]),
             row_indptr=block_table.new_tensor([0, n_tokens]),
         )
-        rows = torch.arange(context_len, self._length, device=block_table.device)
-        self._distance = rows[:, None] - torch.arange(self._length, device=block_table.device)
         self._visible: dict[int, Tensor] = {}
         self._chain: BlockPass | None = None
 
@@ -151,22 +164,31 @@ class PrefillPass(AttentionPass):
         if softcap:
             return self._as_chain().attend(layer, query, scale, softcap, window)
         k, v = self.pool.gather(layer, self.block_table, self._length)
-        out = F.scaled_dot_product_attention(
-            query,
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=self._visible_keys(window),
-            scale=scale,
-            enable_gqa=True,
-        )
+        with sdpa_kernel(GPU_BACKENDS) if on_gpu(k) else nullcontext():
+            out = F.scaled_dot_product_attention(
+                query,
+                k.transpose(1, 2),
+                v.transpose(1, 2),
+                attn_mask=self._visible_keys(window),
+                scale=scale,
+                enable_gqa=True,
+            )
         return out.transpose(1, 2)
 
     def _visible_keys(self, window: int) -> Tensor:
         """Bool [T, length]: causal, and nearer than the window if there is one."""
         if window not in self._visible:
-            causal = self._distance >= 0
-            self._visible[window] = causal & (self._distance < window) if window else causal
+            self._visible[window] = self._mask(window)
         return self._visible[window]
+
+    def _mask(self, window: int) -> Tensor:
+        device = self.start.device
+        if on_gpu(self.start) and not window:
+            return causal_lower_right(self._n_tokens, self._length)
+        rows = torch.arange(self._length - self._n_tokens, self._length, device=device)
+        distance = rows[:, None] - torch.arange(self._length, device=device)
+        causal = distance >= 0
+        return causal & (distance < window) if window else causal
 
     def _as_chain(self) -> BlockPass:
         if self._chain is None:
@@ -187,6 +209,21 @@ class PrefillPass(AttentionPass):
                 ancestor_mask=ancestor_mask,
             )
         return self._chain
+
+
+def on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+def attention_workspace(pool: KVPool) -> Tensor | None:
+    """Memory for the attention over a pool by all forwards of one stream; none on a CPU, where its
+    size goes by their shapes."""
+    keys = pool.k[0]
+    if not on_gpu(keys):
+        return None
+    device = torch.cuda.get_device_properties(keys.device)
+    size = ops.branch_attention_workspace_size(keys.shape[-1], device.multi_processor_count)
+    return torch.zeros(size, device=keys.device)
 
 
 def _rows(heads: Tensor) -> Tensor:

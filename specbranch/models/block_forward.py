@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.models.attention import BlockPass
+from specbranch.models.attention import BlockPass, attention_workspace
 from specbranch.models.kv_pool import KVPool
 from specbranch.models.support import cache_argument, last_layers
 
@@ -62,6 +62,7 @@ class BlockForward(nn.Module):
         super().__init__()
         self.model = model
         self.pool = pool
+        self._workspace = attention_workspace(pool)
         self._cache_argument = cache_argument(model)
         self._feature_layers = last_layers(model, feature_layers)
 
@@ -85,6 +86,7 @@ class BlockForward(nn.Module):
             n_nodes=block.n_nodes,
             row_indptr=block.row_indptr,
             ancestor_mask=block.ancestor_mask,
+            workspace=self._workspace,
         )
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(

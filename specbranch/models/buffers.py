@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from itertools import accumulate
 
 import torch
 
 from specbranch.models.block import BlockRows, Keep, Nodes
 from specbranch.models.block_forward import BlockInputs
-from specbranch.models.transfers import UploadRecord
+from specbranch.models.transfers import VIEWS, UploadRecord
 
 
 class ForwardBuffers:
@@ -50,9 +51,10 @@ class ForwardBuffers:
             ancestor_mask=torch.zeros(max_rows, words, dtype=torch.int32, device=device),
             depth=torch.zeros(max_rows, dtype=torch.int32, device=device),
         )
+        self._head = lru_cache(VIEWS)(self.inputs.head)
 
     def send(self, batch: Sequence[BlockRows], grown: Sequence[Nodes]) -> BlockInputs:
-        """Send a forward, and return what it reads.
+        """Send a forward, perhaps of no request, and return what it reads.
 
         batch: the new nodes, request by request. grown: each request's block with them.
         """
@@ -60,9 +62,12 @@ class ForwardBuffers:
         ends = list(accumulate((len(rows.tokens) for rows in batch), initial=0))
         tokens, positions = host["tokens"], host["position_ids"]
         logits_rows, next_positions = host["logits_rows"], host["next_positions"]
-        # Of a captured forward's other requests and rows, none is alive and all are within bounds.
+        # Of a captured forward's other requests and rows, none is alive and all are within bounds,
+        # of tables and of positions: RoPE may choose by the largest.
         host["row_indptr"][len(batch) :] = ends[-1]
         host["n_nodes"][len(batch) :] = 0
+        tokens[ends[-1] :] = 0
+        positions[ends[-1] :] = 0
         logits_rows[:] = 0
         wanted = 0
         for b, (rows, nodes, first, end) in enumerate(
@@ -81,7 +86,7 @@ class ForwardBuffers:
             logits_rows[before:wanted] = range(end - rows.logits_rows, end)
             next_positions[before:wanted] = positions[end - rows.logits_rows : end] + 1
         self._record.send()
-        return self.inputs.head(len(batch), ends[-1], wanted)
+        return self._head(len(batch), ends[-1], wanted)
 
 
 class KeepBuffers:
@@ -100,6 +105,7 @@ class KeepBuffers:
             ],
             device,
         )
+        self._head = lru_cache(VIEWS)(partial(_first, list(self._record.fields.values())))
 
     def send(self, batch: Sequence[Keep]) -> list[torch.Tensor]:
         """Send what to keep; returns block_table, context_lens, keep and keep_lens."""
@@ -110,4 +116,8 @@ class KeepBuffers:
             host["keep"][b, : len(slots)] = slots
             host["keep_lens"][b] = len(slots)
         self._record.send()
-        return [field[: len(batch)] for field in self._record.fields.values()]
+        return self._head(len(batch))
+
+
+def _first(fields: Sequence[torch.Tensor], requests: int) -> list[torch.Tensor]:
+    return [field[:requests] for field in fields]

@@ -3,21 +3,26 @@
 A forward of 32 layers is a few hundred launches, which take the host longer than the GPU needs for
 a draft step. A graph is one launch. It reads and writes the same memory each time, and its shapes
 are fixed, so there is one for each *bucket* of rows (1, 2, 4, 8, ...), and a forward runs in the
-smallest that holds its rows. The rest of a bucket are padding rows: they compute on numbers of
-earlier forwards, write no key or value (how many rows are real stands in device memory), and no one
-looks at what comes out.
+smallest that holds its rows. The rest of a bucket are padding rows: they compute on token 0 at
+position 0, write no key or value (how many rows are real stands in device memory), and no one looks
+at what comes out.
 """
 
 from __future__ import annotations
 
+import threading
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from specbranch.models.block_forward import BlockInputs
+
+MOST_ROWS = 256  # of a graph: from here on the GPU takes longer than the host
 
 Outputs = tuple[Tensor, ...]
 
@@ -31,67 +36,78 @@ class Capture(Protocol):
 
 
 class CapturedForward:
-    """`forward` by graphs, captured when their bucket is first needed.
+    """`forward` by graphs, all captured at once, the largest first: smaller ones then find room in
+    its memory.
 
     Called like `forward`, with inputs that are the first of `buffers`. What it returns holds until
-    the next call.
+    the next call. A forward of more rows than the largest graph has runs as it is.
 
     forward: from BlockInputs to logits, and perhaps further outputs of a row per new node.
-    buffers: BlockInputs of as many rows as a forward can have; all inputs live in them.
+    buffers: BlockInputs of as many rows as a forward can have; all inputs live in them, and at
+        first none of their rows is real.
     capture: how to capture.
 
-    Where capturing fails, warns once and runs `forward` as it is from then on.
+    Warns of buckets that cannot be captured; their forwards run in the next larger one, or as they
+    are.
     """
 
     def __init__(
         self, forward: Callable[..., Outputs], buffers: BlockInputs, capture: Capture
     ) -> None:
         self._forward = forward
-        self._buffers = buffers
-        self._capture = capture
         self._graphs: dict[int, tuple[Callable[[], None], Outputs]] = {}
-        self._capturable = True
+        failed: dict[int, BaseException] = {}
+        for rows in buckets(min(buffers.tokens.shape[1], MOST_ROWS)):
+            inputs = buffers.head(len(buffers.n_nodes), rows, rows)
+            try:
+                self._graphs[rows] = capture(partial(forward, *inputs))
+            except Exception as error:  # the eager forward will raise what is not about capturing
+                failed[rows] = first_cause(error)
+        self._sizes = sorted(self._graphs)
+        if failed:
+            cause = next(iter(failed.values()))
+            warnings.warn(
+                f"no CUDA graphs, which is slower, for forwards of {', '.join(map(str, failed))} "
+                f"rows: capturing failed with {type(cause).__name__}: {cause}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def __call__(self, *inputs: Tensor) -> Outputs:
         """Logits [k, V] and further outputs [T, ...] for `BlockInputs`."""
         wanted = BlockInputs(*inputs)
         rows, logits_rows = wanted.tokens.shape[1], len(wanted.logits_rows)
-        graph = self._graph(rows)
-        if graph is None:
+        place = bisect_left(self._sizes, rows)
+        if place == len(self._sizes):
             return self._forward(*inputs)
-        replay, (logits, *others) = graph
+        replay, (logits, *others) = self._graphs[self._sizes[place]]
         replay()
         return logits[:logits_rows], *(output[:rows] for output in others)
 
-    def _graph(self, n: int) -> tuple[Callable[[], None], Outputs] | None:
-        """The graph of the bucket for n rows; None if this forward cannot be captured."""
-        rows = bucket(n, self._buffers.tokens.shape[1])
-        if rows not in self._graphs and self._capturable:
-            inputs = self._buffers.head(len(self._buffers.n_nodes), rows, rows)
-            try:
-                self._graphs[rows] = self._capture(lambda: self._forward(*inputs))
-            except Exception as error:  # the eager forward will raise what is not about capturing
-                self._capturable = False
-                self._graphs.clear()
-                warnings.warn(
-                    f"forwards run without CUDA graphs, which is slower: capturing one failed with "
-                    f"{type(error).__name__}: {error}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return self._graphs.get(rows)
+
+def buckets(most: int) -> list[int]:
+    """The rows of graphs for up to `most` rows: that, and below it powers of two."""
+    return [most, *(1 << n for n in reversed(range((most - 1).bit_length())))]
 
 
-def bucket(n: int, most: int) -> int:
-    """The rows of the graph that n rows run in: the next power of two, or `most`."""
-    return min(1 << (n - 1).bit_length(), most)
+def first_cause(error: BaseException) -> BaseException:
+    """What failed first: a capture that is broken off raises an error of its own about that."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+_capturing = threading.Lock()  # a capture forbids much to the rest of the process
 
 
 class CudaCapture:
-    """Captures on one device, into graphs that share one pool of memory.
+    """Captures on one device, into graphs that share one pool of memory; one at a time in a
+    process.
 
     Work is captured on the current stream, the lane's own: its priority goes with the kernels, and
-    cuBLAS keeps a workspace for each stream, which two lanes' forwards must not share.
+    cuBLAS keeps a workspace for each stream, which two lanes' forwards must not share. That of a
+    capture lies in the graphs' pool and nowhere else: torch drops a stream's workspace as soon as
+    any graph that was captured there goes, be it another engine's.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -105,14 +121,16 @@ class CudaCapture:
         graph = torch.cuda.CUDAGraph()
         # Not in inference mode: torch keeps tensors for all graphs of the process, made at the
         # first capture, and could not update them outside.
-        with torch.inference_mode(False), torch.no_grad():
+        with _capturing, torch.inference_mode(False), torch.no_grad():
             stream.wait_stream(current)
             with torch.cuda.stream(stream):  # puts the current stream back if capturing fails
                 work()
+                _forget_workspaces()
                 with torch.cuda.graph(
                     graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"
                 ):
                     outputs = work()
+                _forget_workspaces()
             current.wait_stream(stream)
         return graph.replay, outputs
 
@@ -125,3 +143,8 @@ class CudaCapture:
         if self._side_stream is None:
             self._side_stream = torch.cuda.Stream(self._device)
         return self._side_stream
+
+
+def _forget_workspaces() -> None:
+    """Let cuBLAS take a workspace anew where it is next called."""
+    torch._C._cuda_clearCublasWorkspaces()

@@ -24,7 +24,7 @@ PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 WARM_ROWS = 16  # a round's forward seldom has more
 
 Forward = Callable[..., tuple[Tensor, ...]]
-Prepare = Callable[[BlockForward, BlockInputs, BlockInputs], Forward]
+Prepare = Callable[[BlockForward, BlockInputs], Forward]
 
 
 class ModelRunner:
@@ -150,11 +150,12 @@ class ModelRunner:
         return block
 
     def warm_up(self) -> None:
-        """Run forwards of 1 to WARM_ROWS rows, for which torch makes kernels, or we graphs, once.
+        """Run forwards of 1 to WARM_ROWS rows, for which torch makes kernels once, and, where
+        forwards are captured, capture them all.
 
         Raises ValueError where there is no room for a request.
         """
-        block = self.open()
+        block = self.open(min(2, self.max_len))
         self.prefill(block, [0] * min(2, self.max_len))
         for rows in range(1, min(self.max_nodes, WARM_ROWS) + 1):
             self.forward([BlockRows(block, [0] * rows, [-1] + [0] * (rows - 1), rows)])
@@ -215,11 +216,12 @@ class ModelRunner:
         """
         self._check_batch(batch)
         grown = [rows.block.with_nodes(rows.parents) for rows in batch]
+        if self._forward is None:
+            self._forward_buffers.send([], [])
+            self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs)
         inputs = self._forward_buffers.send(batch, grown)
         if tokens is not None:
             torch.clamp(tokens, min=0, out=inputs.tokens[0])
-        if self._forward is None:
-            self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs, inputs)
         logits, *features = self._forward(*inputs)
         self.features = features[0] if features else None
         self.next_positions = self._forward_buffers.next_positions[: len(logits)]
@@ -290,10 +292,10 @@ def chunk_end(position: int) -> int:
     return (position // PREFILL_CHUNK + 1) * PREFILL_CHUNK
 
 
-def prepared(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -> Forward:
+def prepared(forward: BlockForward, buffers: BlockInputs) -> Forward:
     """What runs `forward`: captured on a GPU, in one call on a CPU where that can be done.
 
-    buffers: what all its inputs will be views of. inputs: those of the first forward.
+    buffers: what all its inputs will be views of; none of their rows is real.
     """
     if buffers.tokens.device.type == "cuda":
         return CapturedForward(forward, buffers, CudaCapture(buffers.tokens.device))

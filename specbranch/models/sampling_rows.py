@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from specbranch.models.transfers import UploadRecord
+from specbranch.models.transfers import VIEWS, UploadRecord
 from specbranch.sampling import SamplingParams
 
 
@@ -21,6 +22,9 @@ class SamplingTensors(NamedTuple):
     min_p: Tensor  # float32 [n]
     seed: Tensor  # int64 [n]
 
+    def part(self, first: int, end: int) -> SamplingTensors:
+        return SamplingTensors(*(tensor[first:end] for tensor in self))
+
     @property
     def filters(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """All but the seeds."""
@@ -28,7 +32,10 @@ class SamplingTensors(NamedTuple):
 
 
 class SamplingRows:
-    """Parameters of up to `max_rows` rows, at the same addresses each time."""
+    """Parameters of up to `max_rows` rows, at the same addresses each time.
+
+    part: those of the rows from one to another.
+    """
 
     def __init__(self, max_rows: int, device: torch.device) -> None:
         self._record = UploadRecord(
@@ -41,9 +48,12 @@ class SamplingRows:
             ],
             device,
         )
+        fields = self._record.fields
+        tensors = SamplingTensors(*(fields[name] for name in SamplingTensors._fields))
+        self.part = lru_cache(VIEWS)(tensors.part)
 
     def send(self, parts: Iterable[tuple[SamplingParams, Sequence[int]]]) -> SamplingTensors:
-        """Send rows: for each part its parameters and a seed for each of its rows."""
+        """Send the first rows: for each part its parameters and a seed for each of its rows."""
         host = self._record.host()
         first = end = 0
         for params, seeds in parts:
@@ -54,5 +64,4 @@ class SamplingRows:
             host["top_p"][first:end] = params.top_p
             host["min_p"][first:end] = params.min_p
         self._record.send()
-        fields = self._record.fields
-        return SamplingTensors(*(fields[name][:end] for name in SamplingTensors._fields))
+        return self.part(0, end)

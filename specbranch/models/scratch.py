@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Scratch:
-    """The workspace of one op, whose calls follow each other on one stream."""
+    """The workspace of ops whose calls follow each other on one stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._floats = torch.zeros(0, device=device)

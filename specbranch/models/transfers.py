@@ -1,12 +1,13 @@
 """Numbers between the host and a model's device: one copy each way, none where they share memory.
 
 On a GPU the host's side is pinned, so a copy is queued on the current stream like a kernel and the
-host goes on. In a round a `Download` is where the host waits for a stream; H-RAD waits besides.
+host goes on. In a round the host waits for a stream in a `Download`, and in H-RAD once besides.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 Layout = list[tuple[str, str, tuple[int, ...]]]
 
+VIEWS = 1024  # of fixed memory, kept because making them anew takes the host some 10 us a forward
 RING = 16  # pinned buffers of an upload: as many forwards can be queued without a wait
 
 
@@ -46,6 +48,13 @@ class Download(ABC):
     @abstractmethod
     def fetch(self) -> np.ndarray[Any, Any]:
         """`tensor` on the host, valid until the next fetch. Waits for the current stream."""
+
+
+def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """int64 [n] on a device, without a wait for it: for what is sent so seldom that it needs no
+    memory of its own."""
+    on_gpu = device.type == "cuda"
+    return torch.tensor(numbers, dtype=torch.int64, pin_memory=on_gpu).to(device, non_blocking=True)
 
 
 def upload(size: int, dtype: torch.dtype, device: torch.device) -> Upload:

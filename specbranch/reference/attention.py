@@ -80,6 +80,7 @@ def branch_attention(
     scale: float,
     softcap: float = 0.0,
     window: int = 0,
+    split_size: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Attention of each row over the context that all rows share and over its own ancestors.
 
@@ -91,7 +92,8 @@ def branch_attention(
     nodes of its mask; with window > 0 only keys with row position - key position < window, where
     positions are counted along the row's own path. A row that sees nothing gets out 0, lse -inf,
     as do rows from row_indptr[B] on.
-    Scores are scale * q.k; with softcap > 0, softcap * tanh(scale * q.k / softcap).
+    Scores are scale * q.k; with softcap > 0, softcap * tanh(scale * q.k / softcap). split_size says
+    how a device sums and changes nothing here.
     """
     T, Hq, D = q.shape
     page_size, Hkv = k_cache.shape[1:3]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from specbranch import ops
 from specbranch.models.sampling_rows import SamplingRows, SamplingTensors
 from specbranch.models.scratch import Scratch
-from specbranch.models.transfers import DownloadRecord
+from specbranch.models.transfers import VIEWS, DownloadRecord
 from specbranch.sampling import Coupling, SamplingParams
 from specbranch.sources.source import Guesses
 
@@ -33,7 +34,6 @@ class Ranker:
     def __init__(
         self, max_rows: int, k: int, device: torch.device, token_ids: Tensor | None = None
     ) -> None:
-        self._max_rows = max_rows
         self._k = k
         self._token_ids = token_ids
         self._scratch = Scratch(device)
@@ -47,10 +47,12 @@ class Ranker:
             ],
             device,
         )
+        self._part = lru_cache(VIEWS)(partial(_part, self._sampling, self._guesses.fields))
+        self._floats = lru_cache(partial(_workspace_size, max_rows))
 
     def prepare(self, rows: Sequence[RankedRows]) -> None:
         """Set how the next rows, in this order, are ranked."""
-        self._tensors = self._sampling.send(rows)
+        self._sampling.send(rows)
 
     def rank(
         self, logits: Tensor, positions: Tensor, coupling: Coupling, first_row: int
@@ -60,11 +62,8 @@ class Ranker:
         first_row: of the prepared rows, whose guesses `fetch` then has.
         Returns the laws [n, V] that the guesses were drawn from under rejection, else None.
         """
-        rows = slice(first_row, first_row + len(logits))
-        sampling = SamplingTensors(*(tensor[rows] for tensor in self._tensors))
-        ids, estimates, max_prob, entropy = (
-            self._guesses.fields[name][rows] for name in Guesses._fields
-        )
+        sampling, (ids, estimates, max_prob, entropy) = self._part(first_row, len(logits))
+        workspace = self._scratch.of(self._floats(logits.shape[1]))
         ops.draft_topk_out(
             logits,
             self._k,
@@ -76,9 +75,13 @@ class Ranker:
             estimates,
             max_prob,
             entropy,
-            self._scratch.of(ops.draft_topk_workspace_size(self._max_rows, logits.shape[1])),
+            workspace,
         )
-        return ops.sampling_probs(logits, *sampling.filters) if coupling == "rejection" else None
+        if coupling != "rejection":
+            return None
+        laws = logits.new_empty(logits.shape, dtype=torch.float32)
+        ops.sampling_probs_out(logits, *sampling.filters, laws, workspace)
+        return laws
 
     def first_choices(self, first_row: int, count: int) -> Tensor:
         """The best guesses of ranked rows, int32 [count] on the device."""
@@ -88,3 +91,18 @@ class Ranker:
         """The guesses of the first n rows; waits for them."""
         record = self._guesses.fetch()
         return Guesses(*(record[name][:n] for name in Guesses._fields))
+
+
+def _part(
+    sampling: SamplingRows, guesses: Mapping[str, Tensor], first_row: int, count: int
+) -> tuple[SamplingTensors, list[Tensor]]:
+    """What is read and what is written of some rows."""
+    end = first_row + count
+    return sampling.part(first_row, end), [guesses[each][first_row:end] for each in Guesses._fields]
+
+
+def _workspace_size(rows: int, vocab_size: int) -> int:
+    return max(
+        ops.draft_topk_workspace_size(rows, vocab_size),
+        ops.sampling_probs_workspace_size(rows, vocab_size),
+    )

@@ -11,6 +11,7 @@ import torch
 
 from specbranch.lanes import Lane
 from specbranch.models.runner import ModelRunner
+from specbranch.models.transfers import sent
 from specbranch.request import Request
 from specbranch.sources.drafted import DraftedText, Node, Said
 from specbranch.sources.ranking import RankedRows, Ranker
@@ -133,7 +134,7 @@ class TranslatedSource(Source):
         def work() -> None:
             logits = self._runner.forward(batch)
             self._ranker.prepare(ranked)
-            at = torch.tensor(positions, dtype=torch.int32, device=logits.device)
+            at = sent(positions, logits.device).int()
             self._ranker.rank(logits, at, "gumbel", 0)
             self._note(nodes, logits)
 

@@ -101,13 +101,21 @@ def _on(stream: Stream) -> Iterator[None]:
         PretendedGpu.current = before
 
 
+def _set_current(stream: Stream) -> None:
+    PretendedGpu.current = stream
+
+
+def _begin_range(message: str) -> None:
+    PretendedGpu.ranges.append(message)
+
+
 @contextmanager
 def _nvtx_range(message: str) -> Iterator[None]:
-    PretendedGpu.ranges.append(message)
+    _begin_range(message)
     yield
 
 
-def _captured(forward: BlockForward, buffers: BlockInputs, inputs: BlockInputs) -> CapturedForward:
+def _captured(forward: BlockForward, buffers: BlockInputs) -> CapturedForward:
     PretendedGpu.captures.append(ReplayingCapture())
     return CapturedForward(forward, buffers, PretendedGpu.captures[-1])
 
@@ -130,4 +138,7 @@ def pretend_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "stream", _on)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: PretendedGpu.current)
+    monkeypatch.setattr(torch.cuda, "set_stream", _set_current)
     monkeypatch.setattr(torch.cuda.nvtx, "range", _nvtx_range)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_push", _begin_range)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: None)

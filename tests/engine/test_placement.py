@@ -143,8 +143,16 @@ def test_lanes_are_where_the_models_are(monkeypatch, draft, target, kind):
 
 def test_models_are_loaded_where_they_run(monkeypatch, tmp_path):
     target, draft = tiny.save_pair(tmp_path)
-    monkeypatch.setattr(loading, "_check_device", lambda name, device: torch.device(device))
+    monkeypatch.setattr(loading, "check_device", lambda name, device: torch.device(device))
+    loaded, load = [], loading.AutoModelForCausalLM.from_pretrained
+
+    def noted(source, **options):
+        loaded.append(options.pop("device_map"))
+        return load(source, **options)
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", noted)
     pair = loading.load_pair(str(target), str(draft), device="meta", draft_device="cpu")
+    assert loaded == [{"": torch.device("meta")}, None]
     assert (pair.device.type, pair.draft.device) == ("meta", CPU)
     with pytest.raises(ValueError, match="draft_device: expected cpu like device, got cuda"):
         loading.load_pair(str(target), str(draft), draft_device="cuda")

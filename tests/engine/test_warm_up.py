@@ -52,11 +52,11 @@ def test_no_graph_is_captured_in_a_request(method, monkeypatch):
     gpu = pretended_gpu.pretend(monkeypatch)
     cpu = torch.device("cpu")
     engine = Engine(tiny.pair(), make_policy(method), lanes=StreamLanes(cpu, cpu), **SIZES)
-    engine.warm_up()
     captured = [list(capture.rows) for capture in gpu.captures]
-    engine.generate(PROMPT, PARAMS)
+    spans = engine.generate(PROMPT, PARAMS).trace.spans
+    assert "warm-up" not in {span.label for span in spans}
     assert [list(capture.rows) for capture in gpu.captures] == captured
-    assert captured == [[1, 2, 4, 8, 16]] * 2
+    assert captured == [[32, 16, 8, 4, 2, 1]] * 2
 
 
 def test_an_engine_without_a_draft_warms_its_target_alone(pair):

@@ -20,11 +20,11 @@ REQUESTS = 4
 SIZES = {"max_len": 60, "max_nodes": 12, "page_size": 4}
 
 
-def eager(forward, buffers, inputs):
+def eager(forward, buffers):
     return forward
 
 
-def captured(forward, buffers, inputs):
+def captured(forward, buffers):
     return CapturedForward(forward, buffers, ReplayingCapture())
 
 

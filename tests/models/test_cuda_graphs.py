@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 import torch
 
-from specbranch.models.cuda_graphs import CapturedForward, CudaCapture, bucket
+from specbranch.models import block_forward, cuda_graphs
+from specbranch.models.cuda_graphs import CapturedForward, CudaCapture, buckets
 from specbranch.models.runner import Prepare
 from tests.engine.pretended_gpu import PretendedGpu, Stream, pretend
 from tests.replaying_capture import Notes, ReplayingCapture
@@ -34,7 +38,7 @@ def make_runner(model, prepare: Prepare, *, feature_layers: int = 0) -> Single:
 def capturing(model, capture, **options) -> Single:
     """A runner whose unused keys and values are NaN, as a padding row might read or write them."""
     single = make_runner(
-        model, lambda forward, buffers, _: CapturedForward(forward, buffers, capture), **options
+        model, lambda forward, buffers: CapturedForward(forward, buffers, capture), **options
     )
     for pool in (*single.runner.pool.k, *single.runner.pool.v):
         pool.fill_(torch.nan)
@@ -45,9 +49,10 @@ def eager(model, **options) -> Single:
     return make_runner(model, lambda forward, *_: forward, **options)
 
 
-def test_rows_go_to_the_next_power_of_two():
-    assert [bucket(n, 12) for n in (1, 2, 3, 4, 5, 8, 9, 12)] == [1, 2, 4, 4, 8, 8, 12, 12]
-    assert [bucket(n, 16) for n in (9, 16)] == [16, 16]
+def test_buckets_are_powers_of_two_and_the_most():
+    assert buckets(12) == [12, 8, 4, 2, 1]
+    assert buckets(16) == [16, 8, 4, 2, 1]
+    assert buckets(1) == [1]
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -67,7 +72,7 @@ def test_a_captured_forward_is_the_eager_one(family):
             torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
             for runner in runners:
                 runner.keep([0], 1)
-    assert capture.rows == [1, 4, 8, 12, 2]
+    assert capture.rows == [12, 8, 4, 2, 1]
     assert capture.replays == 4 * len(TREES)
 
 
@@ -99,20 +104,74 @@ def test_padding_rows_write_no_key_or_value():
         assert not pool[written].isnan().any()
 
 
+def test_layers_attend_in_one_workspace_that_is_kept(monkeypatch):
+    """So a layer is one launch of attention, none that zeroes a new workspace before it."""
+    workspace = torch.zeros(1 << 20)
+    monkeypatch.setattr(block_forward, "attention_workspace", lambda pool: workspace)
+    with Notes() as notes:
+        eager(tiny.model("Llama")).forward(PROMPT[:3], [-1, 0, 0])
+    calls = {str(func): args for func, args, *_ in notes.operations}
+    assert "specbranch.branch_attention.default" not in calls
+    assert calls["specbranch.branch_attention_out.default"][-1] is workspace
+
+
+def refused(work) -> None:
+    """As torch.cuda.graph fails: leaving it raises another error."""
+    try:
+        raise KeyError("the cause")
+    finally:
+        raise RuntimeError("capture was invalidated")
+
+
 def test_what_cannot_be_captured_runs_eagerly_and_is_told_once():
     model = tiny.model("Llama")
-
-    def refuse(work):
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    runners = capturing(model, refuse), eager(model)
-    with pytest.warns(RuntimeWarning, match="without CUDA graphs.*RuntimeError: operation not"):
+    runners = capturing(model, refused), eager(model)
+    with pytest.warns(RuntimeWarning, match="of 12, 8, 4, 2, 1 rows: .* KeyError: 'the cause'"):
         got = runners[0].forward([5, 6], [-1, 0])
     assert torch.equal(got, runners[1].forward([5, 6], [-1, 0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         got = runners[0].forward([7], [1])
     assert torch.equal(got, runners[1].forward([7], [1]))
+
+
+def test_a_bucket_that_cannot_be_captured_costs_that_bucket_alone():
+    model, capture = tiny.model("Llama"), ReplayingCapture()
+
+    def capture_all_but_4_rows(work):
+        return refused(work) if work.args[0].shape[1] == 4 else capture(work)
+
+    runners = capturing(model, capture_all_but_4_rows), eager(model)
+    with pytest.warns(RuntimeWarning, match="of 4 rows"):
+        got = runners[0].forward([5, 6], [-1, 0])
+    assert torch.equal(got, runners[1].forward([5, 6], [-1, 0]))
+    got, wanted = (runner.forward([7, 8, 9], [0, 0, 1]) for runner in runners)
+    torch.testing.assert_close(got, wanted)
+    assert capture.rows == [12, 8, 2, 1]
+    assert capture.replays == 2
+
+
+def test_forwards_larger_than_all_graphs_run_as_they_are(monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "MOST_ROWS", 4)
+    model, capture = tiny.model("Llama"), ReplayingCapture()
+    runners = capturing(model, capture), eager(model)
+    got, wanted = (runner.forward([1, 2, 3, 4, 5], [-1, 0, 0, 1, 1]) for runner in runners)
+    assert torch.equal(got, wanted)
+    assert capture.rows == [4, 2, 1]
+    assert capture.replays == 0
+
+
+def test_padding_rows_have_a_token_and_a_position():
+    """RoPE may choose its angles by the largest position of a forward, so that one left over from
+    another text would change all rows."""
+    runner = capturing(tiny.model("Llama"), ReplayingCapture())
+    runner.prefill(PROMPT)
+    runner.forward(PROMPT[:7], [*range(-1, 6)])
+    runner.keep([0], 1)
+    runner.forward([5], [-1])
+    buffers = runner.runner._forward_buffers.inputs
+    assert buffers.position_ids[0].tolist() == [len(PROMPT) + 1] + 11 * [0]
+    assert buffers.tokens[0].tolist() == [5] + 11 * [0]
 
 
 @pytest.mark.parametrize("make", [eager, lambda model: capturing(model, ReplayingCapture())])
@@ -161,6 +220,7 @@ def captures(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", capturing)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: PretendedGpu.default)
+    monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None, raising=False)
     return seen
 
 
@@ -182,6 +242,41 @@ def test_work_is_captured_on_the_lanes_stream_after_a_first_run(captures):
     replay()
     assert output.tolist() == [6, 6, 6]
     assert len(runs) == 4
+
+
+def test_a_graph_has_a_cublas_workspace_of_its_own(captures, monkeypatch):
+    """One from before the capture, or left behind for others, would go with any other graph."""
+    events = []
+    monkeypatch.setattr(
+        torch._C, "_cuda_clearCublasWorkspaces", lambda: events.append("clear"), raising=False
+    )
+
+    def work():
+        events.append("work")
+        return (torch.ones(1),)
+
+    CudaCapture(torch.device("cpu"))(work)
+    assert events == ["work", "clear", "work", "clear"]
+
+
+def test_one_capture_at_a_time_in_a_process(captures):
+    inside, most, barrier = [], [], threading.Barrier(2)
+
+    def work():
+        inside.append(1)
+        time.sleep(0.02)
+        most.append(len(inside))
+        inside.pop()
+        return (torch.ones(1),)
+
+    def capture():
+        barrier.wait()
+        CudaCapture(torch.device("cpu"))(work)
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(capture) for _ in range(2)]:
+            done.result()
+    assert most == 4 * [1]
 
 
 def test_the_default_stream_is_not_captured(captures):

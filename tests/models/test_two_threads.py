@@ -58,7 +58,7 @@ def test_a_forward_holds_no_interpreter_lock():
     """Another thread's Python runs meanwhile, though nobody has to give up the lock."""
     inside, seen, done = [False], [], threading.Event()
 
-    def prepare(forward, buffers, inputs):
+    def prepare(forward, buffers):
         decoder = skeleton.decoder(forward.model, forward.pool, 128)
         logits = torch.empty(1, tiny.VOCAB_SIZE)
 

@@ -58,6 +58,7 @@ def branch_attention() -> Arguments:
         "scale": 0.25,
         "softcap": 0.0,
         "window": 0,
+        "split_size": 0,
     }
 
 

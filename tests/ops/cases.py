@@ -80,6 +80,7 @@ class AttentionCase:
     scale: float
     softcap: float
     window: int
+    split_size: int = 0
 
     def arguments(self) -> tuple:
         return tuple(vars(self).values())

@@ -323,6 +323,19 @@ def test_a_workspace_that_is_too_small():
     assert_refused("branch_attention_out", arguments, "workspace")
 
 
+@pytest.mark.parametrize("name", ["branch_attention", "branch_attention_out"])
+@pytest.mark.parametrize("split_size", [-64, 1, 100, 2**32])
+def test_a_split_size_that_cuts_tiles(name, split_size):
+    assert_refused(name, {**CALLS[name](), "split_size": split_size}, "split_size")
+
+
+def test_a_split_size_that_makes_too_many_splits():
+    arguments = CALLS["branch_attention"]()
+    arguments["block_table"] = int32([[3] * 2000, [3] * 2000])
+    assert_refused("branch_attention", {**arguments, "split_size": 64}, "split_size")
+    _C.branch_attention(**{**arguments, "split_size": 128})
+
+
 def takes_a_workspace(name: str) -> bool:
     arguments = getattr(torch.ops.specbranch, name).default._schema.arguments
     return arguments[-1].name == "workspace"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from ctypes import c_float, c_int64, c_uint8, c_void_p
+from ctypes import c_float, c_uint8, c_void_p
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from tests.ops.cases import (
 )
 from tests.simt.device import Schedule, Traffic, device
 from tests.simt.params import BlockTable, KvStrides, RowStrides, integers, pointers
+from tests.simt.workspace import Workspace, WorkspaceNeed
 
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
@@ -36,7 +37,7 @@ class BranchAttentionParams(ctypes.Structure):
         *integers("num_qo_heads", "num_kv_heads", "head_dim", "max_positions"),
         ("scale", c_float),
         ("softcap", c_float),
-        ("window", c_int64),
+        *integers("window", "split_size"),
         *pointers("out", "lse"),
         ("out_strides", RowStrides),
         ("lse_strides", RowStrides),
@@ -59,7 +60,7 @@ class BranchAttentionParams(ctypes.Structure):
             case.ancestor_mask.stride(0),
             *(len(case.n_nodes), num_rows, num_qo_heads, case.k_cache.shape[2], head_dim),
             case.block_table.shape[1] * page_size,
-            *(case.scale, case.softcap, case.window),
+            *(case.scale, case.softcap, case.window, case.split_size),
             *(out.data_ptr(), lse.data_ptr()),
             RowStrides.of(out),
             RowStrides.of(lse),
@@ -78,6 +79,7 @@ def make_case(
     page_size: int = 16,
     softcap: float = 0.0,
     window: int = 0,
+    split_size: int = 0,
     seed: int = 0,
 ) -> AttentionCase:
     """Requests with room for `contexts`, of which they may use less."""
@@ -102,6 +104,7 @@ def make_case(
         scale=head_dim**-0.5,
         softcap=softcap,
         window=window,
+        split_size=split_size,
     )
 
 
@@ -123,21 +126,19 @@ class Launch:
         self._params = BranchAttentionParams.of(self.case, self.out, self.lse)
         self._num_multiprocessors = num_multiprocessors
 
-        sizes = (ctypes.c_long * 3)()
-        self._call("branch_attention_plan", sizes)
-        scratch_bytes, num_tickets, self.max_splits = sizes
-        scratch = torch.full((scratch_bytes,), 0xFF, dtype=torch.uint8)
-        self._scratch = self._device.place(scratch, "scratch", writable=True)
-        tickets = torch.zeros(num_tickets, dtype=torch.int32)
-        self._tickets = self._device.place(tickets, "tickets", writable=True)
+        self._need, splits = WorkspaceNeed(), torch.zeros(1, dtype=torch.int32)
+        self._call("branch_attention_plan", self._need, splits)
+        self.max_splits = int(splits)
+        self._workspace = Workspace(self._device, self._need)
+        self._workspace.allow(self._need)
 
     def run(self, schedule: Schedule, kernel: str = "branch_attention") -> tuple[Tensor, Tensor]:
         """out, lse"""
         for result in (self.out, self.lse):
             result.fill_(math.nan)
         self._device.set_schedule(schedule)
-        self._call(kernel, self._scratch, self._tickets)
-        assert not self._tickets.any()
+        self._call(kernel, self._need, self._workspace.memory)
+        assert not self._workspace.tickets(self._need).any()
         return self.out.clone(), self.lse.clone()
 
     def count(self, kernel: str = "branch_attention") -> Traffic:
@@ -147,5 +148,5 @@ class Launch:
             self.run(Schedule(), kernel)
         return counted[0]
 
-    def _call(self, function: str, *arguments: ctypes.Array | Tensor) -> None:
+    def _call(self, function: str, *arguments: ctypes.Structure | Tensor) -> None:
         self._device.call(function, self._params, self._num_multiprocessors, *arguments)

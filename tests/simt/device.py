@@ -103,12 +103,18 @@ class Device:
         start = -memory.data_ptr() % REDZONE + REDZONE
         start += values.storage_offset() * item % 16
         self._buffers.append(memory)
-        address = ctypes.c_void_p(memory.data_ptr() + start)
-        self._library.simt_add_buffer(
-            address, ctypes.c_size_t(size), name.encode(), ctypes.c_int(writable)
-        )
+        self.allow(memory.data_ptr() + start, size, name, writable=writable)
         storage = memory[start : start + max(size, item)].view(values.dtype)
         return storage.as_strided(values.shape, values.stride()).copy_(values)
+
+    def allow(self, address: int, num_bytes: int, name: str, *, writable: bool) -> None:
+        """Let kernels use memory."""
+        self._library.simt_add_buffer(
+            ctypes.c_void_p(address),
+            ctypes.c_size_t(num_bytes),
+            name.encode(),
+            ctypes.c_int(writable),
+        )
 
     def set_schedule(self, schedule: Schedule) -> None:
         values = [getattr(schedule, f.name) for f in fields(schedule)]
@@ -120,7 +126,7 @@ class Device:
             message = self._library.simt_message().decode()
             raise KernelError(re.sub("<0x[0-9a-f]+>", lambda pc: self._line(pc[0]), message))
 
-    def launch(self, op: str, params: ctypes.Structure, *more: Tensor) -> None:
+    def launch(self, op: str, params: ctypes.Structure, *more: Tensor | ctypes.Structure) -> None:
         """Runs a launcher of csrc on its params, and what it takes besides."""
         size = self._library[f"{op}_params_bytes"]()
         assert size == ctypes.sizeof(params), f"{op}: params of {size} bytes in C++"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.simt.device import Device, Schedule, device
 from tests.simt.params import integers, pointers
+from tests.simt.workspace import Workspace, WorkspaceNeed
 
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 COUPLINGS = {"gumbel": 0, "rejection": 1}
@@ -82,6 +83,11 @@ class SimulatedOps:
         self.device: Device = device("sampling")
         self.device.reset()
         self.device.set_schedule(schedule)
+        self._kept: Workspace | None = None
+
+    def keep_workspace(self, op: str, *shape: int) -> None:
+        """Let all later calls share one workspace, as large as this op wants for this shape."""
+        self._kept = Workspace(self.device, self._need(op, *shape))
 
     def sampling_probs(self, logits: Tensor, *filters: Tensor) -> Tensor:
         probs = self._result(logits.shape, torch.float32)
@@ -182,13 +188,14 @@ class SimulatedOps:
 
     def _launch(self, op: str, params: Structure, *shape: int) -> None:
         """Twice: the second launch finds the workspace as the first left it."""
-        sizes = torch.zeros(2, dtype=torch.int64)
-        self.device.call(f"{op}_workspace", *map(ctypes.c_long, shape), sizes)
-        scratch_bytes, num_tickets = sizes.tolist()
-        scratch = torch.full((scratch_bytes,), 0xFF, dtype=torch.uint8)
-        scratch = self.device.place(scratch, "scratch", writable=True)
-        tickets = torch.zeros(num_tickets, dtype=torch.int32)
-        tickets = self.device.place(tickets, "tickets", writable=True)
+        need = self._need(op, *shape)
+        workspace = self._kept or Workspace(self.device, need)
+        workspace.allow(need)
         for _ in range(2):
-            self.device.launch(op, params, scratch, tickets)
-            assert not tickets.any()
+            self.device.launch(op, params, need, workspace.memory)
+            assert not workspace.tickets(need).any()
+
+    def _need(self, op: str, *shape: int) -> WorkspaceNeed:
+        need = WorkspaceNeed()
+        self.device.call(f"{op}_workspace", *map(ctypes.c_long, shape), need)
+        return need

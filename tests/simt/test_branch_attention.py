@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from specbranch import reference
-from tests.ops.cases import DTYPES, AttentionCase, attention_cases, row_indptr_of
+from tests.ops.cases import DTYPES, AttentionCase, attention_cases, int32, row_indptr_of
 from tests.simt.attention import Launch, make_case
 from tests.simt.device import SCHEDULES, Order, Schedule, Traffic
 
@@ -126,6 +127,30 @@ def test_a_result_does_not_depend_on_other_requests():
     torch.testing.assert_close(other_out[:8], out[:8], rtol=0, atol=0)
     torch.testing.assert_close(other_lse[:8], lse[:8], rtol=0, atol=0)
     assert not torch.equal(other_out[8:], out[8:])
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), [*((d, 64) for d in DTYPES), (DTYPES[-1], 256)])
+@pytest.mark.parametrize("window", [0, 300])
+def test_with_a_split_size_a_result_does_not_depend_on_shapes_or_the_device(
+    dtype, head_dim, window
+):
+    """A request alone and among others with more rows, on a small device and on a large one."""
+    shape = {"heads": (2, 1), "head_dim": head_dim, "window": window, "split_size": 64}
+    many = make_case(dtype, contexts=(700, 900), nodes=(3, 30), rows=(3, 30), padding=5, **shape)
+    alone = replace(
+        many,
+        q=many.q[:3].clone(),
+        row_indptr=int32([0, 3]),
+        **{n: getattr(many, n)[:1].clone() for n in ("block_table", "context_lens", "n_nodes")},
+        ancestor_mask=many.ancestor_mask[:3].clone(),
+    )
+    alone.block_table[0, : (700 - window) // 16 if window else 0] = -1  # what a window left behind
+    wanted_out, wanted_lse = Launch(alone, num_multiprocessors=2).run(Schedule())
+    launch = Launch(many, num_multiprocessors=132)
+    out, lse = launch.run(SCHEDULES[2])
+    assert_matches_reference(launch.case, out, lse)
+    torch.testing.assert_close(out[:3], wanted_out, rtol=0, atol=0)
+    torch.testing.assert_close(lse[:3], wanted_lse, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -14,7 +14,7 @@ from specbranch.reference.sampling import rows_of
 from tests.ops.cases import SamplingCase, sampling_cases
 from tests.ops.near_ties import is_clear_cut
 from tests.ops.test_sample import assert_argmax
-from tests.simt.device import SCHEDULES
+from tests.simt.device import SCHEDULES, Schedule
 from tests.simt.sampling import SimulatedOps
 
 schedules = st.sampled_from(SCHEDULES)
@@ -170,3 +170,19 @@ def test_fewer_guesses_than_asked_for_are_padded():
         assert set(ids[0, :2].tolist()) == {0, 2}
         assert ids[0, 2:].tolist() == [-1, -1]
         assert estimates[0, 2:].tolist() == [0, 0]
+
+
+def test_calls_of_any_sizes_and_ops_share_a_workspace():
+    """The scratch of none lies where another has its tickets."""
+    generator = torch.Generator().manual_seed(0)
+    many, wide = (
+        plain_case(torch.randn(shape, generator=generator)) for shape in ((64, 500), (1, 40_000))
+    )
+    simulated = SimulatedOps(Schedule())
+    simulated.keep_workspace("draft_topk", 64, 40_000)
+    for case in (many, wide, many):
+        found = simulated.draft_topk(case.logits, 4, *case.draws(), "gumbel")
+        assert torch.equal(found[0], ops.draft_topk(case.logits, 4, *case.draws(), "gumbel")[0])
+        assert torch.equal(
+            simulated.sample(case.logits, *case.draws()), ops.sample(case.logits, *case.draws())
+        )

@@ -37,20 +37,23 @@ __device__ void load_queries(const BranchAttentionParams& p, const RowTile& rows
   }
 }
 
-/// Keys and values of positions [begin, end), at most a tile's.
+/// Keys and values of the tile's positions from `begin` on; others in place of those that no row
+/// sees.
 template <class T>
-__device__ void load_tile(const BranchAttentionParams& p, const RowTile& rows, int begin, int end,
-                          PlainShared& shared) {
+__device__ void load_tile(const BranchAttentionParams& p, const RowTile& rows,
+                          const KeySplit& split, int begin, PlainShared& shared) {
   const int head_dim = static_cast<int>(p.head_dim);
   const int page_size = static_cast<int>(p.block_table.page_size);
   const std::int32_t* pages = p.block_table.pages + rows.b * p.block_table.row_stride;
   const T* keys = static_cast<const T*>(p.k_cache) + rows.kv_head * p.k_strides.head;
   const T* values = static_cast<const T*>(p.v_cache) + rows.kv_head * p.v_strides.head;
+  const int end = min(begin + kPlainTile.keys, split.end);
   for (int i = threadIdx.x; i < (end - begin) * head_dim; i += blockDim.x) {
     const int key = i / head_dim;
     const int d = i % head_dim;
-    const std::int64_t page = pages[(begin + key) / page_size];
-    const int slot = (begin + key) % page_size;
+    const int position = max(begin + key, split.first_key);
+    const std::int64_t page = pages[position / page_size];
+    const int slot = position % page_size;
     const T* k = keys + page * p.k_strides.page + slot * p.k_strides.slot;
     const T* v = values + page * p.v_strides.page + slot * p.v_strides.slot;
     shared.keys[key][d] = static_cast<float>(k[d]);
@@ -143,7 +146,7 @@ __device__ void attend_plainly(const BranchAttentionLaunch& launch, const RowTil
   load_queries<T>(p, rows, shared);
   for (int begin = split.begin; begin < split.end; begin += kPlainTile.keys) {
     __syncthreads();  // all are through with the last tile
-    load_tile<T>(p, rows, begin, min(begin + kPlainTile.keys, split.end), shared);
+    load_tile<T>(p, rows, split, begin, shared);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < kPlainWarpRows; ++i) {

@@ -115,9 +115,10 @@ class KvPipeline {
     return stage + 1 == Tiling::kStages ? 0 : stage + 1;
   }
 
-  /// Where the block's i-th key lies; a place of no matter if it has no such key.
+  /// Where the block's i-th key lies; that of another if no row sees it, a place of no matter if
+  /// there is none.
   __device__ Location locate(int i) const {
-    const int position = split_.begin + i;
+    const int position = max(split_.begin + i, split_.first_key);
     if (position >= split_.end) return {0, 0};
     const int page_size = static_cast<int>(p_.block_table.page_size);
     const std::int32_t* pages = p_.block_table.pages + rows_.b * p_.block_table.row_stride;

@@ -107,18 +107,26 @@ class RowVisibility {
 };
 
 /// The keys of a block: its share of [first_key, num_keys), in whole key tiles but for the end.
+/// Splits of a fixed size begin at its multiples; what they have before first_key may lie nowhere.
 struct KeySplit {
+  int first_key;
   int count;  // splits that have keys, or 1
   int begin;
   int end;
 
-  __device__ KeySplit(const RowVisibility& visibility, const SplitPlan& plan) {
-    const int first = visibility.first_key();
-    const int tiles = ceil_divide(visibility.num_keys() - first, plan.tile.keys);
-    const int split_tiles = max(ceil_divide(tiles, plan.max_splits), kMinSplitTiles);
-    count = max(ceil_divide(tiles, split_tiles), 1);
-    begin = first + blockIdx.y * split_tiles * plan.tile.keys;
-    end = min(begin + split_tiles * plan.tile.keys, visibility.num_keys());
+  __device__ KeySplit(const RowVisibility& visibility, const SplitPlan& plan)
+      : first_key(visibility.first_key()) {
+    int first = first_key;
+    int size = plan.split_size;
+    if (size > 0) {
+      first = first / size * size;
+    } else {
+      const int tiles = ceil_divide(visibility.num_keys() - first, plan.tile.keys);
+      size = max(ceil_divide(tiles, plan.max_splits), kMinSplitTiles) * plan.tile.keys;
+    }
+    count = max(ceil_divide(visibility.num_keys() - first, size), 1);
+    begin = first + blockIdx.y * size;
+    end = min(begin + size, visibility.num_keys());
   }
 };
 

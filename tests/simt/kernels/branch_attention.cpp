@@ -2,20 +2,21 @@
 
 #include "attention/launch.h"
 #include "attention/split_plan.h"
-#include "bind.hpp"
+#include "workspace.hpp"
 
+using simt::WorkspaceNeed;
 using specbranch::BranchAttentionParams;
 using specbranch::SplitPlan;
 
-/// Three numbers: bytes of scratch, tickets, splits. The largest workspace is no smaller.
+/// The workspace and the splits. The largest workspace is no smaller.
 SIMT_EXPORT int branch_attention_plan(const BranchAttentionParams* params, int num_multiprocessors,
-                                      long* sizes) {
+                                      WorkspaceNeed* need, int* max_splits) {
   return simt::guarded([&] {
     const SplitPlan plan(*params, num_multiprocessors);
     const auto size = plan.workspace(*params);
-    sizes[0] = size.scratch_bytes;
-    sizes[1] = size.num_tickets;
-    sizes[2] = plan.max_splits;
+    *need = WorkspaceNeed(size);
+    *max_splits = plan.max_splits;
+    if (params->split_size > 0) return;
     const auto largest =
         specbranch::largest_attention_workspace(params->head_dim, num_multiprocessors);
     if (size.scratch_bytes > largest.scratch_bytes || size.num_tickets > largest.num_tickets) {
@@ -25,9 +26,9 @@ SIMT_EXPORT int branch_attention_plan(const BranchAttentionParams* params, int n
 }
 
 SIMT_EXPORT int branch_attention(const BranchAttentionParams* params, int num_multiprocessors,
-                                 std::byte* scratch, unsigned* tickets) {
+                                 const WorkspaceNeed* need, float* memory) {
   return simt::guarded([&] {
     const SplitPlan plan(*params, num_multiprocessors);
-    launch_branch_attention(*params, plan, {scratch, tickets}, nullptr);
+    launch_branch_attention(*params, plan, need->in(memory), nullptr);
   });
 }

@@ -8,6 +8,7 @@ SIMT_ROWS_LAUNCHER(draft_topk, DraftTopkParams)
 SIMT_WORKSPACE_LAUNCHER(verify_tree, VerifyTreeParams)
 
 SIMT_EXPORT int verify_tree_workspace(long batch_size, long num_rows, long vocab_size,
-                                      std::int64_t* sizes) {
-  return simt::report(specbranch::verify_tree_workspace(batch_size, num_rows, vocab_size), sizes);
+                                      simt::WorkspaceNeed* need) {
+  *need = simt::WorkspaceNeed(specbranch::verify_tree_workspace(batch_size, num_rows, vocab_size));
+  return 0;
 }

@@ -2,8 +2,8 @@
 // for.
 
 #include "attention/cuda/branch_attention.cuh"
-#include "bind.hpp"
 #include "common/cuda/launch.cuh"
+#include "workspace.hpp"
 
 namespace {
 
@@ -16,12 +16,13 @@ struct Unpadded : MmaTiling<64, 1> {
 }  // namespace
 
 SIMT_EXPORT int unpadded_attention(const BranchAttentionParams* params, int num_multiprocessors,
-                                   std::byte* scratch, unsigned* tickets) {
+                                   const simt::WorkspaceNeed* need, float* memory) {
   return simt::guarded([&] {
     const SplitPlan plan(*params, num_multiprocessors);
     const dim3 grid(plan.max_row_tiles, plan.max_splits, params->num_kv_heads);
-    BranchAttentionLaunch launch{*params, plan, tickets};
-    launch.params.workspace = reinterpret_cast<float*>(scratch);
+    const Workspace workspace = need->in(memory);
+    BranchAttentionLaunch launch{*params, plan, workspace.tickets};
+    launch.params.workspace = reinterpret_cast<float*>(workspace.scratch);
     launch_kernel("", branch_attention_kernel<__nv_bfloat16, Unpadded>,
                   {grid, kAttentionThreads, sizeof(AttentionShared<__nv_bfloat16, Unpadded>)}, {},
                   launch);
