@@ -112,7 +112,12 @@ def measure(
         prompts = "examples" if options.smoke else "files"
         made_under = _made_under(session, engines[BASELINE], params, prompts)
         file = RunFile.open(options.out / "runs.jsonl", made_under)
-        peers = load_peers(session.pair, options.peers, engines[BASELINE].lanes.target, max_len)
+        lanes = {
+            lane
+            for engine in engines.values()
+            for lane in (engine.lanes.draft, engine.lanes.target)
+        }
+        peers = load_peers(session.pair, options.peers, lanes, max_len)
         field = _field(session, engines, peers, params)
         missing = missing_turns(field, questions, options.repeats, file)
         if missing:

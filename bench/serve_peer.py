@@ -9,6 +9,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from bench.decoding.memory import held_bytes
+from bench.decoding.openmp import release_team
 from bench.mix import Wanted
 from bench.served import Load, Queue, Served
 from specbranch.sampling import SamplingParams
@@ -42,6 +43,7 @@ def serve_by_transformers(
         max_requests_per_batch=load.in_flight,
         seed=params.seed,
     )
+    release_team()  # that thread's is the only one then
     waiting = Queue(requests, load, seed)
     live: dict[str, Served] = {}
     served = []

@@ -1,15 +1,15 @@
 """Other implementations on the same weights, threads, dtype and prompts, where they can run.
 
-`transformers` runs the models as its users load them, its linear layers as they are, on the lane of
-our plain decoding's target: the same cores, and no other thread pool beside it. Its assistant is
-the draft that our methods use.
+`transformers` runs the models as its users load them, its linear layers as they are. All of them
+run on the thread that loaded the models and have all cores. The assistant is the draft that our
+methods use.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -22,6 +22,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from bench import llama
 from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
+from bench.decoding.openmp import release_team
 from specbranch.lanes import Lane
 from specbranch.loading.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams
@@ -43,33 +44,49 @@ class Absent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What peers are made from. plain: the target as transformers loads it. lane: where it runs.
-    max_len: tokens of prompt and output together, at most."""
+    """What peers are made from. plain: the target as transformers loads it. max_len: tokens of
+    prompt and output together, at most."""
 
     pair: ModelPair
     plain: PreTrainedModel
-    lane: Lane
     max_len: int
 
 
-def load_peers(pair: ModelPair, names: Sequence[str], lane: Lane, max_len: int) -> Peers:
+def load_peers(
+    pair: ModelPair, names: Sequence[str], lanes: Collection[Lane], max_len: int
+) -> Peers:
     """The peers of these names on the pair's weights.
 
-    names: keys of `PEERS`. lane: of our plain decoding's target. max_len: tokens of prompt and
-    output together, at most.
+    names: keys of `PEERS`. lanes: of our engines, which are idle while a peer answers. max_len:
+    tokens of prompt and output together, at most.
     """
     peers = Peers()
     if not names:
         return peers
     plain, _ = load_model("target", pair.target_name, pair.device, pair.dtype)
     plain.generation_config = GenerationConfig()
-    setting = Setting(pair, plain, lane, max_len)
+    setting = Setting(pair, plain, max_len)
     for name in names:
         try:
-            peers.contenders[name], peers.about[name] = PEERS[name](setting)
+            answer, peers.about[name] = PEERS[name](setting)
+            peers.contenders[name] = _alone(answer, lanes)
         except Absent as reason:
             peers.about[name] = f"absent: {reason}"
     return peers
+
+
+def _alone(answer: Answerer, lanes: Collection[Lane]) -> Answerer:
+    """With no OpenMP threads in the process but its own."""
+
+    def alone(prompt: list[int], params: SamplingParams) -> Answer:
+        for lane in lanes:
+            lane.run("release", release_team)
+        try:
+            return answer(prompt, params)
+        finally:
+            release_team()
+
+    return alone
 
 
 class _Bursts(BaseStreamer):
@@ -120,12 +137,7 @@ def _generate(
 
 
 def _of_transformers(setting: Setting, **options: Any) -> Answerer:
-    generate = partial(_generate, setting.plain, options, setting.pair.eos_token_ids)
-
-    def on_lane(prompt: list[int], params: SamplingParams) -> Answer:
-        return setting.lane.run("generate", partial(generate, prompt, params))
-
-    return on_lane
+    return partial(_generate, setting.plain, options, setting.pair.eos_token_ids)
 
 
 def _transformers(setting: Setting) -> tuple[Answerer, str]:
