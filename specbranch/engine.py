@@ -21,10 +21,9 @@ from specbranch.policies.base import Policy
 from specbranch.request import Chunk, Request
 from specbranch.sampling import SamplingParams
 from specbranch.scheduler import Scheduler
-from specbranch.sources.model import ModelSource
+from specbranch.sources.drafts import draft_source
 from specbranch.sources.ngram import NGramSource
 from specbranch.sources.source import Source
-from specbranch.sources.translated import TranslatedSource
 from specbranch.stopping import Transcript
 from specbranch.trace import Label
 from specbranch.verifier import Verifier
@@ -107,7 +106,7 @@ class Engine:
         if not isinstance(source, Source):
             draft = runner(pair.draft)
             self.max_len = min(self.max_len, draft.max_positions)
-            source = draft_source(pair, draft, policy.max_fan, target.vocab_size)
+            source = draft_source(draft, pair.translation, policy.max_fan, target.vocab_size)
         self.lanes = lanes or default_lanes(pair, overlap)
         self._owns_lanes = lanes is None
         self._draws = source.draws
@@ -302,16 +301,6 @@ def with_blocks_of(hrad: HRad, policy: Policy, pair: ModelPair) -> Policy:
     policy = policy.begin()
     policy.gamma = gamma
     return policy
-
-
-def draft_source(pair: ModelPair, runner: ModelRunner, max_fan: int, vocab_size: int) -> Source:
-    """The pair's draft, which `runner` runs, as a source.
-
-    max_fan: guesses of a node. vocab_size: of the target.
-    """
-    if pair.translation:
-        return TranslatedSource(runner, max_fan, pair.translation)
-    return ModelSource(runner, max_fan, vocab_size)
 
 
 def works_at_once(policy: Policy, source: Source | str) -> bool:

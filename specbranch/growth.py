@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from specbranch.checks import is_integer
-from specbranch.lanes import Lane, Pending
+from specbranch.lanes import Lane
 from specbranch.policies.base import Policy
 from specbranch.request import Request
 from specbranch.sources.ngram import NGramSource
@@ -25,6 +26,14 @@ class Experience:
         if request.drawn:
             return Reliability("rejection")
         return self._learnt["sampled" if request.params.temperature > 0 else "greedy"]
+
+
+class Forward(Protocol):
+    """What growth asks of the target's forward."""
+
+    def done(self) -> bool:
+        """Whether the target has answered."""
+        ...
 
 
 class Growth:
@@ -68,7 +77,7 @@ class Growth:
         whether nothing keeps the request from growing."""
         return not request.policy.drafts or self._source.read(self._lane, request)
 
-    def grow(self, requests: Sequence[Request], forward: Pending[object] | None = None) -> None:
+    def grow(self, requests: Sequence[Request], forward: Forward | None = None) -> None:
         """Expand nodes, one draft step after another, until every policy has stopped or the target
         has answered `forward`; without one the target is idle.
 

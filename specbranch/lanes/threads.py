@@ -88,7 +88,7 @@ class ThreadLane(Lane):
 
 def _set_up(cores: Collection[int], threads: int) -> None:
     os.sched_setaffinity(0, cores)
-    torch.set_num_threads(threads)
+    torch._C.set_num_threads(threads)  # torch.set_num_threads does nothing inside vLLM on a CPU
 
 
 class ThreadLanes(Lanes):

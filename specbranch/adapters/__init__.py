@@ -1,0 +1,1 @@
+"""SpecBranch inside other engines."""
