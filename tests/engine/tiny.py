@@ -30,7 +30,11 @@ def tokenizer(vocab_size: int = len(VOCAB)) -> PreTrainedTokenizerFast:
 
 
 def model(
-    seed: int = 0, vocab_size: int = len(VOCAB), sharpness: float = 6.0, layers: int = 2
+    seed: int = 0,
+    vocab_size: int = len(VOCAB),
+    sharpness: float = 6.0,
+    layers: int = 2,
+    heads: int = 4,
 ) -> LlamaForCausalLM:
     """A random Llama whose next token depends strongly on its context."""
     torch.manual_seed(seed)
@@ -39,8 +43,8 @@ def model(
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=512,
         bos_token_id=None,
         eos_token_id=None,
