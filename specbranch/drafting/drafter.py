@@ -171,7 +171,7 @@ class Drafter(ABC):
         """Follow what was told, and grow for those who have no answer as far as that pays."""
         with self._changed:
             leaving, self._leaving = self._leaving, []
-            asked = [text for text in self._asked if text.ready]
+            asked = self._asked
             share = len(asked) / max(1, len(self._live))
         for text in leaving:
             self._part(text)
@@ -182,7 +182,10 @@ class Drafter(ABC):
             text.policy.cost_ratio = self._cost_ratio * share
         self._grow(asked)
         with self._changed:
-            self._asked = ()
+            if (
+                self._asked is asked
+            ):  # else they have come meanwhile, with what was not followed yet
+                self._asked = ()
             self._changed.notify_all()
 
     def _part(self, text: Text) -> None:

@@ -171,9 +171,9 @@ def test_a_thread_writes_the_targets_text(target, lane, form):
     decoding = Decoding(drafting, target)
     for prompt in PROMPTS:
         decoding.join(prompt)
-    while any(len(text) < LENGTH for text in decoding.texts.values()):
-        decoding.round()
-        until(lambda: all(has_grown(text) for text in decoding.texts))
+    while going := [text for text, tokens in decoding.texts.items() if len(tokens) < LENGTH]:
+        decoding.round(going)
+        until(lambda going=going: all(map(has_grown, going)))
     drafting.close()
     check_texts(decoding, target)
     assert decoding.right > 0
