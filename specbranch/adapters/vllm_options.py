@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from specbranch.checks import is_integer, is_real, require
-from specbranch.loading.pair import DTYPES
+from specbranch.loading.placement import DTYPES
 from specbranch.loading.quantized import WEIGHTS
 
 SOURCES = ("model", "ngram", "model+ngram")
