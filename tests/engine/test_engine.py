@@ -312,7 +312,7 @@ def test_every_step_runs_on_our_ops(pair, method):
     def names(label: str) -> list[set[str]]:
         return [{name.split(".")[1] for name in ops if "specbranch" in name} for ops in seen[label]]
 
-    attends = {"branch_attention", "append_kv_"}
+    attends = {"branch_attention_out", "append_kv_"}
     assert all(attends <= ops for ops in names("target"))
     assert all(ops == {"verify_tree_out"} for ops in names("verify"))
     assert all(ops == {"compact_kv_"} for ops in names("commit"))

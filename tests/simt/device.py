@@ -107,6 +107,10 @@ class Device:
         storage = memory[start : start + max(size, item)].view(values.dtype)
         return storage.as_strided(values.shape, values.stride()).copy_(values)
 
+    def keep(self, memory: Tensor) -> None:
+        """Hold memory that kernels may use: nothing else shall come to lie there."""
+        self._buffers.append(memory)
+
     def allow(self, address: int, num_bytes: int, name: str, *, writable: bool) -> None:
         """Let kernels use memory."""
         self._library.simt_add_buffer(

@@ -25,6 +25,7 @@ class Workspace:
         num_floats = largest.first_scratch + -(-largest.scratch_bytes // 4)
         self.memory = torch.full((num_floats + REDZONE,), -1, dtype=torch.int32)  # NaN
         self.memory[: largest.first_scratch] = 0
+        device.keep(self.memory)
 
     def allow(self, need: WorkspaceNeed) -> None:
         """Let a launch use its own part of the memory, and no other."""
