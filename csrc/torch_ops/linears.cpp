@@ -8,6 +8,7 @@
 #include "torch_ops/quantized_weight.h"
 
 namespace specbranch {
+
 PackedLinear::PackedLinear(Tensor weight, std::int64_t out_features, std::optional<Tensor> bias)
     : Linear(dtype_of(weight.scalar_type()), weight.size(1), out_features),
       weight_(std::move(weight)),

@@ -14,8 +14,7 @@ from specbranch.lanes.cuda import HIGH_PRIORITY, StreamLane
 from specbranch.lanes.threads import ThreadLane
 from specbranch.loading.builtin import builtin_folder
 from specbranch.loading.distilled import is_distilled
-from specbranch.loading.pair import load_draft_for, load_model
-from specbranch.loading.prepack import pack_linears
+from specbranch.loading.pair import lay_out_weights, load_draft_for, load_model
 from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
 from specbranch.sources.drafts import draft_source
@@ -56,8 +55,7 @@ def open_draft(
                 AutoConfig.from_pretrained(target), dtype=dtype
             )
     loaded, translation = load_draft_for(model, tokenizer, draft, device, weights)
-    if device.type == "cpu":
-        pack_linears(loaded)
+    lay_out_weights(loaded)
     return Draft(loaded, translation)
 
 

@@ -20,12 +20,13 @@ _WORTH_MOVING = 1 << 14  # bytes
 def move_to_huge_pages(models: Iterable[nn.Module]) -> None:
     """Let the models' weights on a CPU lie side by side in huge pages, where the system has them.
 
-    In place: parameters and buffers stay what they are, those that share memory still do.
+    In place: parameters and buffers stay what they are, those that are the same memory still are.
     """
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    by_place: dict[int, list[Tensor]] = {}
+    by_place: dict[tuple[object, ...], list[Tensor]] = {}
     for tensor in _large_tensors(models):
-        by_place.setdefault(tensor.data_ptr(), []).append(tensor)
+        place = tensor.data_ptr(), tensor.dtype, tensor.shape
+        by_place.setdefault(place, []).append(tensor)
     if advice is None or not by_place:
         return
     size = sum(_aligned(tensors[0].nbytes) for tensors in by_place.values())
@@ -42,7 +43,7 @@ def move_to_huge_pages(models: Iterable[nn.Module]) -> None:
 
 
 def _large_tensors(models: Iterable[nn.Module]) -> Iterator[Tensor]:
-    """Each once, but those that share memory with another of the same shape."""
+    """Each object once, also where several are the same memory."""
     seen: set[int] = set()
     for model in models:
         for tensor in (*model.parameters(), *model.buffers()):

@@ -185,11 +185,7 @@ def load_pair(
     _check_weights("draft_weights", draft_weights, beside)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype, target_weights)
     draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside, draft_weights)
-    for model in (target_model, draft_model):
-        if model.device.type == "cpu":
-            pack_linears(model)
-    move_to_huge_pages([target_model, draft_model])
-    _return_freed_memory()
+    lay_out_weights(target_model, draft_model)
     return ModelPair(
         target=target_model,
         draft=draft_model,
@@ -255,6 +251,15 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     if eos is None:
         return frozenset()
     return frozenset([eos] if isinstance(eos, int) else eos)
+
+
+def lay_out_weights(*models: PreTrainedModel) -> None:
+    """Let weights on a CPU lie as forwards read them, in place; `load_pair` does."""
+    for model in models:
+        if model.device.type == "cpu":
+            pack_linears(model)
+    move_to_huge_pages(models)
+    _return_freed_memory()
 
 
 def _return_freed_memory() -> None:
