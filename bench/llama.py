@@ -14,6 +14,11 @@ FORMATS = {"Q4_1": 3, "Q4_0": 2, "F32": 0}
 FOLDER = Path("build/llama")
 
 
+def is_installed() -> bool:
+    """Whether llama-cpp-python is here."""
+    return importlib.util.find_spec("llama_cpp") is not None
+
+
 def gguf_of(target: str) -> Path:
     """The file that a target is. Raises ValueError for one that is none."""
     if target.endswith(".gguf"):
@@ -45,7 +50,7 @@ def in_format(path: Path, name: str) -> Path:
 def files(target: str) -> dict[str, Path]:
     """The target in each format; none where llama-cpp-python is not installed or there is no
     file."""
-    if importlib.util.find_spec("llama_cpp") is None:
+    if not is_installed():
         return {}
     try:
         path = gguf_of(target)

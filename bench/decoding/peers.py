@@ -7,7 +7,6 @@ methods use.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,7 +180,7 @@ def _prompt_lookup(setting: Setting) -> tuple[Answerer, str]:
 
 
 def _require_llama() -> None:
-    if importlib.util.find_spec("llama_cpp") is None:
+    if not llama.is_installed():
         raise Absent("llama-cpp-python is not installed")
 
 

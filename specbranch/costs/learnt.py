@@ -15,6 +15,11 @@ FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as
 MOST_CONTENTION = 2.0  # of two models that take turns on one device
 
 
+def averaged(known: float, observed: float) -> float:
+    """Seconds of late, with one more observation."""
+    return known + ADAPTATION * (min(observed, SURPRISE * known) - known)
+
+
 class CostRatio:
     """c: seconds of a target forward over those of a draft step, as last measured."""
 
@@ -51,10 +56,9 @@ class RowTimes:
         """Take in a forward of `rows` rows that took `seconds`."""
         size = (rows - 1).bit_length()
         known_rows, known_seconds = self._averages.get(size, (rows, seconds))
-        believed = min(seconds, SURPRISE * known_seconds)
         self._averages[size] = (
             known_rows + ADAPTATION * (rows - known_rows),
-            known_seconds + ADAPTATION * (believed - known_seconds),
+            averaged(known_seconds, seconds),
         )
         self.most = max(self.most, rows)
         self._seconds = []

@@ -182,9 +182,7 @@ class Drafter(ABC):
             text.policy.cost_ratio = self._cost_ratio * share
         self._grow(asked)
         with self._changed:
-            if (
-                self._asked is asked
-            ):  # else they have come meanwhile, with what was not followed yet
+            if self._asked is asked:  # else others have come, with what was not followed yet
                 self._asked = ()
             self._changed.notify_all()
 

@@ -7,13 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specbranch.costs.learnt import averaged
 from specbranch.drafting.drafter import Drafter, Steps, Text
 from specbranch.drafting.forms import Answer, Form
 from specbranch.lanes import Lane
 from specbranch.sources.source import Source
-
-ADAPTATION = 0.2  # weight of the newest observation
-SURPRISE = 2.0  # times what was known: whatever took longer counts as if it took so long
 
 
 class ThreadedDrafter(Drafter):
@@ -107,5 +105,4 @@ class Average:
 
     def learn(self, observed: float) -> None:
         """Take in an observation."""
-        known = self.value or observed
-        self.value = known + ADAPTATION * (min(observed, SURPRISE * known) - known)
+        self.value = averaged(self.value or observed, observed)

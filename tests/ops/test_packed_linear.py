@@ -13,6 +13,7 @@ from specbranch import ops, reference
 from specbranch.loading.packing import laid_flat, lay_out
 from tests.ops.cases import DTYPES, generators
 from tests.ops.layouts import MATRIX_LAYOUTS
+from tests.ops.rows import some_alone_and_among_all
 
 
 @dataclass
@@ -52,17 +53,8 @@ def test_equals_reference(case, layout):
 @settings(max_examples=100)
 @given(case=products(), threads=st.sampled_from([1, 2, 3]), data=st.data())
 def test_a_row_depends_on_itself_alone(case, threads, data):
-    before = torch.get_num_threads()
-    together = case.of(case.x)
-    order = torch.randperm(len(case.x))
-    start = data.draw(st.integers(0, len(case.x)))
-    chosen = order[start : data.draw(st.integers(start, len(case.x)))]
-    try:
-        torch.set_num_threads(threads)
-        some = case.of(case.x[chosen])
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(some, together[chosen])
+    some, among_all = some_alone_and_among_all(case.of, case.x, threads, data)
+    assert torch.equal(some, among_all)
 
 
 def test_large_layers_on_several_threads():

@@ -16,6 +16,7 @@ from specbranch.loading import packing
 from specbranch.reference.linear import GROUP, unpack
 from tests.ops.cases import DTYPES, generators, int32
 from tests.ops.layouts import MATRIX_LAYOUTS
+from tests.ops.rows import some_alone_and_among_all
 
 
 @dataclass
@@ -70,17 +71,8 @@ def test_equals_reference(case, layout):
 @settings(max_examples=100)
 @given(case=products(), threads=st.sampled_from([1, 2, 3]), data=st.data())
 def test_a_row_depends_on_itself_alone(case, threads, data):
-    before = torch.get_num_threads()
-    together = case.of(case.x)
-    order = torch.randperm(len(case.x))
-    start = data.draw(st.integers(0, len(case.x)))
-    chosen = order[start : data.draw(st.integers(start, len(case.x)))]
-    try:
-        torch.set_num_threads(threads)
-        some = case.of(case.x[chosen])
-    finally:
-        torch.set_num_threads(before)
-    torch.testing.assert_close(some, together[chosen], rtol=0, atol=0, equal_nan=True)
+    some, among_all = some_alone_and_among_all(case.of, case.x, threads, data)
+    torch.testing.assert_close(some, among_all, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
