@@ -17,11 +17,6 @@ def lay_out(weight: Tensor) -> Tensor:
     return padded.unflatten(0, (-1, PACKED)).transpose(1, 2).contiguous()
 
 
-def laid_flat(packed: Tensor, out_features: int) -> Tensor:
-    """The matrix [out_features, K] that `lay_out` was given."""
-    return packed.transpose(1, 2).flatten(0, 1)[:out_features]
-
-
 def pack(levels: Tensor, scale: Tensor, minimum: Tensor | None = None) -> Tensor:
     """Lay out a matrix that is `levels * scale + minimum`, or `(levels - 128) * scale`.
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from specbranch import _C
-from specbranch.loading.packing import laid_flat, lay_out
+from specbranch.loading.packing import lay_out
 from specbranch.models.parts import Product, is_untouched
+from specbranch.reference.linear import laid_flat
 
 
 class PackedLinear(Product):

@@ -13,13 +13,17 @@ TINY = 1e-30
 _HALVES = 2 * TILE  # bytes of a group's scales, and of its minima
 
 
+def laid_flat(weight: Tensor, out_features: int) -> Tensor:
+    """The matrix [out_features, K] that a weight [tiles, K, 32] stands for."""
+    return weight.transpose(1, 2).flatten(0, 1)[:out_features]
+
+
 def packed_linear(
     x: Tensor, weight: Tensor, out_features: int, bias: Tensor | None = None
 ) -> Tensor:
     """x [R, K]; weight [ceil(N / 32), K, 32], each tile of 32 outputs transposed; out_features N;
     bias [N] -> [R, N]."""
-    matrix = weight.double().transpose(1, 2).flatten(0, 1)[:out_features]
-    product = x.double() @ matrix.T
+    product = x.double() @ laid_flat(weight, out_features).double().T
     return product if bias is None else product + bias
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from specbranch import ops, reference
-from specbranch.loading.packing import laid_flat, lay_out
+from specbranch.loading.packing import lay_out
+from specbranch.reference.linear import laid_flat
 from tests.ops.cases import DTYPES, generators
 from tests.ops.layouts import MATRIX_LAYOUTS
 from tests.ops.rows import some_alone_and_among_all
