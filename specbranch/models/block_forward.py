@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.models.attention import BlockPass, attention_workspace
+from specbranch.models.attention import BlockPass, PrefillPass, attention_workspace
 from specbranch.models.kv_pool import KVPool
 from specbranch.models.support import cache_argument, last_layers
 
@@ -101,6 +101,22 @@ class BlockForward(nn.Module):
         if not hidden_states:
             return (logits,)
         return logits, torch.cat(hidden_states, dim=-1)[0]
+
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """Append a part of one request's prompt to its context, without computing logits.
+
+        block_table: int32 [1, M]. context_len: tokens before it.
+        """
+        device = block_table.device
+        end = context_len + len(tokens)
+        chunk = PrefillPass(self.pool, block_table, context_len, len(tokens))
+        self.model.base_model(
+            input_ids=torch.tensor([tokens], device=device),
+            position_ids=torch.arange(context_len, end, device=device)[None],
+            attention_pass=chunk,
+            use_cache=True,
+            **{self._cache_argument: chunk},
+        )
 
 
 @contextmanager

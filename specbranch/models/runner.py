@@ -10,15 +10,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from specbranch import ops
-from specbranch.models.attention import ATTENTION_NAME, PrefillPass
+from specbranch.models.attention import ATTENTION_NAME
 from specbranch.models.block import Block, BlockRows, Keep
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.buffers import ForwardBuffers, KeepBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
-from specbranch.models.one_call import in_one_call
+from specbranch.models.one_call import OneCall, in_one_call
 from specbranch.models.prefixes import Prefixes
-from specbranch.models.support import cache_argument, kv_shape, seen, steady_positions
+from specbranch.models.support import kv_shape, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 WARM_ROWS = 16  # a round's forward seldom has more
@@ -185,19 +185,13 @@ class ModelRunner:
         end = block.context_len + len(tokens)
         block.require_context(end, "prefill: tokens")
         self._check_tokens("prefill", tokens)
-        ids = torch.tensor([list(tokens)], dtype=torch.int64, device=self.device)
+        forward = self._prepared_forward()
+        reader = forward if isinstance(forward, OneCall) else self._block_forward
         block_table = torch.from_numpy(block.pages)[None].to(self.device)
         first = start = block.context_len
         while start < end:
             stop = min(end, chunk_end(start))
-            chunk = PrefillPass(self.pool, block_table, start, stop - start)
-            self.model.base_model(
-                input_ids=ids[:, start - first : stop - first],
-                position_ids=torch.arange(start, stop, device=self.device)[None],
-                attention_pass=chunk,
-                use_cache=True,
-                **{cache_argument(self.model): chunk},
-            )
+            reader.read(tokens[start - first : stop - first], block_table, start)
             start = stop
         block.context_len = end
 
@@ -216,13 +210,11 @@ class ModelRunner:
         """
         self._check_batch(batch)
         grown = [rows.block.with_nodes(rows.parents) for rows in batch]
-        if self._forward is None:
-            self._forward_buffers.send([], [])
-            self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs)
+        run = self._prepared_forward()
         inputs = self._forward_buffers.send(batch, grown)
         if tokens is not None:
             torch.clamp(tokens, min=0, out=inputs.tokens[0])
-        logits, *features = self._forward(*inputs)
+        logits, *features = run(*inputs)
         self.features = features[0] if features else None
         self.next_positions = self._forward_buffers.next_positions[: len(logits)]
         for rows, nodes in zip(batch, grown, strict=True):
@@ -255,6 +247,12 @@ class ModelRunner:
             )
         self.max_positions = min(self.max_positions, steady - max_nodes)
         return min(max_len, self.max_positions)
+
+    def _prepared_forward(self) -> Forward:
+        if self._forward is None:
+            self._forward_buffers.send([], [])
+            self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs)
+        return self._forward
 
     def _look_again(self) -> None:
         """Prepare the next forward anew if the model is not what it was."""

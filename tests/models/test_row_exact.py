@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from specbranch.models import ModelRunner
+from specbranch.models import ModelRunner, one_call
 from specbranch.models.block import BlockRows, Keep
 
 from . import tiny
@@ -107,6 +107,21 @@ def test_rows_do_not_depend_on_the_rest_of_a_batch(of_format):
     runner.keep([Keep(block, [], 0) for block in blocks])
     alone = [runner.forward([rows]) for rows in batch]
     assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("of_format", FORMATS)
+@pytest.mark.parametrize("case", ["Llama", "Gemma2 capped"])
+def test_a_prompt_is_read_as_if_it_were_decoded(case, of_format, monkeypatch):
+    """In pieces of any size, whatever was read before."""
+    plain = PlainDecoding(FORMATS[of_format](case))
+    text = [(7 * place) % tiny.VOCAB_SIZE for place in range(60)]
+    wanted = plain.logits([], text)[-1]
+    for rows, first in ((128, 59), (8, 59), (8, 20)):
+        monkeypatch.setattr(one_call, "READ_ROWS", rows)
+        plain.runner.reset()
+        plain.runner.prefill(text[:first])
+        plain.runner.prefill(text[first:59])
+        assert torch.equal(plain.runner.forward([text[59]], [-1])[0], wanted)
 
 
 def test_rows_wanted_alone_are_the_same():
