@@ -1,11 +1,13 @@
 // The module specbranch._C: the registered ops under their own names, and host-side functions.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
 #include <string>
 
 #include "build_config.h"
 #include "common/cpu/kernels.h"
+#include "common/cpu/lent_cores.h"
 #include "common/philox.h"
 #include "forward_bindings.h"
 #include "register.h"
@@ -94,6 +96,10 @@ PYBIND11_MODULE(_C, module) {
   module.def("philox", &specbranch::philox_words, py::arg("seed"), py::arg("c0"), py::arg("c1"),
              py::arg("c2"), py::arg("c3"),
              "The four words of Philox4x32-10 for key = seed and this counter.");
+  module.def(
+      "lend_cores", &specbranch::lend_cores, py::arg("cores"),
+      "Numbers of cores that forwards in one call, of this thread, use beside its own while\n"
+      "no other thread's is running. Replaces those that it was lent before.");
   specbranch::add_workspace_sizes(module);
   specbranch::add_tree(module);
   specbranch::add_forward(module);

@@ -38,7 +38,8 @@ def described(name: str) -> tuple[str, str]:
         return signature, function.__doc__
     signature, _, doc = function.__doc__.partition("\n\n")
     signature = signature.removeprefix(name)
-    return signature.replace("typing.SupportsInt | typing.SupportsIndex", "int"), doc.strip()
+    signature = signature.replace("typing.SupportsInt | typing.SupportsIndex", "int")
+    return signature.replace("collections.abc.Sequence", "Sequence"), doc.strip()
 
 
 def function(name: str) -> str:

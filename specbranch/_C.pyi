@@ -38,6 +38,11 @@ def mix(seed: int, n: int) -> int:
 def philox(seed: int, c0: int, c1: int, c2: int, c3: int) -> tuple[int, int, int, int]:
     """The four words of Philox4x32-10 for key = seed and this counter."""
 
+def lend_cores(cores: Sequence[int]) -> None:
+    """Numbers of cores that forwards in one call, of this thread, use beside its own while
+    no other thread's is running. Replaces those that it was lent before.
+    """
+
 def branch_attention_workspace_size(head_dim: int, num_multiprocessors: int) -> int:
     """Floats of workspace that suffice on a GPU of so many multiprocessors, for this head_dim
     and smaller ones, whatever the other sizes are, in calls without a split_size.

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from itertools import zip_longest
 from statistics import fmean
 
-from specbranch.trace import Label, Trace
+from specbranch.trace import Label, Trace, busy, overlap
 from specbranch.tree import Tree, Walk
 
 
@@ -126,8 +126,8 @@ class Stats:
         """Set what only the whole request's time tells."""
         self.wall_s = wall_s
         self.hrad_s = trace.seconds(Label.HRAD)
-        self.overlap = trace.overlap("draft", "target")
-        self.draft_busy_s = sum(end - start for start, end in trace.busy("draft"))
+        self.overlap = overlap(trace.spans, "draft", "target")
+        self.draft_busy_s = sum(end - start for start, end in busy(trace.spans, "draft"))
         self.cost_ratio = trace.cost_ratio()
 
     def count_walk(self, tree: Tree, walk: Walk, committed: int) -> None:

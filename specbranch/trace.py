@@ -45,25 +45,9 @@ class Trace:
 
     spans: list[Span] = field(default_factory=list)
 
-    def busy(self, lane: str) -> list[Interval]:
-        """When the lane runs decoding forwards: intervals, merged and sorted."""
-        return _merged(
-            (span.start, span.end) for span in self.spans if span.lane == lane and span.rows
-        )
-
     def seconds(self, label: str) -> float:
         """Time of all work of that label."""
         return sum(span.end - span.start for span in self.spans if span.label == label)
-
-    def overlap(self, lane: str, other: str) -> float:
-        """The fraction of `lane`'s busy time during which `other` is busy too.
-
-        Only decoding forwards count. Both lanes prefill and commit at the same time under every
-        method, which is no merit of its schedule.
-        """
-        busy, others = self.busy(lane), self.busy(other)
-        total = sum(end - start for start, end in busy)
-        return _shared(busy, others) / total if total > 0 else 0.0
 
     def cost_ratio(self, recent: int | None = None) -> float:
         """Mean seconds of a target forward over those of a draft step; 0 while either is missing.
@@ -101,6 +85,22 @@ class Trace:
             for span in self.spans
         ]
         write_whole(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+
+
+def overlap(spans: Iterable[Span], lane: str, other: str) -> float:
+    """The fraction of `lane`'s busy time during which `other` is busy too.
+
+    Only decoding forwards count. Both lanes prefill and commit at the same time under every
+    method, which is no merit of its schedule.
+    """
+    mine, others = busy(spans, lane), busy(spans, other)
+    total = sum(end - start for start, end in mine)
+    return _shared(mine, others) / total if total > 0 else 0.0
+
+
+def busy(spans: Iterable[Span], lane: str) -> list[Interval]:
+    """When the lane runs decoding forwards: intervals, merged and sorted."""
+    return _merged((span.start, span.end) for span in spans if span.lane == lane and span.rows)
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:

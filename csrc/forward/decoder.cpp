@@ -9,6 +9,7 @@
 #include "attention/cpu/plan.h"
 #include "common/check.h"
 #include "common/cpu/kernels.h"
+#include "common/cpu/lent_cores.h"
 #include "kv_cache/params.h"
 
 namespace specbranch {
@@ -43,6 +44,7 @@ Decoder::Decoder(const DecoderShape& shape, DecoderWeights weights)
 }
 
 void Decoder::run(const ForwardRows& rows) {
+  const AtWork at_work;
   rows_ = &rows;
   reserve();
   cpu_kernels().tree_mask({

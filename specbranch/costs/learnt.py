@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 
-from specbranch.trace import Span
+from specbranch.trace import Span, overlap
 
 ADAPTATION = 0.2  # weight of the newest observation
 SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
@@ -63,10 +63,6 @@ class RowTimes:
         self.most = max(self.most, rows)
         self._seconds = []
 
-    def start_from(self, other: RowTimes) -> None:
-        """Expect what `other` does."""
-        self.most, self._averages, self._seconds = other.most, dict(other._averages), []
-
     def __call__(self, rows: int) -> float:
         """Expected seconds; 0 before anything was learnt."""
         return self.up_to(rows)[rows]
@@ -98,40 +94,52 @@ def _never_falling(points: Sequence[tuple[float, float]]) -> list[tuple[float, f
 
 
 class Costs:
-    """Seconds of a draft step and of a target forward.
+    """Seconds of a draft step and of a target forward."""
 
-    most_contention: how many times as long as by itself a target forward may take here, 1 if this
-        is by itself.
-    contention: how many times as long it does; `most_contention` before that was measured.
-    """
+    contention, slowdown = 1.0, 0.0  # see SharedCosts
 
-    def __init__(self, most_contention: float = 1.0) -> None:
+    def __init__(self) -> None:
         self.draft, self.target = RowTimes(), RowTimes()
-        self._latest: Iterable[Span] = ()
-        self.contention = self._most_contention = most_contention
+        self._latest: Sequence[Span] = ()
 
-    def start_from(self, others: Costs) -> None:
-        """Where nothing is known yet, others' costs are the guess."""
-        for mine, theirs in ((self.draft, others.draft), (self.target, others.target)):
-            if not mine.most:
-                mine.start_from(theirs)
-
-    def learn(self, spans: Iterable[Span]) -> None:
+    def learn(self, spans: Sequence[Span]) -> None:
         """Take in what the lanes did; a round's spans count once, whoever tells of them."""
-        if spans is self._latest:
-            return
-        self._latest = spans
+        if spans is not self._latest:
+            self._latest = spans
+            self._learn(spans)
+
+    def _learn(self, spans: Sequence[Span]) -> None:
         for span in spans:
             if span.rows:
                 times = self.draft if span.lane == "draft" else self.target
                 times.learn(span.rows, span.end - span.start)
 
-    def learn_contention(self, spans: Iterable[Span]) -> None:
-        """Take in a round in which the target worked by itself."""
-        for span in spans:
-            if span.rows and span.lane == "target":
-                self.contention = self.target(span.rows) / (span.end - span.start)
 
-    def forget_contention(self) -> None:
-        """Have it measured anew."""
-        self.contention = self._most_contention
+class SharedCosts(Costs):
+    """Those of models that work at the same time.
+
+    alone: of the same models while the other one rests, as far as they are known.
+    """
+
+    def __init__(self, alone: Costs) -> None:
+        super().__init__()
+        self._alone = alone
+        self._beside = 0.0  # share of a target forward's time with drafting beside it, of late
+
+    @property
+    def contention(self) -> float:  # type: ignore[override]
+        """How many times as long as alone a target forward takes; the most before that is known."""
+        rows = self._alone.target.most  # fewer, if not seen, only look cheap
+        return self.target(rows) / self._alone.target(rows) if rows else MOST_CONTENTION
+
+    @property
+    def slowdown(self) -> float:  # type: ignore[override]
+        """Seconds that a target forward gets longer by for each second of drafting beside it; 0
+        before that is known."""
+        if not (self._beside and self._alone.target.most):
+            return 0.0
+        return min(1.0, max(0.0, 1 - 1 / self.contention) / self._beside)
+
+    def _learn(self, spans: Sequence[Span]) -> None:
+        super()._learn(spans)
+        self._beside += ADAPTATION * (overlap(spans, "target", "draft") - self._beside)

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from specbranch import _C
 from specbranch.lanes.base import Lane, Lanes, guarded
 from specbranch.trace import Span, Trace
 
@@ -69,6 +70,10 @@ class ThreadLane(Lane):
     def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Future[T]:
         return self._worker.submit(self._traced, label, work, rows)
 
+    def borrow(self, other: ThreadLane) -> None:
+        """Use another lane's cores too while that runs no forward in one call."""
+        self._worker.submit(_C.lend_cores, other.cores).result()
+
     def drain(self) -> None:
         self._worker.submit(int).result()
 
@@ -112,10 +117,17 @@ class ThreadLanes(Lanes):
 
     @classmethod
     def for_overlap(cls) -> ThreadLanes:
-        """Disjoint halves of the cores: for policies whose lanes work at the same time."""
+        """Disjoint halves of the cores: for policies whose lanes work at the same time.
+
+        Where a forward runs in one call, its lane has the other's cores too while that is idle.
+        """
         cores = len(usable_cores())
         draft = max(1, cores // 2)
-        return cls(draft, max(1, cores - draft))
+        lanes = cls(draft, max(1, cores - draft))
+        if cores > 1:
+            lanes.draft.borrow(lanes.target)
+            lanes.target.borrow(lanes.draft)
+        return lanes
 
     @classmethod
     def for_turns(cls) -> ThreadLanes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from specbranch.costs.learnt import MOST_CONTENTION, Costs
+from specbranch.costs.learnt import Costs, SharedCosts
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.best_first import BestFirst
 from specbranch.trace import Span
@@ -24,7 +24,13 @@ MEMORY = 0.9  # share of what is known about the pace that a round leaves
 # Share of the likeliest node's chance below which a node only fills the draft's block.
 FILLER = 0.01
 TRIAL = 4  # rounds for which another way of working is tried
+FIRST_TRIAL = 8  # rounds before the first one, which tells what drafting beside the target costs
 FIRST_STAY = 32  # rounds between two trials, to begin with: a trial costs about one
+LONGEST_STAY = 512
+LONGER = 4  # times as long, after a trial that brought nothing
+ALONE = 1  # its place among the ways
+CERTAIN = 0.97  # of plain decoding's pace
+PAYS = 1.15  # times plain decoding's pace: drafting is tried with each request
 WORTH = 1.1  # contention from which on working by turns is tried
 
 
@@ -68,7 +74,8 @@ class CostAware(BestFirst):
 
     Tokens have a price in seconds: those that one takes at the present pace. A row is submitted if
     its chance is worth more than what it adds to the target's forward; a draft step takes the rows
-    that bring most a second, and takes place if that is worth the seconds that the target waits.
+    that bring most a second, and takes place if that is worth the seconds that the target waits, or
+    is slowed down beside it.
     It starts as best-first growth at its defaults. Once costs are known and as long as no pace is,
     it submits the rows that bring most a second. A request gets at most twice the rows that any
     forward had before.
@@ -81,7 +88,6 @@ class CostAware(BestFirst):
     """
 
     beside = True  # both models work at once
-    longest_stay = 256  # rounds between two trials, at most
 
     def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
         super().__init__(fan=fan)
@@ -144,7 +150,6 @@ class CostAware(BestFirst):
     def start_from(self, settled: CostAware) -> None:
         """Begin a trial, after that way was in use."""
         self.pace.start_from(settled.pace.tokens_per_s)
-        self.costs.start_from(settled.costs)
 
     def _most_worth(self, expected: Floats, seconds: Floats) -> int:
         """The number of further rows with which a forward is worth most, by its expected tokens and
@@ -155,7 +160,8 @@ class CostAware(BestFirst):
         return int(np.argmax(expected / seconds))
 
     def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
-        """How many of the likeliest nodes the next step should expand, 0 for no step."""
+        """How many of the likeliest nodes the next step should expand, 0 for no step; only that
+        share of their worth counts."""
         pace, time_left = self.pace.tokens_per_s, max(0.0, self._time_left)
         # A step is for all requests: as if the others wanted as many rows, of as much use.
         seconds = self.costs.draft.up_to(self.requests * len(chances))
@@ -165,7 +171,8 @@ class CostAware(BestFirst):
                 break
             added += self.requests * share * chance
             step = seconds[self.requests * row]
-            rate = (added - pace * max(0.0, step - time_left)) / step
+            waiting = max(0.0, step - time_left)
+            rate = (added - pace * (waiting + self.costs.slowdown * (step - waiting))) / step
             if rate > best:
                 best, count = rate, row
         return count
@@ -189,22 +196,38 @@ class Alone(CostAware):
 
     drafts = False
     beside = False
-    longest_stay = 64  # to be here by mistake costs more than a trial
 
     def promises(self, settled: CostAware) -> bool:
-        costs, requests = settled.costs, settled.requests
-        return settled.pace.tokens_per_s * costs.target(requests) < requests * costs.contention
+        costs = self.costs if self.costs.target.most else settled.costs
+        seconds = costs.target(settled.requests) / costs.contention
+        return settled.pace.tokens_per_s * seconds < settled.requests
+
+    def outruns(self, settled: CostAware) -> bool:
+        """Whether it is faster for certain: its pace depends on no guess, so it need not be tried
+        again to be known."""
+        seconds = self.costs.target(settled.requests)
+        return 0 < seconds * settled.pace.tokens_per_s < CERTAIN * settled.requests
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()
 
+    def start_from(self, settled: CostAware) -> None:
+        """Begin a trial. Nothing of what drafting costs tells what this does."""
+        self.pace.start_from(0.0)
+
 
 class Choice:
-    """Which way of working is in use, by number, and for how long."""
+    """Which way of working is in use, by number, and for how long.
+
+    anyway: whether the next trial is of any way, since none promised anything: what they cost may
+        have changed.
+    pays: whether drafting was much faster than plain decoding on some text.
+    """
 
     def __init__(self) -> None:
+        self.anyway = self.pays = False
         self.current = self.settled = self.trials = 0
-        self.stay = self.rounds_left = FIRST_STAY
+        self.stay, self.rounds_left = FIRST_STAY // LONGER, FIRST_TRIAL
         self.latest: Sequence[Span] = ()  # of the latest round
 
 
@@ -214,11 +237,13 @@ class Auto(Policy):
 
     It starts as best-first growth at its defaults. It works in one of these ways and, at intervals,
     tries another that could be faster for a few rounds. As long as that teaches nothing new the
-    intervals double; when another way is faster, it stays there and they start small again. So
+    intervals grow; when another way is faster, it stays there and they start small again. So
     drafting ends where it loses, on a saturated machine or with guesses that are never right, and
-    comes back. A request's first round has the prefill in it and a way's first round the tree that
-    another way grew: neither teaches its pace. The first round by turns or alone tells how much the
-    target is slowed down by a draft beside it, and ends the trial if that is too little.
+    comes back: with the next request, if it was much faster on some text before. A request's first
+    round has the prefill in it and a way's first round the tree that another way grew: neither
+    teaches its pace. The first round without a draft beside the target tells how much that slows it
+    down, and ends a trial that then promises nothing. What plain decoding's forwards take tells its
+    pace without further trials.
 
     Requests of one engine work in the same way. rows_draft, rows_target: rows of one of them in a
     forward, at most. fan: children of a node, at most.
@@ -230,11 +255,11 @@ class Auto(Policy):
     def __init__(self, rows_draft: int = 16, rows_target: int = 64, fan: int = 16) -> None:
         self.max_fan = fan
         self._limits = rows_draft, rows_target, fan
-        beside, alone = Costs(MOST_CONTENTION), Costs(1.0)
+        alone = Costs()
         self.ways = [
-            CostAware(beside, *self._limits),
-            InSeries(alone, *self._limits),
+            CostAware(SharedCosts(alone), *self._limits),
             Alone(alone, *self._limits),
+            InSeries(alone, *self._limits),
         ]
         self._choice = Choice()
         self._way, self._way_before = 0, -1  # in this round, and in this request's last one
@@ -256,6 +281,8 @@ class Auto(Policy):
     def begin(self) -> Self:
         policy = super().begin()
         policy.ways = [way.begin() for way in self.ways]
+        if self._choice.pays and policy.current is policy.settled is policy.ways[ALONE]:
+            policy._try_another()
         return policy
 
     def fresh(self) -> Self:
@@ -289,15 +316,15 @@ class Auto(Policy):
         way.observe(outcome)
         if self._way == self._way_before:
             way.learn(outcome)
-        elif self.settled.beside and not way.beside:
-            self.settled.costs.learn_contention(outcome.spans)
         self._way_before = self._way
         if outcome.requests > 1 and outcome.spans is self._choice.latest:
             return  # another request has told of this round
         self._choice.latest = outcome.spans
         self._choice.rounds_left -= 1
         over = self._choice.rounds_left <= 0
-        if self.current is not self.settled:
+        if self._is_outrun():
+            self._settle_on(ALONE)
+        elif self.current is not self.settled:
             if not self.current.promises(self.settled):
                 self._stay_longer()
             elif over:
@@ -305,15 +332,21 @@ class Auto(Policy):
         elif over:
             self._try_another()
 
+    def _is_outrun(self) -> bool:
+        alone = self.ways[ALONE]
+        assert isinstance(alone, Alone)
+        return self.current is self.settled is not alone and alone.outruns(self.settled)
+
     def _try_another(self) -> None:
         choice, settled = self._choice, self.settled
         others = [
             number
             for number, way in enumerate(self.ways)
-            if way is not settled and way.promises(settled)
+            if way is not settled and (choice.anyway or way.promises(settled))
         ]
+        choice.anyway = False
         if not others:
-            settled.costs.forget_contention()
+            choice.anyway = True
             self._stay_longer()
             return
         choice.current = others[choice.trials % len(others)]
@@ -323,16 +356,23 @@ class Auto(Policy):
 
     def _settle(self) -> None:
         """Stay with the faster of what was tried and what was done before."""
-        choice = self._choice
-        if self.current.pace.tokens_per_s > self.settled.pace.tokens_per_s:
-            choice.settled, choice.stay = choice.current, FIRST_STAY
-            choice.rounds_left = choice.stay
-            self.settled.costs.forget_contention()
+        tried, before = self.current.pace.tokens_per_s, self.settled.pace.tokens_per_s
+        if before > PAYS * tried and not self.current.drafts:
+            self._choice.pays = True
+        if tried > PAYS * before and not self.settled.drafts:
+            self._choice.pays = True
+        if tried > before:
+            self._settle_on(self._choice.current)
         else:
             self._stay_longer()
+
+    def _settle_on(self, way: int) -> None:
+        choice = self._choice
+        choice.current = choice.settled = way
+        choice.stay = choice.rounds_left = FIRST_STAY
 
     def _stay_longer(self) -> None:
         choice = self._choice
         choice.current = choice.settled
-        choice.stay = min(2 * choice.stay, self.settled.longest_stay)
+        choice.stay = min(LONGER * choice.stay, LONGEST_STAY)
         choice.rounds_left = choice.stay

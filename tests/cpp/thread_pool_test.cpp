@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/cpu/lent_cores.h"
 #include "test.h"
 
 namespace specbranch {
@@ -89,6 +90,34 @@ TEST(thread_pool, threads_have_helpers_of_their_own_and_helpers_have_none) {
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(sum == 4 * 200 * 8);
+}
+
+TEST(thread_pool, lent_cores_are_used_while_no_other_thread_is_at_work) {
+  const auto parts = [] {
+    const AtWork at_work;
+    return ranges(0, 100, 1, 1).size();
+  };
+  std::thread([&] {
+    CHECK(parts() == 1);
+    lend_cores({0, 0});
+    CHECK(parts() == 12);
+    {
+      const AtWork outer;
+      CHECK(parts() == 12);
+      std::thread([&] { CHECK(parts() == 1); }).join();
+    }
+    std::atomic<int> stage = 0;
+    std::thread other([&] {
+      const AtWork at_work;
+      stage = 1;
+      while (stage != 2) std::this_thread::yield();
+    });
+    while (stage != 1) std::this_thread::yield();
+    CHECK(parts() == 1);
+    stage = 2;
+    other.join();
+    CHECK(parts() == 12);
+  }).join();
 }
 
 }  // namespace

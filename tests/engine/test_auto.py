@@ -6,10 +6,19 @@ from itertools import pairwise
 
 import pytest
 
-from specbranch.costs.learnt import Costs, RowTimes
+from specbranch.costs.learnt import MOST_CONTENTION, Costs, RowTimes, SharedCosts
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.policies import Auto, BestFirst, Outcome, SpecBranch
-from specbranch.policies.auto import FIRST_STAY, Alone, CostAware, InSeries
+from specbranch.policies.auto import (
+    ALONE,
+    FIRST_STAY,
+    FIRST_TRIAL,
+    LONGEST_STAY,
+    TRIAL,
+    Alone,
+    CostAware,
+    InSeries,
+)
 from specbranch.policies.base import Policy
 from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
 from specbranch.trace import Span
@@ -160,7 +169,7 @@ def test_a_ways_first_round_has_anothers_tree_and_does_not_teach_its_pace():
     policy = Auto().begin()
     machine = Machine(policy)
     machine.contention = 4.0
-    machine.run(FIRST_STAY, SURE)
+    machine.run(FIRST_TRIAL, SURE)
     tried, pace = policy.current, policy.current.pace.tokens_per_s
     assert tried is not policy.settled
     machine.run(1, SURE)
@@ -178,8 +187,8 @@ def test_auto_goes_on_at_once_while_that_is_fastest_and_tries_others_ever_less_o
         machine.run(1, SURE)
         ways.append(type(policy.current))
     trials = [place for place, way in enumerate(ways) if way is not CostAware]
-    assert trials[0] == FIRST_STAY - 1
-    assert all(after - before > 2 * FIRST_STAY for before, after in pairwise(trials))
+    assert trials[0] == FIRST_TRIAL - 1
+    assert all(after - before > FIRST_STAY for before, after in pairwise(trials))
     assert 2 <= len(trials) <= 4
 
 
@@ -191,8 +200,8 @@ def test_auto_stops_drafting_where_it_loses_and_comes_back():
     assert isinstance(policy.settled, Alone)
     machine.draft_row = machine.target_row = 0.0
     machine.contention = 1.0
-    machine.run(4 * Alone.longest_stay, SURE)
-    assert type(policy.settled) is CostAware
+    machine.run(4 * LONGEST_STAY, SURE)
+    assert policy.settled.drafts
 
 
 def test_auto_works_by_turns_where_two_models_at_once_slow_each_other_down():
@@ -203,6 +212,49 @@ def test_auto_works_by_turns_where_two_models_at_once_slow_each_other_down():
     assert isinstance(policy.settled, InSeries)
     assert isinstance(policy.begin().current, InSeries)
     assert type(policy.fresh().current) is CostAware
+
+
+def test_plain_decoding_takes_over_as_soon_as_it_is_known_to_be_faster():
+    policy = Auto().begin()
+    machine = Machine(policy)
+    machine.contention = 2.0
+    machine.run(FIRST_TRIAL + TRIAL, SURE)
+    assert policy.settled.drafts
+    assert policy.ways[ALONE].costs.target.most
+    machine.target_row = machine.draft_row = 3.0
+    machine.run(FIRST_STAY // 2, USELESS)
+    assert isinstance(policy.settled, Alone)
+
+
+def test_drafting_that_paid_on_a_text_is_tried_with_the_next():
+    auto = Auto()
+    machine = Machine(auto.begin(), draft=1.0, target=3.0)
+    machine.contention = 2.0
+    machine.run(10 * FIRST_STAY, USELESS)
+    assert isinstance(auto.begin().current, Alone)
+    machine.draft_row = machine.target_row = 0.0
+    machine.run(LONGEST_STAY, SURE)
+    assert auto.settled.drafts
+    machine.draft_row, machine.target_row = 1.0, 3.0
+    machine.run(FIRST_STAY, USELESS)
+    assert isinstance(auto.settled, Alone)
+    assert auto.begin().current.drafts
+
+
+def test_drafting_beside_the_target_has_the_price_of_what_it_slows_down():
+    alone = Costs()
+    policy = CostAware(SharedCosts(alone), rows_draft=8, rows_target=32, fan=16)
+    spans = [Span("target", "target", 0.0, 10.0, 8), Span("draft", "draft", 0.0, 1.0, 1)]
+    spans += [Span("draft", "draft", 4.0, 8.0, 1)]
+    policy.costs.learn(spans)
+    policy.pace.learn(8, 1.0)
+    assert policy.costs.contention == MOST_CONTENTION
+    assert policy.costs.slowdown == 0
+    unpriced = Draft(policy, SURE).grow(busy=True, steps=8)
+    alone.learn([Span("target", "target", 0.0, 8.0, 8)])
+    assert policy.costs.contention == pytest.approx(10 / 8)
+    assert 0.2 / 0.5 <= policy.costs.slowdown <= 1
+    assert len(Draft(policy, SURE).grow(busy=True, steps=8)) < len(unpriced)
 
 
 DEAR_DRAFT = LaneCosts(RowCosts((1, 4, 16), (1.0, 1.4, 4.0)))

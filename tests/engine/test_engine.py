@@ -20,6 +20,7 @@ from specbranch.models.runner import ModelRunner
 from specbranch.policies import POLICIES, BestFirst, SpecBranch, make_policy
 from specbranch.sampling import SamplingParams
 from specbranch.sources.ranking import Ranker
+from specbranch.trace import overlap
 from specbranch.tree import Tree
 from tests.engine import tiny
 
@@ -259,7 +260,7 @@ def test_draft_and_target_overlap_on_threads():
         engine = Engine(slow, SpecBranch(), lanes=lanes, max_len=256)
         generation = engine.generate(PROMPT, SamplingParams(max_new_tokens=60))
     assert generation.stats.overlap > 0
-    assert generation.trace.overlap("target", "draft") > 0
+    assert overlap(generation.trace.spans, "target", "draft") > 0
 
 
 def test_serial_policies_never_overlap():

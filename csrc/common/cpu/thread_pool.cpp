@@ -1,10 +1,13 @@
 #include "common/cpu/thread_pool.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <memory>
+
+#include "common/cpu/lent_cores.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -41,23 +44,44 @@ void await_change(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
-/// The pool of the calling thread. A forked child has none of its parent's helpers.
-ThreadPool& own_pool(int num_threads) {
-  thread_local std::unique_ptr<ThreadPool> pool;
+/// The calling thread's, with the given cores or with none. A forked child has none of its parent's
+/// helpers.
+ThreadPool& own_pool(int num_threads, std::span<const int> lent) {
+  thread_local std::unique_ptr<ThreadPool> pools[2];
   thread_local pid_t owner = 0;
-  if (pool != nullptr && owner != getpid()) static_cast<void>(pool.release());
-  if (pool == nullptr || pool->num_threads() != num_threads) {
-    pool.reset();
-    pool = std::make_unique<ThreadPool>(num_threads);
+  if (owner != getpid()) {
+    for (auto& pool : pools) static_cast<void>(pool.release());
     owner = getpid();
+  }
+  std::unique_ptr<ThreadPool>& pool = pools[lent.empty() ? 0 : 1];
+  const int wanted = num_threads + static_cast<int>(lent.size());
+  if (pool == nullptr || pool->num_threads() != wanted) {
+    pool.reset();
+    pool = std::make_unique<ThreadPool>(num_threads, lent);
   }
   return *pool;
 }
 
+/// Keeps the calling thread on a core, if it may be there.
+void stay_on(int core) {
+#if defined(__linux__)
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(core, &cores);
+  sched_setaffinity(0, sizeof(cores), &cores);
+#endif
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads, std::span<const int> lent) {
   for (int i = 1; i < num_threads; ++i) helpers_.emplace_back([this] { help(); });
+  for (const int core : lent) {
+    helpers_.emplace_back([this, core] {
+      stay_on(core);
+      help();
+    });
+  }
 }
 
 ThreadPool::~ThreadPool() {
@@ -114,12 +138,14 @@ void run_on_own_helpers(std::int64_t begin, std::int64_t end, std::int64_t grain
                         ParallelBackend::Body body, void* context, int num_threads) {
   const std::int64_t count = end - begin;
   if (count <= 0) return;
-  const std::int64_t parts = num_threads == 1 ? 1 : kPartsAThread * num_threads;
+  const std::span<const int> lent = lent_cores();
+  const int threads = num_threads + static_cast<int>(lent.size());
+  const std::int64_t parts = threads == 1 ? 1 : kPartsAThread * threads;
   const std::int64_t chunk = std::max((count + parts - 1) / parts, grain);
   if (chunk >= count || inside_part) {
     body(begin, end, context);
   } else {
-    own_pool(num_threads).run(begin, end, chunk, body, context);
+    own_pool(num_threads, lent).run(begin, end, chunk, body, context);
   }
 }
 

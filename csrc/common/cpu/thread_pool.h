@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -16,9 +17,9 @@ namespace specbranch {
 /// one torch operation on a second thread is enough for more.
 class ThreadPool {
  public:
-  /// num_threads: the helpers and the thread that calls `run`. The helpers inherit the cores of the
-  /// calling thread.
-  explicit ThreadPool(int num_threads);
+  /// num_threads: helpers that inherit the cores of the calling thread, and that thread itself.
+  /// lent: cores that have a helper each beside them.
+  explicit ThreadPool(int num_threads, std::span<const int> lent = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -53,7 +54,8 @@ class ThreadPool {
   std::vector<std::thread> helpers_;
 };
 
-/// ParallelBackend::parallel_for on helpers of the calling thread's own, `num_threads` with it.
+/// ParallelBackend::parallel_for on helpers of the calling thread's own, `num_threads` with it, and
+/// on those of lent cores (see lent_cores.h).
 /// What a helper calls runs on that helper alone.
 void run_on_own_helpers(std::int64_t begin, std::int64_t end, std::int64_t grain,
                         ParallelBackend::Body body, void* context, int num_threads);
