@@ -118,7 +118,8 @@ class Growth:
         if request.error:
             return []
         try:
-            nodes = tree.growable(policy.grow(tree, busy, step), self._source.room(request))
+            wanted = policy.grow(tree, busy, step)
+            nodes = tree.growable(wanted, self._source.room(request)) if len(wanted) else []
         except Exception as error:
             request.fail(blamed(policy, error))
             return []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
+from numpy.typing import NDArray
 
 from specbranch.trace import Span, overlap
 
 ADAPTATION = 0.2  # weight of the newest observation
 SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
 FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
+FAR = 1e9  # rows: beyond any
 MOST_CONTENTION = 2.0  # of two models that take turns on one device
 
 
@@ -50,7 +54,7 @@ class RowTimes:
     def __init__(self) -> None:
         self.most = 0  # rows seen
         self._averages: dict[int, tuple[float, float]] = {}  # by bit length: rows, seconds
-        self._seconds: list[float] = []  # of 0, 1, ... rows, as far as they were asked for
+        self._corners: list[tuple[float, float]] = []  # none if they are to be found anew
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a forward of `rows` rows that took `seconds`."""
@@ -61,36 +65,40 @@ class RowTimes:
             averaged(known_seconds, seconds),
         )
         self.most = max(self.most, rows)
-        self._seconds = []
+        self._corners = []
 
     def __call__(self, rows: int) -> float:
         """Expected seconds; 0 before anything was learnt."""
-        return self.up_to(rows)[rows]
+        corners = self._line()
+        at = bisect_right(corners, (rows, math.inf))
+        (before, earlier), (after, later) = corners[at - 1], corners[at]
+        return earlier + (later - earlier) * (rows - before) / (after - before)
 
-    def up_to(self, rows: int) -> list[float]:
-        """Expected seconds of 0, 1, 2, ... rows, and perhaps of more."""
-        if rows >= len(self._seconds):
-            self._seconds = self._table(rows)
-        return self._seconds
+    def up_to(self, rows: int) -> NDArray[np.float64]:
+        """Expected seconds of 0, 1, 2, ... rows."""
+        return np.interp(np.arange(rows + 1), *np.transpose(self._line()))
 
-    def _table(self, rows: int) -> list[float]:
-        if not self._averages:
-            return [0.0] * (rows + 1)
-        points = _never_falling(sorted(self._averages.values()))
+    def _line(self) -> list[tuple[float, float]]:
+        """Rows and seconds between which the function is linear."""
+        if not self._corners:
+            self._corners = self._corners_of(_never_falling(sorted(self._averages.values())))
+        return self._corners
+
+    @staticmethod
+    def _corners_of(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        if not points:
+            return [(0.0, 0.0), (FAR, 0.0)]
         slope, (last, latest) = 0.0, points[-1]
         if len(points) > 1:
             before, earlier = points[-2]
             slope = max(0.0, (latest - earlier) / (last - before))
-        points.insert(0, (0.0, FIXED * points[0][1]))
-        end = max(rows, last) + 1
-        points.append((end, latest + slope * (end - last)))
-        return np.interp(np.arange(rows + 1), *np.transpose(points)).tolist()
+        return [(0.0, FIXED * points[0][1]), *points, (FAR, latest + slope * (FAR - last))]
 
 
 def _never_falling(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Rows and seconds, in the order of rows, without seconds above those of more rows."""
-    rows, seconds = zip(*points, strict=True)
-    return list(zip(rows, [*accumulate(reversed(seconds), min)][::-1], strict=True))
+    least = accumulate((seconds for _, seconds in reversed(points)), min)
+    return [(rows, seconds) for (rows, _), seconds in zip(points, [*least][::-1], strict=True)]
 
 
 class Costs:

@@ -120,13 +120,16 @@ class CostAware(BestFirst):
         """Share one forward's rows out among all requests."""
         most = min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
         chances = [tree.estimates(tree.likeliest(most)) for tree in trees]
+        if max(map(len, chances)) == 1:  # nothing to choose
+            self.shares.rows, self.shares.counts = len(trees), dict.fromkeys(trees, 1)
+            return
         # Every request has its root's row; the others are taken by their chances.
         owners = np.repeat(np.arange(len(trees)), [len(each) - 1 for each in chances])
         guesses = np.concatenate([each[1:] for each in chances])
         order = np.argsort(-guesses, kind="stable")
         expected = len(trees) + np.concatenate([[0.0], np.cumsum(guesses[order])])
         seconds = self.costs.target.up_to(len(trees) + len(guesses))
-        taken = self._most_worth(expected, np.array(seconds[len(trees) :][: len(expected)]))
+        taken = self._most_worth(expected, seconds[len(trees) :])
         counts = 1 + np.bincount(owners[order[:taken]], minlength=len(trees))
         self.shares.rows = len(trees) + taken
         self.shares.counts = dict(zip(trees, counts.tolist(), strict=True))
