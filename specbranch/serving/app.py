@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -47,9 +48,9 @@ def create_app(engine: Engine, model: str, limits: Limits) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
-        told: Any = error.detail  # ours, or a text of the framework's
-        content = told if isinstance(told, dict) else problem(error.status_code, told)
-        return JSONResponse(content, error.status_code, error.headers)
+        if isinstance(error.detail, str):  # not ours, but the framework's
+            error = refusal(error.status_code, error.detail)
+        return JSONResponse(error.detail, error.status_code, error.headers)
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -156,12 +157,15 @@ class Service:
         return [self._engine.stream(prompt, each) for each in params]
 
     async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
-        """What rounds commit for a request, counted."""
+        """What rounds commit for a request, counted. Raises HTTPException for what fails."""
         silent = set(range(len(job.streams)))
         async with aclosing(self.rounds.follow(job.streams)) as events:
             async for place, event in events:
                 if isinstance(event, Generation):
                     self.metrics.count_guesses(event.stats)
+                    if event.finish_reason not in REASONS:
+                        cause = event.error or "the engine closed"
+                        raise refusal(500, f"{event.finish_reason}: {cause}")
                 else:
                     self.metrics.tokens.inc(len(event.token_ids))
                     if place in silent:
@@ -171,13 +175,8 @@ class Service:
                 yield place, event
 
     async def _whole(self, job: Job) -> Response:
-        ends: dict[int, Generation] = {}
         async with aclosing(self._events(job)) as events:
-            async for place, event in events:
-                if isinstance(event, Generation):
-                    ends[place] = event
-                    if event.finish_reason not in REASONS:
-                        return JSONResponse(failure(event), 500)
+            ends = {place: end async for place, end in events if isinstance(end, Generation)}
         choices = [framed(each, job.body.told(end.text), end) for each, end in sorted(ends.items())]
         usage = job.usage(sum(len(end.token_ids) for end in ends.values()))
         return JSONResponse(job.head | {"choices": choices, "usage": usage})
@@ -187,20 +186,20 @@ class Service:
         body, tokens = job.body, 0
         counted = (body.stream_options or {}).get("include_usage", False)
         head = job.head | ({"usage": None} if counted else {})
-        async with aclosing(self._events(job)) as events:
-            for place in range(len(job.streams)):
-                for opening in body.opening:
+        try:
+            async with aclosing(self._events(job)) as events:
+                for place, opening in product(range(len(job.streams)), body.opening):
                     yield line(head | {"choices": [framed(place, opening)]})
-            async for place, event in events:
-                if isinstance(event, Chunk):
-                    choice = framed(place, body.told(event.text))
-                elif event.finish_reason in REASONS:
-                    tokens += len(event.token_ids)
-                    choice = framed(place, body.told(""), event)
-                else:
-                    yield line(failure(event))
-                    return
-                yield line(head | {"choices": [choice]})
+                async for place, event in events:
+                    if isinstance(event, Chunk):
+                        choice = framed(place, body.told(event.text))
+                    else:
+                        tokens += len(event.token_ids)
+                        choice = framed(place, body.told(""), event)
+                    yield line(head | {"choices": [choice]})
+        except HTTPException as error:
+            yield line(error.detail)
+            return
         if counted:
             yield line(head | {"choices": [], "usage": job.usage(tokens)})
         yield "data: [DONE]\n\n"
@@ -227,23 +226,15 @@ def framed(place: int, said: dict[str, Any], end: Generation | None = None) -> d
     return {"index": place, **said, "logprobs": None, "finish_reason": reason}
 
 
-def line(content: dict[str, Any]) -> str:
+def line(content: object) -> str:
     return f"data: {json.dumps(content)}\n\n"
-
-
-def problem(status: int, text: str, argument: str | None = None, code: str | None = None) -> Any:
-    """An error in OpenAI's form."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return {"error": {"message": text[:1000], "type": kind, "param": argument, "code": code}}
 
 
 def refusal(
     status: int, text: str, argument: str | None = None, code: str | None = None
 ) -> HTTPException:
-    headers = {"Retry-After": "1"} if status == 429 else None
-    return HTTPException(status, problem(status, text, argument, code), headers)
-
-
-def failure(end: Generation) -> Any:
-    """The error of what ended early, by itself or with the engine."""
-    return problem(500, f"{end.finish_reason}: {end.error or 'the engine closed'}")
+    """An error in OpenAI's form."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": text[:1000], "type": kind, "param": argument, "code": code}
+    told: Any = {"error": error}
+    return HTTPException(status, told, {"Retry-After": "1"} if status == 429 else None)

@@ -62,19 +62,15 @@ class Rounds:
 
     def _run(self) -> None:
         while self.alive:
-            self._wanted.wait()
-            self._wanted.clear()
-            while self._step() and self.alive:
-                pass
-
-    def _step(self) -> bool:
-        try:
-            return self._engine.step()
-        except Exception:  # the round's requests have ended by it, and their clients are told
-            logging.getLogger(__name__).exception("a round failed")
-            return True
-        finally:
+            try:
+                more = self._engine.step()
+            except Exception:  # the round's requests have ended by it, and their clients are told
+                logging.getLogger(__name__).exception("a round failed")
+                more = True
             self._loop.call_soon_threadsafe(self._tell)
+            if not more:
+                self._wanted.wait()
+                self._wanted.clear()
 
     def _tell(self) -> None:
         """Wake all that wait for the end of a round."""
