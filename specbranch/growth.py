@@ -118,8 +118,7 @@ class Growth:
         if request.error:
             return []
         try:
-            wanted = policy.grow(tree, busy, step)
-            nodes = tree.growable(wanted, self._source.room(request)) if len(wanted) else []
+            nodes = tree.growable(policy.grow(tree, busy, step), self._source.room(request))
         except Exception as error:
             request.fail(blamed(policy, error))
             return []
