@@ -1,9 +1,9 @@
 """What a forward costs by its rows, beside llama.cpp and transformers: `python -m bench.forwards`.
 
 A context, and so many rows behind it, whose logits are all wanted: what a target does with a chain
-of guesses. Contenders take turns, with one thread and with two. Ours are of the weights in float32,
-bfloat16 and 4 bits; llama.cpp, where llama-cpp-python is installed, has the target's file as it is
-shipped, in Q4_0, which it is fastest with, and in F32.
+of guesses. And a prompt that is read. Contenders take turns, with one thread and with two. Ours are
+of the weights in float32, bfloat16 and 4 bits; llama.cpp, where llama-cpp-python is installed, has
+the target's file as it is shipped, in Q4_0, which it is fastest with, and in F32.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,8 @@ from specbranch.prompts import EXAMPLE_PROMPTS
 
 ROWS = (1, 2, 4, 8, 16)
 CONTEXT = 200
+PROMPT = 128  # tokens of the prompt that is read
+READ = f"prompt of {PROMPT}"
 OURS = {"fp32": ("float32", None), "bf16": ("bfloat16", None), "q4": ("float32", "q4")}
 TIMED = 3  # forwards at each turn, after one that brings threads and caches back
 
@@ -45,13 +47,18 @@ class Contender(Protocol):
         """A call that computes the logits of so many rows behind the context."""
         ...
 
+    def read(self) -> Call:
+        """A call that reads the prompt."""
+        ...
+
 
 class Ours:
     """Our target, as the engine runs it."""
 
     def __init__(self, model: PreTrainedModel, text: Sequence[int]) -> None:
-        self._runner = ModelRunner(model, max_len=CONTEXT, max_nodes=max(ROWS))
-        self._block = self._runner.open()
+        self._runner = ModelRunner(model, max_len=CONTEXT, max_nodes=max(ROWS), max_requests=2)
+        self._block, self._unread = self._runner.open(), self._runner.open()
+        self._prompt = text[:PROMPT]
         self._next = text[CONTEXT:]
         self._runner.prefill(self._block, text[:CONTEXT])
 
@@ -64,6 +71,13 @@ class Ours:
         def call() -> None:
             self._runner.forward([chain])
             self._runner.keep([Keep(self._block, [], 0)])
+
+        return call
+
+    def read(self) -> Call:
+        def call() -> None:
+            self._unread.rewind(0)
+            self._runner.prefill(self._unread, self._prompt)
 
         return call
 
@@ -90,24 +104,37 @@ class Transformers:
 
         return call
 
+    def read(self) -> Call:
+        ids = self._text[:, :PROMPT]
+        return lambda: self._model(ids, logits_to_keep=1)
+
 
 class LlamaCpp:
     """llama.cpp with a file."""
 
     def __init__(self, path: Path, text: Sequence[int]) -> None:
         self._llama = llama.load(path, 1, len(text), logits_all=True)
-        self._next = text[CONTEXT:]
+        self._reader = llama.load(path, 1, len(text))
+        self._prompt, self._next = text[:PROMPT], text[CONTEXT:]
         self._llama.eval(text[:CONTEXT])
 
     def with_threads(self, threads: int) -> None:
         import llama_cpp
 
-        llama_cpp.llama_set_n_threads(self._llama.ctx, threads, threads)
+        for each in (self._llama, self._reader):
+            llama_cpp.llama_set_n_threads(each.ctx, threads, threads)
 
     def forward(self, rows: int) -> Call:
         def call() -> None:
             self._llama.n_tokens = CONTEXT
             self._llama.eval(self._next[:rows])  # which forgets what stands behind n_tokens
+
+        return call
+
+    def read(self) -> Call:
+        def call() -> None:
+            self._reader.n_tokens = 0
+            self._reader.eval(self._prompt)
 
         return call
 
@@ -137,28 +164,26 @@ def settled(call: Call) -> list[float]:
 @torch.inference_mode()
 def measure(
     field: Mapping[str, Contender], threads: int, turns: int
-) -> dict[int, dict[str, Timing]]:
-    """By rows and contender."""
+) -> dict[str, dict[str, Timing]]:
+    """By what is computed, and contender."""
     for contender in field.values():
         contender.with_threads(threads)
-    return {
-        rows: take_turns(
-            {name: contender.forward(rows) for name, contender in field.items()},
-            rounds=turns,
-            at_least=turns,
-            clock=settled,
-        )
-        for rows in ROWS
-    }
+
+    def timed(call_of: Callable[[Contender], Call]) -> dict[str, Timing]:
+        calls = {name: call_of(contender) for name, contender in field.items()}
+        return take_turns(calls, rounds=turns, at_least=turns, clock=settled)
+
+    found = {str(rows): timed(lambda each, rows=rows: each.forward(rows)) for rows in ROWS}
+    return found | {READ: timed(lambda each: each.read())}
 
 
-def table(threads: int, found: Mapping[int, Mapping[str, Timing]]) -> Table:
+def table(threads: int, found: Mapping[str, Mapping[str, Timing]]) -> Table:
     """Milliseconds, medians (and the least)."""
     shown = Table(title=f"{threads} threads, ms")
     shown.add_column("rows")
     for rows in found:
-        shown.add_column(str(rows), justify="right")
-    for name in found[ROWS[0]]:
+        shown.add_column(rows, justify="right")
+    for name in found[READ]:
         times = [found[rows][name] for rows in found]
         shown.add_row(name, *(f"{1e3 * each.median:.1f} ({1e3 * each.min:.1f})" for each in times))
     return shown
@@ -177,14 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {}
     for threads in options.threads:
         found = measure(field, threads, options.turns)
-        Console(width=110).print(table(threads, found))
+        Console(width=130).print(table(threads, found))
         results[threads] = as_json(found)
     if options.out is not None:
         about = environment(torch.device("cpu")) | {"context": CONTEXT, "target": options.target}
         write_whole(options.out, json.dumps({"about": about, "seconds": results}, indent=1) + "\n")
 
 
-def as_json(found: Mapping[int, Mapping[str, Timing]]) -> dict[str, Any]:
+def as_json(found: Mapping[str, Mapping[str, Timing]]) -> dict[str, Any]:
     return {
         rows: {name: [each.min, each.median, each.max] for name, each in times.items()}
         for rows, times in found.items()

@@ -14,21 +14,19 @@ from specbranch.comparison.session import Session
 from specbranch.loading.pair import load_pair
 
 TARGET = "builtin:smollm2"
-DRAFTS = {"cpu": "self:int4", "cuda": "builtin:smollm2-draft"}
 """What drafts by default: quantised drafts run on a CPU only."""
 
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
     """Add --target and --draft, of a command that measures on the CPU."""
     parser.add_argument("--target", default=TARGET)
-    parser.add_argument("--draft", default=DRAFTS["cpu"])
+    parser.add_argument("--draft", default="self:int4")
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add --target, --draft, --device and --dtype."""
-    drafts = " or ".join(f"{draft} on {device}" for device, draft in DRAFTS.items())
     parser.add_argument("--target", default=TARGET)
-    parser.add_argument("--draft", help=f"{drafts} by default")
+    parser.add_argument("--draft", help="that of load_pair by default")
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
@@ -42,12 +40,11 @@ def add_models(parser: argparse.ArgumentParser) -> None:
 def open_session(options: argparse.Namespace, methods: Sequence[str]) -> Session:
     """The models that the options name. Raises ValueError for an unknown method, first."""
     by_method = options_by_method(methods, {})
-    draft = options.draft or DRAFTS[torch.device(options.device).type]
     disable_progress_bar()
-    with Console(stderr=True).status(f"loading target {options.target} and draft {draft}"):
+    with Console(stderr=True).status(f"loading target {options.target} and a draft"):
         pair = load_pair(
             options.target,
-            draft,
+            options.draft,
             device=options.device,
             dtype=options.dtype,
             target_weights=options.target_weights,

@@ -25,6 +25,9 @@ class Stats:
     tokens: int = 0  # committed, the prompt excluded
     target_forwards: int = 0  # prefill excluded
     draft_forwards: int = 0  # prefill excluded
+    drafts: int = 0  # target forwards that verified guesses
+    submitted: int = 0  # guesses in these, whether the walk came to them or not
+    submitted_accepted: int = 0  # of those, the committed ones
     hits: int = 0  # rounds that ended on a token in the tree
     tested: int = 0  # main-line guesses that the walk came to
     tested_accepted: int = 0
@@ -136,7 +139,11 @@ class Stats:
         committed: tokens of the walk that were committed, fewer than its length where one of them
             ended the request; guesses beyond it count as neither accepted nor tested.
         """
+        guesses = max(0, len(tree.submitted) - 1)
         self.target_forwards += 1
+        self.drafts += guesses > 0
+        self.submitted += guesses
+        self.submitted_accepted += min(committed, len(walk.path) - 1)
         self.tokens += committed
         self.accepted_lengths.append(committed)
         self.hits += walk.winner >= 0 and committed == len(walk.path)

@@ -19,6 +19,7 @@ from specbranch.cli.distill import commands as distilling
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.hrad import hrad
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.cli.serve import commands as serving
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 
@@ -64,6 +65,7 @@ app = typer.Typer(
 app.add_typer(hrad)
 app.add_typer(distilling)
 app.add_typer(calibrating)
+app.add_typer(serving)
 
 
 @app.command()

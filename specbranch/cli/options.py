@@ -32,8 +32,8 @@ class ModelOptions:
         _option(
             "Models",
             "Like --target; or self:int4 / self:int8, the target quantised; or a distilled draft, "
-            "its folder or builtin:smollm2-draft. By default self:int4, but on a GPU the built-in "
-            "target's own.",
+            "its folder or builtin:smollm2-draft. By default self:int4; for the "
+            "built-in target on a GPU or in q4 one of its own.",
         ),
     ] = None
     source: Annotated[

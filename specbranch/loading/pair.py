@@ -146,8 +146,8 @@ def load_pair(
     target: a hub id, a local folder, a `.gguf` file, or `builtin:smollm2`.
     draft: the same, or `self:int4` / `self:int8`, the target's own weights quantised (on cpu only),
         or a folder written by `specbranch distill` for this target, or `builtin:smollm2-draft`; or
-        `self`, the target itself, where no draft is needed. By default `self:int4`, but on a GPU
-        the built-in target's own.
+        `self`, the target itself, where no draft is needed. By default `self:int4`; for the
+        built-in target on a GPU or in q4, of which there is none, one of its own.
     device: `cpu` or `cuda[:n]`.
     draft_device: of the draft; another GPU, or `cpu` beside a target on one. By default the same,
         but `cpu` for a draft in few bits.
@@ -171,7 +171,7 @@ def load_pair(
     """
     on_device = check_device("device", device)
     given = None if draft_device is None else check_device("draft_device", draft_device)
-    draft = draft or default_draft(target, given or on_device)
+    draft = draft or default_draft(target, target_weights, given or on_device)
     beside = place_of_draft(draft, draft_weights, on_device, given)
     in_dtype = default_dtype(on_device) if dtype is None else check_dtype(dtype)
     _check_weights("target_weights", target_weights, on_device)

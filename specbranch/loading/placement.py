@@ -27,10 +27,13 @@ def default_device(weights: str | None = None) -> str:
     return "cpu"
 
 
-def default_draft(target: str, device: torch.device) -> str:
-    """A draft for a target, on this device if it can be. A GPU does not multiply in few bits."""
-    if device.type == "cuda" and target == "builtin:smollm2":
+def default_draft(target: str, weights: str | None, device: torch.device) -> str:
+    """A draft for a target with such weights, that runs on this device if there is one. A GPU does
+    not multiply in few bits."""
+    if target == "builtin:smollm2" and device.type == "cuda":
         return "builtin:smollm2-draft"
+    if target == "builtin:smollm2" and weights == "q4":
+        return "builtin:smollm2-draft-10"
     return "self:int4"
 
 

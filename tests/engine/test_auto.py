@@ -9,17 +9,9 @@ import pytest
 from specbranch.costs.learnt import MOST_CONTENTION, Costs, RowTimes, SharedCosts
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.policies import Auto, BestFirst, Outcome, SpecBranch
-from specbranch.policies.auto import (
-    ALONE,
-    FIRST_STAY,
-    FIRST_TRIAL,
-    LONGEST_STAY,
-    TRIAL,
-    Alone,
-    CostAware,
-    InSeries,
-)
+from specbranch.policies.auto import FIRST_STAY, FIRST_TRIAL, LONGEST_STAY, TRIAL
 from specbranch.policies.base import Policy
+from specbranch.policies.cost_aware import Alone, CostAware, InSeries
 from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
 from specbranch.trace import Span
 from tests.engine.pretended import Draft
@@ -220,7 +212,7 @@ def test_plain_decoding_takes_over_as_soon_as_it_is_known_to_be_faster():
     machine.contention = 2.0
     machine.run(FIRST_TRIAL + TRIAL, SURE)
     assert policy.settled.drafts
-    assert policy.ways[ALONE].costs.target.most
+    assert policy.ways.alone.costs.target.most
     machine.target_row = machine.draft_row = 3.0
     machine.run(FIRST_STAY // 2, USELESS)
     assert isinstance(policy.settled, Alone)

@@ -31,6 +31,21 @@ def test_guesses_are_counted_by_their_depth():
     assert (stats.tokens, stats.target_forwards, stats.accepted_lengths) == (4, 3, [2, 1, 1])
 
 
+def test_guesses_in_target_forwards_are_counted_with_those_that_it_took():
+    stats, tree = Stats(), Tree(0)
+    first, _ = grow(tree, 0, [1, 2])
+    (second,) = grow(tree, first, [3])
+    tree.submit([0, first, second], max_rows=8)
+    stats.count_walk(tree, Walk([0, first, second], [0, 1, 2], 4, -1), committed=3)
+    stats.count_walk(tree, Walk([0, first, second], [0, 1, 2], 4, -1), committed=1)
+    stats.count_walk(tree, Walk([0], [0], 2, 2), committed=1)  # a guess that was not submitted
+    assert (stats.drafts, stats.submitted, stats.submitted_accepted) == (3, 6, 3)
+    plain = Tree(6)
+    plain.submit([0], max_rows=8)
+    stats.count_walk(plain, Walk([0], [0], 7, -1), committed=1)
+    assert (stats.drafts, stats.submitted, stats.submitted_accepted) == (3, 6, 3)
+
+
 def test_guesses_beyond_the_end_of_a_request_are_not_counted():
     stats, tree = Stats(), Tree(0)
     (child,) = grow(tree, 0, [1])

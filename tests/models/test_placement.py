@@ -54,15 +54,17 @@ def test_a_device_is_called_as_tensors_call_it(gpu):
 
 
 @pytest.mark.parametrize(
-    ("target", "device", "draft", "draft_device"),
+    ("target", "weights", "device", "draft", "draft_device"),
     [
-        ("builtin:smollm2", CPU, "self:int4", CPU),
-        ("some/model", CPU, "self:int4", CPU),
-        ("builtin:smollm2", GPU, "builtin:smollm2-draft", GPU),
-        ("some/model", GPU, "self:int4", CPU),
+        ("builtin:smollm2", None, CPU, "self:int4", CPU),
+        ("builtin:smollm2", "q8", CPU, "self:int4", CPU),
+        ("builtin:smollm2", "q4", CPU, "builtin:smollm2-draft-10", CPU),
+        ("some/model", "q4", CPU, "self:int4", CPU),
+        ("builtin:smollm2", None, GPU, "builtin:smollm2-draft", GPU),
+        ("some/model", None, GPU, "self:int4", CPU),
     ],
 )
-def test_every_target_has_a_draft_that_can_run(target, device, draft, draft_device):
-    assert placement.default_draft(target, device) == draft
+def test_every_target_has_a_draft_that_can_run(target, weights, device, draft, draft_device):
+    assert placement.default_draft(target, weights, device) == draft
     assert placement.default_draft_device(draft, None, device) == draft_device
     assert placement.default_draft_device(draft, "q8", device) == CPU
