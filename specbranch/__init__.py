@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from specbranch.adapters.transformers import generate as generate
     from specbranch.engine import Engine as Engine
     from specbranch.generation import Generation as Generation
     from specbranch.generation import GenerationStream as GenerationStream
@@ -36,6 +37,7 @@ _HOME = {
     "SamplingParams": "specbranch.sampling",
     "Source": "specbranch.sources",
     "build_info": "specbranch.info",
+    "generate": "specbranch.adapters.transformers",
     "load_pair": "specbranch.loading.pair",
     "make_policy": "specbranch.policies",
 }

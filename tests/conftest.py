@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specbranch.loading import ModelPair
 
 COMPILED = ("simt", "cuda_build", "build")
-LARGE = {"smollm2", "builtin_pair"}  # fixtures
+LARGE = {"smollm2", "smollm2_itself", "builtin_pair"}  # fixtures
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 settings.register_profile(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -12,9 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from specbranch.lanes import Lane
 from specbranch.lanes.cuda import HIGH_PRIORITY, StreamLane
 from specbranch.lanes.threads import ThreadLane
-from specbranch.loading.builtin import builtin_folder
-from specbranch.loading.distilled import is_distilled
-from specbranch.loading.pair import lay_out_weights, load_draft_for, load_model
+from specbranch.loading.pair import (
+    is_made_from_target,
+    lay_out_weights,
+    load_draft_for,
+    load_model,
+)
 from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
 from specbranch.sources.drafts import draft_source
@@ -46,7 +48,7 @@ def open_draft(
     target: what the other engine runs, a folder or a hub id. draft, weights: as for `load_pair`.
     Raises ValueError as `load_pair` does.
     """
-    if _shares_weights(draft):
+    if is_made_from_target(draft):
         model, tokenizer = load_model("target", target, device, dtype)
     else:
         tokenizer = AutoTokenizer.from_pretrained(target)
@@ -57,14 +59,6 @@ def open_draft(
     loaded, translation = load_draft_for(model, tokenizer, draft, device, weights)
     lay_out_weights(loaded)
     return Draft(loaded, translation)
-
-
-def _shares_weights(draft: str) -> bool:
-    if draft == "self" or draft.startswith("self:"):
-        return True
-    builtin = draft.startswith("builtin:")
-    folder = builtin_folder(draft.removeprefix("builtin:")) if builtin else Path(draft)
-    return is_distilled(folder)
 
 
 def open_source(

@@ -7,7 +7,7 @@ third of the memory's speed (a virtual machine, weights of 0.5 GB).
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,16 @@ _ALIGNMENT = 64
 _WORTH_MOVING = 1 << 14  # bytes
 
 
-def move_to_huge_pages(models: Iterable[nn.Module]) -> None:
+def move_to_huge_pages(models: Iterable[nn.Module], borrowed: Sequence[Tensor] = ()) -> None:
     """Let the models' weights on a CPU lie side by side in huge pages, where the system has them.
 
     In place: parameters and buffers stay what they are, those that are the same memory still are.
+
+    borrowed: tensors of the models that are somebody else's, and stay where they are.
     """
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     by_place: dict[tuple[object, ...], list[Tensor]] = {}
-    for tensor in _large_tensors(models):
+    for tensor in _large_tensors(models, set(map(id, borrowed))):
         place = tensor.data_ptr(), tensor.dtype, tensor.shape
         by_place.setdefault(place, []).append(tensor)
     if advice is None or not by_place:
@@ -42,9 +44,8 @@ def move_to_huge_pages(models: Iterable[nn.Module]) -> None:
             tensor.data = moved
 
 
-def _large_tensors(models: Iterable[nn.Module]) -> Iterator[Tensor]:
-    """Each object once, also where several are the same memory."""
-    seen: set[int] = set()
+def _large_tensors(models: Iterable[nn.Module], seen: set[int]) -> Iterator[Tensor]:
+    """Each object once, also where several are the same memory, but for those `seen` before."""
     for model in models:
         for tensor in (*model.parameters(), *model.buffers()):
             plain = tensor.device.type == "cpu" and tensor.layout is torch.strided

@@ -52,7 +52,7 @@ class ModelPair:
 
     target: the model whose text is produced.
     draft: the model that guesses it.
-    tokenizer: of the target.
+    tokenizer: of the target; where prompts are token ids and texts are not wanted, None will do.
     target_name, draft_name: as given to `load_pair`.
     eos_token_ids: tokens that end a text.
     translation: how the draft is understood that has a tokenizer of its own, None where the two
@@ -172,17 +172,9 @@ def load_pair(
     on_device = check_device("device", device)
     given = None if draft_device is None else check_device("draft_device", draft_device)
     draft = draft or default_draft(target, target_weights, given or on_device)
-    beside = given or default_draft_device(draft, draft_weights, on_device)
-    if beside.type == "cuda" and on_device.type == "cpu":
-        raise ValueError(f"draft_device: expected cpu like device, got {beside}")
-    if draft.startswith("self:") and beside.type != "cpu":
-        raise ValueError(
-            f"draft: {draft} runs on cpu only, got {beside}; a small model of the target's family "
-            "or a draft of `specbranch distill` runs there, as does builtin:smollm2-draft"
-        )
+    beside = place_of_draft(draft, draft_weights, on_device, given)
     in_dtype = default_dtype(on_device) if dtype is None else check_dtype(dtype)
     _check_weights("target_weights", target_weights, on_device)
-    _check_weights("draft_weights", draft_weights, beside)
     target_model, tokenizer = load_model("target", target, on_device, in_dtype, target_weights)
     draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside, draft_weights)
     lay_out_weights(target_model, draft_model)
@@ -195,6 +187,32 @@ def load_pair(
         eos_token_ids=eos_token_ids(target_model, tokenizer),
         translation=translation,
     )
+
+
+def place_of_draft(
+    draft: str, weights: str | None, target_device: torch.device, given: torch.device | None
+) -> torch.device:
+    """The device of a draft of that name and weights: the `given` one, or its default.
+
+    Raises ValueError where it cannot be there.
+    """
+    device = given or default_draft_device(draft, weights, target_device)
+    if device.type == "cuda" and target_device.type == "cpu":
+        raise ValueError(f"draft_device: expected cpu like device, got {device}")
+    if draft.startswith("self:") and device.type != "cpu":
+        raise ValueError(
+            f"draft: {draft} runs on cpu only, got {device}; a small model of the target's family "
+            "or a draft of `specbranch distill` runs there, as does builtin:smollm2-draft"
+        )
+    _check_weights("draft_weights", weights, device)
+    return device
+
+
+def is_made_from_target(draft: str) -> bool:
+    """Whether a draft of that name shares weights with its target."""
+    if draft == "self" or draft.startswith("self:"):
+        return True
+    return not draft.endswith(".gguf") and is_distilled(_local_path(draft))
 
 
 def load_draft_for(
@@ -253,12 +271,15 @@ def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     return frozenset([eos] if isinstance(eos, int) else eos)
 
 
-def lay_out_weights(*models: PreTrainedModel) -> None:
-    """Let weights on a CPU lie as forwards read them, in place; `load_pair` does."""
+def lay_out_weights(*models: PreTrainedModel, borrowed: Sequence[torch.Tensor] = ()) -> None:
+    """Let weights on a CPU lie as forwards read them, in place; `load_pair` does.
+
+    borrowed: tensors of the models that are somebody else's, and stay where they are.
+    """
     for model in models:
         if model.device.type == "cpu":
-            pack_linears(model)
-    move_to_huge_pages(models)
+            pack_linears(model, borrowed)
+    move_to_huge_pages(models, borrowed)
     _return_freed_memory()
 
 

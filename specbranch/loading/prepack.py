@@ -6,6 +6,7 @@ the call, so a token verified in a tree gets the very logits of plain decoding, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,11 +51,13 @@ class PackedLinear(Product):
         return _C.PackedLinear(weight=self.weight, out_features=self.out_features, bias=self.bias)
 
 
-def pack_linears(model: nn.Module) -> None:
+def pack_linears(model: nn.Module, borrowed: Sequence[Tensor] = ()) -> None:
     """Replace the model's `nn.Linear` layers by packed ones, in place, one at a time.
 
     A head tied to the embedding gets a packed copy; the embedding stays. Layers with hooks stay as
     they are.
+
+    borrowed: of its parameters those that are somebody else's, and stay where they are.
     """
     packed = False
     for parent in list(model.modules()):
@@ -62,5 +65,7 @@ def pack_linears(model: nn.Module) -> None:
             if type(child) is nn.Linear and is_untouched(child):
                 setattr(parent, name, PackedLinear(child))
                 packed = True
+    staying = set(map(id, borrowed))
     for parameter in model.parameters() if packed else ():
-        parameter.data = parameter.data.clone()  # else it would keep the whole file mapped
+        if id(parameter) not in staying:
+            parameter.data = parameter.data.clone()  # else it would keep the whole file mapped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch import _C, ops
+from specbranch.loading.copies import sharing_copy
 from specbranch.loading.packing import quantize
 from specbranch.loading.prepack import PackedLinear
 from specbranch.models.parts import Product, Table
@@ -190,9 +190,6 @@ def quantized_copy(target: PreTrainedModel, kind: str) -> PreTrainedModel:
             f"draft: expected one that costs less than its target, got self:{kind} of a target "
             f"that has {own} bits itself; a distilled draft or a small model of its family does"
         )
-    # deepcopy takes what it finds in the memo instead of copying.
-    shared = [*target.parameters(), *target.buffers(), target.get_input_embeddings()]
-    memo: dict[int, Any] = {id(each): each for each in shared}
-    draft: PreTrainedModel = copy.deepcopy(target, memo)
+    draft = sharing_copy(target)
     quantize_linears(draft, bits)
     return draft
