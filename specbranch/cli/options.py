@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specbranch.sampling import SamplingParams
 
 
-def _option(group: str, help_text: str, *, least: int | None = None) -> Any:
+def option(group: str, help_text: str, *, least: int | None = None) -> Any:
     return typer.Option(help=help_text, rich_help_panel=group, min=least)
 
 
@@ -25,11 +25,11 @@ class ModelOptions:
     """Which models, and where they run."""
 
     target: Annotated[
-        str, _option("Models", "Hub id, local folder, .gguf file or builtin:smollm2.")
+        str, option("Models", "Hub id, local folder, .gguf file or builtin:smollm2.")
     ] = "builtin:smollm2"
     draft: Annotated[
         str | None,
-        _option(
+        option(
             "Models",
             "Like --target; or self:int4 / self:int8, the target quantised; or a distilled draft, "
             "its folder or builtin:smollm2-draft. By default self:int4; for the "
@@ -38,7 +38,7 @@ class ModelOptions:
     ] = None
     source: Annotated[
         str,
-        _option(
+        option(
             "Models",
             "Who guesses: model, the draft; ngram, what followed the same words before, for which "
             "no draft is loaded; or model+ngram, both.",
@@ -46,19 +46,19 @@ class ModelOptions:
     ] = "model"
     target_weights: Annotated[
         str | None,
-        _option(
+        option(
             "Models",
             "q4 or q8, matrices in 4 or 8 bits, on cpu; plain, in --dtype; by default as stored: "
             "a .gguf file keeps its bits where they fit.",
         ),
     ] = None
-    draft_weights: Annotated[str | None, _option("Models", "Like --target-weights.")] = None
+    draft_weights: Annotated[str | None, option("Models", "Like --target-weights.")] = None
     device: Annotated[
-        str | None, _option("Models", "cpu or cuda; by default cuda where there is one.")
+        str | None, option("Models", "cpu or cuda; by default cuda where there is one.")
     ] = None
     draft_device: Annotated[
         str | None,
-        _option(
+        option(
             "Models",
             "Of the draft: another GPU, or the cpu beside a target on a GPU, as is the default for "
             "a draft in few bits.",
@@ -66,7 +66,7 @@ class ModelOptions:
     ] = None
     dtype: Annotated[
         str | None,
-        _option(
+        option(
             "Models", "float32, bfloat16 or float16; by default float32 on cpu, bfloat16 on cuda."
         ),
     ] = None
@@ -94,15 +94,15 @@ class LaneOptions:
 
     draft_threads: Annotated[
         int | None,
-        _option("Lanes", "Cores of the draft; by default what suits the method.", least=1),
+        option("Lanes", "Cores of the draft; by default what suits the method.", least=1),
     ] = None
     target_threads: Annotated[
         int | None,
-        _option("Lanes", "Cores of the target; by default what suits the method.", least=1),
+        option("Lanes", "Cores of the target; by default what suits the method.", least=1),
     ] = None
     clock: Annotated[
         str,
-        _option(
+        option(
             "Lanes",
             "wall, or a cost model for real tokens in simulated time: virtual:c=10 (a target "
             "forward costs 10 draft steps), virtual:FILE (as `specbranch calibrate` writes it) or "
@@ -124,28 +124,26 @@ class LaneOptions:
 class SamplingOptions:
     """The law of the output and its length."""
 
-    max_new_tokens: Annotated[int, _option("Sampling", "Tokens to generate, at most.")] = 128
-    temperature: Annotated[float, _option("Sampling", "0 is greedy.")] = 0.0
-    top_k: Annotated[int, _option("Sampling", "Likeliest tokens to keep; 0 is off.")] = 0
-    top_p: Annotated[float, _option("Sampling", "Probability mass to keep; 1 is off.")] = 1.0
+    max_new_tokens: Annotated[int, option("Sampling", "Tokens to generate, at most.")] = 128
+    temperature: Annotated[float, option("Sampling", "0 is greedy.")] = 0.0
+    top_k: Annotated[int, option("Sampling", "Likeliest tokens to keep; 0 is off.")] = 0
+    top_p: Annotated[float, option("Sampling", "Probability mass to keep; 1 is off.")] = 1.0
     min_p: Annotated[
-        float, _option("Sampling", "Least probability, as a share of the likeliest's; 0 is off.")
+        float, option("Sampling", "Least probability, as a share of the likeliest's; 0 is off.")
     ] = 0.0
-    seed: Annotated[int, _option("Sampling", "One seed, one text.")] = 0
+    seed: Annotated[int, option("Sampling", "One seed, one text.")] = 0
     coupling: Annotated[
         str,
-        _option(
+        option(
             "Sampling",
             "gumbel: the text is that of plain sampling with the same seed; "
             "rejection: classical speculative sampling, equal in law.",
         ),
     ] = "gumbel"
     stop: Annotated[
-        list[str] | None, _option("Sampling", "End before this string; may be repeated.")
+        list[str] | None, option("Sampling", "End before this string; may be repeated.")
     ] = None
-    ignore_eos: Annotated[bool, _option("Sampling", "Go on after an end-of-sequence token.")] = (
-        False
-    )
+    ignore_eos: Annotated[bool, option("Sampling", "Go on after an end-of-sequence token.")] = False
 
     def params(self) -> SamplingParams:
         """The request's parameters. Raises ValueError for a value out of range."""
@@ -161,44 +159,44 @@ class PolicyOptions:
 
     gamma: Annotated[
         int | None,
-        _option(
+        option(
             "Drafting",
             "Tokens of a chain, at most (all but ar, bestfirst and auto); pearl and specbranch "
             "follow the measured costs without it.",
         ),
     ] = None
-    k_max: Annotated[int | None, _option("Drafting", "Branches, at most (specbranch).")] = None
+    k_max: Annotated[int | None, option("Drafting", "Branches, at most (specbranch).")] = None
     epsilon: Annotated[
-        float | None, _option("Drafting", "Confidence below which to branch (specbranch).")
+        float | None, option("Drafting", "Confidence below which to branch (specbranch).")
     ] = None
     threshold: Annotated[
-        float | None, _option("Drafting", "First entropy bound to stop at (adaedl).")
+        float | None, option("Drafting", "First entropy bound to stop at (adaedl).")
     ] = None
-    fan_out: Annotated[int | None, _option("Drafting", "Branches at the root (ssd).")] = None
+    fan_out: Annotated[int | None, option("Drafting", "Branches at the root (ssd).")] = None
     acceptance: Annotated[
-        float | None, _option("Drafting", "Chance that a guess is right, for the fan-out (ssd).")
+        float | None, option("Drafting", "Chance that a guess is right, for the fan-out (ssd).")
     ] = None
     power: Annotated[
-        float | None, _option("Drafting", "Exponent of misses over the fan-out (ssd).")
+        float | None, option("Drafting", "Exponent of misses over the fan-out (ssd).")
     ] = None
     backup: Annotated[
-        int | None, _option("Drafting", "Tokens drafted after a miss, at most (ssd).")
+        int | None, option("Drafting", "Tokens drafted after a miss, at most (ssd).")
     ] = None
     rows_draft: Annotated[
-        int | None, _option("Drafting", "Nodes of a draft step, at most (bestfirst, auto).")
+        int | None, option("Drafting", "Nodes of a draft step, at most (bestfirst, auto).")
     ] = None
     rows_target: Annotated[
-        int | None, _option("Drafting", "Rows of a target forward, at most (bestfirst, auto).")
+        int | None, option("Drafting", "Rows of a target forward, at most (bestfirst, auto).")
     ] = None
     fan: Annotated[
-        int | None, _option("Drafting", "Children of a node, at most (bestfirst, auto).")
+        int | None, option("Drafting", "Children of a node, at most (bestfirst, auto).")
     ] = None
     option: Annotated[
         list[str] | None,
-        _option("Drafting", "key=value: any option of a method, by name; may be repeated."),
+        option("Drafting", "key=value: any option of a method, by name; may be repeated."),
     ] = None
     hrad: Annotated[
-        Path | None, _option("Drafting", "Classifier of `hrad train` for this pair (specbranch).")
+        Path | None, option("Drafting", "Classifier of `hrad train` for this pair (specbranch).")
     ] = None
 
     def given(self) -> Options:

@@ -9,31 +9,31 @@ import typer
 from rich.console import Console
 
 from specbranch.cli.groups import with_option_groups
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions
+from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, option
 
 commands = typer.Typer()
 
 
-def _option(group: str, help_text: str) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=group, min=1)
+def _limit(help_text: str) -> Any:
+    return option("Limits", help_text, least=1)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitOptions:
     """What the server takes on, and what it refuses."""
 
-    max_requests: Annotated[int, _option("Limits", "Choices that run at a time.")] = 8
+    max_requests: Annotated[int, _limit("Choices that run at a time.")] = 8
     max_waiting: Annotated[
-        int, _option("Limits", "Choices that wait for those; more are refused with 429.")
+        int, _limit("Choices that wait for those; more are refused with 429.")
     ] = 64
-    max_len: Annotated[int, _option("Limits", "Tokens of prompt and output, at most.")] = 2048
+    max_len: Annotated[int, _limit("Tokens of prompt and output, at most.")] = 2048
     max_tokens: Annotated[
-        int | None, _option("Limits", "Tokens of an output, at most; by default what fits.")
+        int | None, _limit("Tokens of an output, at most; by default what fits.")
     ] = None
-    max_n: Annotated[int, _option("Limits", "Choices of a request, at most.")] = 8
-    max_body_bytes: Annotated[int, _option("Limits", "Of a request; over it 413.")] = 1 << 20
-    max_stop_strings: Annotated[int, _option("Limits", "Stop strings, at most.")] = 16
-    max_stop_chars: Annotated[int, _option("Limits", "Characters of each, at most.")] = 256
+    max_n: Annotated[int, _limit("Choices of a request, at most.")] = 8
+    max_body_bytes: Annotated[int, _limit("Of a request; over it 413.")] = 1 << 20
+    max_stop_strings: Annotated[int, _limit("Stop strings, at most.")] = 16
+    max_stop_chars: Annotated[int, _limit("Characters of each, at most.")] = 256
 
     def limits(self) -> Any:
         """The server's `Limits`."""
