@@ -14,7 +14,6 @@ from specbranch.comparison.session import Session
 from specbranch.loading.pair import load_pair
 
 TARGET = "builtin:smollm2"
-"""What drafts by default: quantised drafts run on a CPU only."""
 
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
