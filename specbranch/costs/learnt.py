@@ -104,11 +104,19 @@ def _never_falling(points: Sequence[tuple[float, float]]) -> list[tuple[float, f
 class Costs:
     """Seconds of a draft step and of a target forward."""
 
-    contention, slowdown = 1.0, 0.0  # see SharedCosts
-
     def __init__(self) -> None:
         self.draft, self.target = RowTimes(), RowTimes()
         self._latest: Sequence[Span] = ()
+
+    @property
+    def contention(self) -> float:
+        """How many times as long as alone a target forward takes."""
+        return 1.0
+
+    @property
+    def slowdown(self) -> float:
+        """Seconds that a target forward gets longer by for each second of drafting beside it."""
+        return 0.0
 
     def learn(self, spans: Sequence[Span]) -> None:
         """Take in what the lanes did; a round's spans count once, whoever tells of them."""
@@ -135,15 +143,14 @@ class SharedCosts(Costs):
         self._beside = 0.0  # share of a target forward's time with drafting beside it, of late
 
     @property
-    def contention(self) -> float:  # type: ignore[override]
-        """How many times as long as alone a target forward takes; the most before that is known."""
+    def contention(self) -> float:
+        """The most before it is known."""
         rows = self._alone.target.most  # fewer, if not seen, only look cheap
         return self.target(rows) / self._alone.target(rows) if rows else MOST_CONTENTION
 
     @property
-    def slowdown(self) -> float:  # type: ignore[override]
-        """Seconds that a target forward gets longer by for each second of drafting beside it; 0
-        before that is known."""
+    def slowdown(self) -> float:
+        """0 before it is known."""
         if not (self._beside and self._alone.target.most):
             return 0.0
         return min(1.0, max(0.0, 1 - 1 / self.contention) / self._beside)

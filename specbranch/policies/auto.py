@@ -162,9 +162,8 @@ class Auto(Policy):
             for number, way in enumerate(self.ways)
             if way is not settled and (choice.anyway or way.promises(settled))
         ]
-        choice.anyway = False
+        choice.anyway = not others
         if not others:
-            choice.anyway = True
             self._stay_longer()
             return
         choice.current = others[choice.trials % len(others)]

@@ -155,7 +155,8 @@ class CostAware(BestFirst):
     def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step; only that
         share of their worth counts."""
-        pace, time_left = self.pace.tokens_per_s, max(0.0, self._time_left)
+        pace, slowdown = self.pace.tokens_per_s, self.costs.slowdown
+        time_left = max(0.0, self._time_left)
         # A step is for all requests: as if the others wanted as many rows, of as much use.
         seconds = self.costs.draft.up_to(self.requests * len(chances))
         added, best, count = 0.0, 0.0, 0
@@ -165,7 +166,7 @@ class CostAware(BestFirst):
             added += self.requests * share * chance
             step = seconds[self.requests * row]
             waiting = max(0.0, step - time_left)
-            rate = (added - pace * (waiting + self.costs.slowdown * (step - waiting))) / step
+            rate = (added - pace * (waiting + slowdown * (step - waiting))) / step
             if rate > best:
                 best, count = rate, row
         return count
