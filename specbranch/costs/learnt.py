@@ -16,6 +16,7 @@ ADAPTATION = 0.2  # weight of the newest observation
 SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
 FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
 FAR = 1e9  # rows: beyond any
+_NOTHING: NDArray[np.float64] = np.empty(0)
 MOST_CONTENTION = 2.0  # of two models that take turns on one device
 
 
@@ -55,6 +56,7 @@ class RowTimes:
         self.most = 0  # rows seen
         self._averages: dict[int, tuple[float, float]] = {}  # by bit length: rows, seconds
         self._corners: list[tuple[float, float]] = []  # none if they are to be found anew
+        self._table = _NOTHING  # of the first row counts, as far as somebody asked
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in a forward of `rows` rows that took `seconds`."""
@@ -65,7 +67,7 @@ class RowTimes:
             averaged(known_seconds, seconds),
         )
         self.most = max(self.most, rows)
-        self._corners = []
+        self._corners, self._table = [], _NOTHING
 
     def __call__(self, rows: int) -> float:
         """Expected seconds; 0 before anything was learnt."""
@@ -75,8 +77,10 @@ class RowTimes:
         return earlier + (later - earlier) * (rows - before) / (after - before)
 
     def up_to(self, rows: int) -> NDArray[np.float64]:
-        """Expected seconds of 0, 1, 2, ... rows."""
-        return np.interp(np.arange(rows + 1), *np.transpose(self._line()))
+        """Expected seconds of 0, 1, 2, ... rows; to be read only."""
+        if len(self._table) <= rows:
+            self._table = np.interp(np.arange(2 * rows + 1), *np.transpose(self._line()))
+        return self._table[: rows + 1]
 
     def _line(self) -> list[tuple[float, float]]:
         """Rows and seconds between which the function is linear."""

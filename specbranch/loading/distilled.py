@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from specbranch.files import write_whole
-from specbranch.loading.quantized import QuantizedEmbedding, QuantizedLinear, in_bits
+from specbranch.loading.quantized import (
+    HEAD_BITS,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    in_bits,
+    round_linears,
+)
 from specbranch.models.support import kv_shape
 
 CONFIG_FILE, WEIGHTS_FILE = "draft.json", "draft.safetensors"
@@ -56,12 +62,17 @@ def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor)
 
     Raises ValueError for a target that we cannot run or whose layers or tokens are not there.
     """
-    kv_shape(target)
-    _check_ids("layers", layers, target.config.num_hidden_layers)
-    _check_ids("token_ids", token_ids.tolist(), target.get_output_embeddings().out_features)
+    _check_layers(target, layers, token_ids)
+    head: Any = target.get_output_embeddings()
+    draft = _without_layers(target, layers, token_ids)
+    for place, at in enumerate(layers):
+        draft.base_model.layers.append(_copied_layer(target, at, place, draft.config))
+    return NarrowDraft(draft, tuple(layers), _identity(head.in_features, target))
+
+
+def _without_layers(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) -> Any:
+    """The model of `cut_draft`, before it is given its layers."""
     decoder: Any = target.base_model
-    if not isinstance(getattr(decoder, "layers", None), nn.ModuleList):
-        raise ValueError(f"target: expected layers in `layers`, got {type(decoder).__name__}")
     embedding = target.get_input_embeddings()
     head: Any = target.get_output_embeddings()
     # deepcopy takes what it finds in the memo instead of copying.
@@ -76,22 +87,33 @@ def cut_draft(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor)
     if getattr(config, "layer_types", None):
         config.layer_types = [target.config.layer_types[at] for at in layers]
     config.tie_word_embeddings = False
-    for place, at in enumerate(layers):
-        layer = _plain_copy(decoder.layers[at], target, config)
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = place
-        draft.base_model.layers.append(layer)
     draft.register_buffer("token_ids", token_ids.to(head.weight.device), persistent=False)
-    return NarrowDraft(draft, tuple(layers), _identity(head.in_features, target))
+    return draft
 
 
-def _plain_copy(layer: nn.Module, target: PreTrainedModel, config: Any) -> Any:
+def _copied_layer(target: PreTrainedModel, at: int, place: int, config: Any) -> Any:
+    """The target's layer `at` in plain numbers, as the draft's one at `place`."""
+    decoder: Any = target.base_model
+    layer = decoder.layers[at]
     memo: dict[int, Any] = {id(target.config): config}
     for part in layer.modules():
         if isinstance(part, QuantizedLinear):
             memo[id(part)] = part.plain(target.dtype)
-    return copy.deepcopy(layer, memo)
+    copied = copy.deepcopy(layer, memo)
+    for module in copied.modules():
+        if hasattr(module, "layer_idx"):
+            module.layer_idx = place
+    return copied
+
+
+def _check_layers(target: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) -> None:
+    kv_shape(target)
+    head: Any = target.get_output_embeddings()
+    _check_ids("layers", layers, target.config.num_hidden_layers)
+    _check_ids("token_ids", token_ids.tolist(), head.out_features)
+    decoder: Any = target.base_model
+    if not isinstance(getattr(decoder, "layers", None), nn.ModuleList):
+        raise ValueError(f"target: expected layers in `layers`, got {type(decoder).__name__}")
 
 
 def _check_ids(name: str, ids: Sequence[int], bound: int) -> None:
@@ -187,34 +209,50 @@ def stored_bits(folder: Path) -> int:
 
 
 @torch.no_grad()
-def load_draft(folder: Path, target: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+def load_draft(
+    folder: Path, target: PreTrainedModel, device: torch.device, bits: int | None = None
+) -> PreTrainedModel:
     """Load a distilled draft for the target that it shares its embedding with.
 
     target: with plain or quantised linear layers. device: of the draft; on another than the
-    target's it gets a copy of the embedding. Raises ValueError if the draft was made from another
-    model, or is stored in another way than `save_draft` has.
+    target's it gets a copy of the embedding. bits: what its layers are rounded to, one after
+    another, so that it never stands there in plain numbers; None for the target's dtype.
+    Raises ValueError if the draft was made from another model, or is stored in another way than
+    `save_draft` has.
     """
     config = json.loads((folder / CONFIG_FILE).read_text())
     stored_bits(folder)
     tensors = load_file(folder / WEIGHTS_FILE)
-    for name in [name for name in tensors if name.endswith(_SCALE)]:
-        weight = name.removesuffix(_SCALE)
-        tensors[weight] = tensors[weight].float() * tensors.pop(name).float()[:, None]
     _check_made_from(target, tensors.pop("witnesses"), config["target"])
-    draft = cut_draft(target, config["layers"], tensors.pop("token_ids"))
-    for part, module in trained_modules(draft).items():
-        own = {
-            name.removeprefix(f"{part}."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(f"{part}.")
-        }
-        module.load_state_dict(own)
-    head: Any = draft.model.get_output_embeddings()
-    head.weight.copy_(head.weight @ draft.readout.weight)
+    token_ids, layers = tensors.pop("token_ids"), config["layers"]
+    _check_layers(target, layers, token_ids)
+    draft = _without_layers(target, layers, token_ids)
+    for place, at in enumerate(layers):
+        layer = _copied_layer(target, at, place, draft.config)
+        layer.load_state_dict(_taken(tensors, f"layers.{place}."))
+        if bits:
+            round_linears(layer, bits)
+        draft.base_model.layers.append(layer)
+    draft.base_model.norm.load_state_dict(_taken(tensors, "norm."))
+    head = draft.get_output_embeddings()
+    head.weight.copy_(head.weight @ _taken(tensors, "readout.")["weight"].to(head.weight.dtype))
+    if bits:
+        draft.set_output_embeddings(in_bits(head, HEAD_BITS))
     if device == target.device:
-        return draft.model
-    apart: Any = copy.deepcopy(draft.model)
+        return draft
+    apart = copy.deepcopy(draft)
     return apart.to(device)
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors out of a file, by their names after the prefix, those of int8 in plain numbers."""
+    names = [name for name in tensors if name.startswith(prefix) and not name.endswith(_SCALE)]
+    taken = {}
+    for name in names:
+        tensor, scale = tensors.pop(name), tensors.pop(name + _SCALE, None)
+        plain = tensor if scale is None else tensor.float() * scale.float()[:, None]
+        taken[name.removeprefix(prefix)] = plain
+    return taken
 
 
 def _witnesses(target: PreTrainedModel) -> Tensor:

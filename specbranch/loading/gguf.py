@@ -19,6 +19,7 @@ from transformers.modeling_gguf_pytorch_utils import (
 )
 
 from specbranch.loading.gguf_file import StoredTensor, read_header
+from specbranch.loading.huge_pages import return_freed_memory
 from specbranch.loading.packing import pack, quantize
 from specbranch.loading.quantized import HEAD_BITS, QuantizedEmbedding, QuantizedLinear, fits
 from specbranch.reference.linear import GROUP
@@ -63,6 +64,7 @@ def load_blocks(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     lacking = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if lacking:
         raise ValueError(f"{path}: expected a tensor for {lacking[0]}, got none")
+    return_freed_memory()
     return model
 
 

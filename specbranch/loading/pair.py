@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -34,7 +33,6 @@ from specbranch.loading.prepack import pack_linears
 from specbranch.loading.quantized import (
     WEIGHTS,
     describe_weights,
-    quantize_linears,
     quantize_model,
     quantized_copy,
 )
@@ -254,12 +252,9 @@ def _on(device: torch.device, model: PreTrainedModel) -> PreTrainedModel:
 def _distilled_draft(
     folder: Path, target: PreTrainedModel, device: torch.device, weights: str | None
 ) -> PreTrainedModel:
-    model = load_draft(folder, target, device)
     if weights is None and device.type == "cpu" and stored_bits(folder) == 8:
         weights = "q8"
-    if weights in WEIGHTS:
-        quantize_linears(model, WEIGHTS[weights])
-    return model
+    return load_draft(folder, target, device, WEIGHTS.get(weights or PLAIN))
 
 
 def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -280,14 +275,6 @@ def lay_out_weights(*models: PreTrainedModel, borrowed: Sequence[torch.Tensor] =
         if model.device.type == "cpu":
             pack_linears(model, borrowed)
     move_to_huge_pages(models, borrowed)
-    _return_freed_memory()
-
-
-def _return_freed_memory() -> None:
-    """What reading a file took stays with the C library otherwise, some 50 MB for a GGUF."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
 
 
 def _check_weights(name: str, weights: str | None, device: torch.device) -> None:

@@ -108,14 +108,20 @@ def in_bits(linear: nn.Module, bits: int) -> nn.Module:
 
 
 def quantize_linears(model: PreTrainedModel, bits: int) -> None:
-    """Round the model's linear layers to `bits` and its head to 8, in place, one at a time.
+    """Round the model's linear layers to `bits` and its head to 8, in place (see
+    `round_linears`)."""
+    round_linears(model, bits, model.get_output_embeddings())
+
+
+def round_linears(module: nn.Module, bits: int, head: nn.Module | None = None) -> None:
+    """Round a module's linear layers to `bits`, the `head` among them to 8, in place, one at a
+    time.
 
     A layer that has no more bits already stays, and so does one without whole groups of 32 inputs.
     """
-    head = model.get_output_embeddings()
-    for name, module in list(model.named_modules()):
-        if _is_linear(module):
-            model.set_submodule(name, in_bits(module, HEAD_BITS if module is head else bits))
+    for name, part in list(module.named_modules()):
+        if _is_linear(part):
+            module.set_submodule(name, in_bits(part, HEAD_BITS if part is head else bits))
 
 
 def quantize_model(model: PreTrainedModel, bits: int) -> None:

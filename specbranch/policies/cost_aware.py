@@ -158,13 +158,13 @@ class CostAware(BestFirst):
         pace, slowdown = self.pace.tokens_per_s, self.costs.slowdown
         time_left = max(0.0, self._time_left)
         # A step is for all requests: as if the others wanted as many rows, of as much use.
-        seconds = self.costs.draft.up_to(self.requests * len(chances))
+        seconds = self.costs.draft.up_to(self.requests * len(chances))[:: self.requests].tolist()
         added, best, count = 0.0, 0.0, 0
         for row, chance in enumerate(chances, start=1):
             if chance < FILLER * chances[0]:
                 break
             added += self.requests * share * chance
-            step = seconds[self.requests * row]
+            step = seconds[row]
             waiting = max(0.0, step - time_left)
             rate = (added - pace * (waiting + slowdown * (step - waiting))) / step
             if rate > best:
