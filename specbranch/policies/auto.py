@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specbranch._C import Tree
 
 TRIAL = 4  # rounds for which another way of working is tried
-FIRST_TRIAL = 8  # rounds before the first one, which tells what drafting beside the target costs
+FIRST_TRIAL = 8  # requests' rounds before the first, which tells what drafting beside it costs
 FIRST_STAY = 32  # rounds between two trials, to begin with: a trial costs about one
 LONGEST_STAY = 512
 LONGER = 4  # times as long, after a trial that brought nothing
@@ -139,8 +139,8 @@ class Auto(Policy):
         if outcome.requests > 1 and outcome.spans is self._choice.latest:
             return  # another request has told of this round
         self._choice.latest = outcome.spans
-        self._choice.rounds_left -= 1
-        over = self._choice.rounds_left <= 0
+        self._choice.rounds_left -= 1 if self._choice.trials else outcome.requests
+        over = self._choice.rounds_left <= 0 and self.current.pace.tokens_per_s > 0
         if self._is_outrun():
             self._settle_on(ALONE)
         elif self.current is not self.settled:

@@ -67,8 +67,8 @@ class CostAware(BestFirst):
     that bring most a second, and takes place if that is worth the seconds that the target waits, or
     is slowed down beside it.
     It starts as best-first growth at its defaults. Once costs are known and as long as no pace is,
-    it submits the rows that bring most a second. A request gets at most twice the rows that any
-    forward had before.
+    it submits the rows that bring most a second. A forward has at most twice the rows that any had
+    before, or that it has requests.
 
     The rows of several requests compete for one forward: the likeliest are submitted, whoever's
     they are. As requests become many, no row is worth what it adds.
@@ -100,7 +100,8 @@ class CostAware(BestFirst):
             return super().grow(tree, busy, step)
         if step == 0:
             self._time_left = self.costs.target(self.shares.rows) if busy else 0.0
-        most = min(self._limits[0], max(self.rows_draft, 2 * self.costs.draft.most))
+        in_all = max(self.rows_draft, 2 * self.costs.draft.most)
+        most = min(self._limits[0], max(1, in_all // self.requests))
         best = tree.frontier(most)
         rows = self._rows_of_step(tree.estimates(best), 1.0 if busy else self.early)
         self._time_left -= self.costs.draft(rows * self.requests)
@@ -108,7 +109,8 @@ class CostAware(BestFirst):
 
     def survey(self, trees: Sequence[Tree]) -> None:
         """Share one forward's rows out among all requests."""
-        most = min(self._limits[1], max(self.rows_target, 2 * self.costs.target.most))
+        in_all = max(self.rows_target, 2 * len(trees), 2 * self.costs.target.most)
+        most = min(self._limits[1], in_all)
         chances = [tree.estimates(tree.likeliest(most)) for tree in trees]
         if max(map(len, chances)) == 1:  # nothing to choose
             self.shares.rows, self.shares.counts = len(trees), dict.fromkeys(trees, 1)
@@ -119,7 +121,8 @@ class CostAware(BestFirst):
         order = np.argsort(-guesses, kind="stable")
         expected = len(trees) + np.concatenate([[0.0], np.cumsum(guesses[order])])
         seconds = self.costs.target.up_to(len(trees) + len(guesses))
-        taken = self._most_worth(expected, seconds[len(trees) :])
+        within = slice(1 + in_all - len(trees))
+        taken = self._most_worth(expected[within], seconds[len(trees) :][within])
         counts = 1 + np.bincount(owners[order[:taken]], minlength=len(trees))
         self.shares.rows = len(trees) + taken
         self.shares.counts = dict(zip(trees, counts.tolist(), strict=True))
@@ -192,9 +195,9 @@ class Alone(CostAware):
     beside = False
 
     def promises(self, settled: CostAware) -> bool:
-        costs = self.costs if self.costs.target.most else settled.costs
-        seconds = costs.target(settled.requests) / costs.contention
-        return settled.pace.tokens_per_s * seconds < settled.requests
+        if not self.costs.target.most:  # the cheapest way to learn what drafting beside costs
+            return True
+        return settled.pace.tokens_per_s * self.costs.target(settled.requests) < settled.requests
 
     def outruns(self, settled: CostAware) -> bool:
         """Whether it is faster for certain: its pace depends on no guess, so it need not be tried

@@ -127,6 +127,26 @@ def test_requests_share_the_rows_of_one_forward():
     assert sure > 2 * max(useless)
 
 
+def test_many_requests_begin_with_two_rows_each_at_most():
+    policy = CostAware(Costs(), rows_draft=16, rows_target=64, fan=16)
+    drafts = [Draft(policy, SURE) for _ in range(8)]
+    for draft in drafts:
+        draft.grow(busy=True, steps=6)
+    policy.survey([draft.tree for draft in drafts])
+    assert sum(len(draft.submit()) for draft in drafts) == 16
+
+
+def test_many_requests_learn_early_what_plain_decoding_takes():
+    """The first trial comes after as many rounds of requests, whoever's, and is plain decoding."""
+    auto = Auto()
+    policies = [auto.begin() for _ in range(8)]
+    for number in range(2):
+        spans = [Span("draft", "draft", 0, 1, 8), Span("target", "target", 0, 10, 16)]
+        for policy in policies:
+            policy.observe(Outcome(True, 1, 1, 10.0, 10.0, spans, requests=8))
+        assert type(auto.current) is (CostAware, Alone)[number]
+
+
 def test_rows_at_most_double_from_round_to_round():
     machine = Machine(CostAware(Costs(), rows_draft=16, rows_target=64, fan=16))
     machine.run(12, SURE)
@@ -161,12 +181,12 @@ def test_a_ways_first_round_has_anothers_tree_and_does_not_teach_its_pace():
     policy = Auto().begin()
     machine = Machine(policy)
     machine.contention = 4.0
-    machine.run(FIRST_TRIAL, SURE)
+    machine.run(FIRST_TRIAL, USELESS)
     tried, pace = policy.current, policy.current.pace.tokens_per_s
     assert tried is not policy.settled
-    machine.run(1, SURE)
+    machine.run(1, USELESS)
     assert tried.pace.tokens_per_s == pace
-    machine.run(1, SURE)
+    machine.run(1, USELESS)
     assert policy.current is tried
     assert tried.pace.tokens_per_s != pace
 
