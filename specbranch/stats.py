@@ -6,9 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import zip_longest
 from statistics import fmean
+from typing import Literal
 
 from specbranch.trace import Label, Trace, busy, overlap
 from specbranch.tree import Tree, Walk
+
+# How a token came to be committed: a guess that was submitted and right; the target's own choice,
+# which a branch had guessed already; or that choice where nothing had guessed it.
+Origin = Literal["accepted", "won", "missed"]
 
 
 @dataclass(slots=True)
@@ -40,6 +45,7 @@ class Stats:
     draft_busy_s: float = 0.0  # seconds of the draft's decoding forwards
     cost_ratio: float = 0.0  # c: mean target forward over mean draft step
     accepted_lengths: list[int] = field(default_factory=list)  # tokens committed, a round each
+    origins: list[Origin] = field(default_factory=list)  # of each committed token
     tested_at: list[int] = field(default_factory=list)  # `tested`, by depth below the root from 1
     accepted_at: list[int] = field(default_factory=list)  # `tested_accepted`, likewise
 
@@ -62,6 +68,7 @@ class Stats:
         known = [part.cost_ratio for part in parts if part.cost_ratio]
         total.cost_ratio = fmean(known) if known else 0.0
         total.accepted_lengths = [n for part in parts for n in part.accepted_lengths]
+        total.origins = [origin for part in parts for origin in part.origins]
         total.tested_at = _sum_by_place(part.tested_at for part in parts)
         total.accepted_at = _sum_by_place(part.accepted_at for part in parts)
         return total
@@ -147,6 +154,7 @@ class Stats:
         self.tokens += committed
         self.accepted_lengths.append(committed)
         self.hits += walk.winner >= 0 and committed == len(walk.path)
+        self.origins += origins(walk)[:committed]
         path = walk.path[:committed]
         reached_by = [*walk.path[1:], walk.winner][:committed]
         in_tree = [node for node in reached_by if node >= 0]
@@ -174,6 +182,12 @@ class Stats:
         """Count the nodes that left the tree with a re-rooting, the committed path excepted."""
         self.discarded_main += on_main_line
         self.discarded_branch += off_it
+
+
+def origins(walk: Walk) -> list[Origin]:
+    """Those of a walk's tokens, the one that ended it the last."""
+    accepted: list[Origin] = ["accepted"] * (len(walk.path) - 1)
+    return [*accepted, "won" if walk.winner >= 0 else "missed"]
 
 
 def _ratio(part: float, whole: float) -> float:

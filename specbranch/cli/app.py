@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
@@ -14,8 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from specbranch import __version__
+from specbranch.cli.advise import commands as advising
 from specbranch.cli.calibrate import commands as calibrating
+from specbranch.cli.chat import commands as chatting
 from specbranch.cli.distill import commands as distilling
+from specbranch.cli.generate import DEFAULT_PROMPT, Json, Method, read_prompt
+from specbranch.cli.generate import commands as generating
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.hrad import hrad
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
@@ -23,11 +26,7 @@ from specbranch.cli.serve import commands as serving
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 
-DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
 ALL_METHODS = ",".join(POLICIES)
-
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
-Method = Annotated[str, typer.Option(help=f"One of {ALL_METHODS}, or module:Class.")]
 
 
 class Commands(TyperGroup):
@@ -61,44 +60,32 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(generating)
+app.add_typer(chatting)
+app.add_typer(advising)
 app.add_typer(hrad)
 app.add_typer(distilling)
 app.add_typer(calibrating)
 app.add_typer(serving)
 
 
-@app.command()
-@with_option_groups
-def generate(
-    models: ModelOptions,
-    lanes: LaneOptions,
-    sampling: SamplingOptions,
-    policies: PolicyOptions,
-    prompt: Annotated[
-        str, typer.Option(help="Text, the name of a file, or - for standard input.")
-    ] = DEFAULT_PROMPT,
-    method: Method = "specbranch",
-    json: Json = None,
-    trace: Annotated[
-        Path | None, typer.Option(help="Write the lanes' spans here, for Perfetto.")
-    ] = None,
-    timeline: Annotated[Path | None, typer.Option(help="Draw the lanes here (.png, .svg).")] = None,
-) -> None:
-    """Generate from one prompt; the text streams to standard output."""
-    from specbranch.cli.loading import open_session
-    from specbranch.cli.streaming import Outputs, stream_to
-    from specbranch.comparison.report import summary_line
+def print_version(wanted: bool) -> None:
+    """Say the version, and no more."""
+    if wanted:
+        Console().print(f"specbranch {__version__}", highlight=False)
+        raise typer.Exit
 
-    outputs = Outputs(json, trace, timeline)
-    text, params = read_prompt(prompt), sampling.params()
-    session = open_session([method], models, lanes, policies)
-    max_len = len(session.pair.encode(text)) + params.max_new_tokens
-    with session.engine(method, max_len) as engine:
-        engine.warm_up()
-        run = stream_to(Console(), session, engine, text, params)
-    Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
-    outputs.write(run)
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @app.command()
@@ -150,8 +137,12 @@ def demo(
     models: ModelOptions,
     lanes: LaneOptions,
     method: Method = "specbranch",
-    prompt: Annotated[str, typer.Option(help="Text, the name of a file, or -.")] = DEFAULT_PROMPT,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 128,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="Text, the name of a file, or -.")
+    ] = DEFAULT_PROMPT,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", "-n", min=1, help="Tokens to generate.")
+    ] = 128,
     out: Annotated[Path, typer.Option(help="Folder for timeline.png and trace.json.")] = Path(
         "build/demo"
     ),
@@ -191,12 +182,3 @@ def info() -> None:
     for name, value in build_info().items():
         table.add_row(f"[bold]{name}[/bold]", str(value))
     Console().print(table)
-
-
-def read_prompt(prompt: str) -> str:
-    """The prompt behind the option: standard input for -, a file's text if it names one."""
-    if prompt == "-":
-        return sys.stdin.read()
-    if os.path.isfile(prompt):
-        return Path(prompt).read_text(encoding="utf-8")
-    return prompt

@@ -29,13 +29,13 @@ def calibrate(
     repeats: Annotated[int, typer.Option(min=1, help="Forwards that a median is of.")] = 15,
 ) -> None:
     """Measure what draft steps and target forwards cost on this machine, by rows."""
+    from specbranch.cli.loading import load
     from specbranch.engine import default_lanes
     from specbranch.info import environment
     from specbranch.training.pair_timer import PairTimer
 
     console = Console(stderr=True)
-    with console.status(f"loading target {models.target} and its draft"):
-        pair = models.load()
+    pair = load(models)
     with default_lanes(pair, overlap=True) as lanes:
         timer = PairTimer(pair, lanes, context=context, repeats=repeats)
         bar = track(timer.measurements(), "measuring", len(timer), console=console)

@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
-from specbranch.cli.streaming import stream_to
+from specbranch.cli.streaming import print_summaries, stream_all
 from specbranch.comparison.baseline import beside, open_engine, warm_up
-from specbranch.comparison.report import summary_line
 from specbranch.comparison.runs import Run
 from specbranch.comparison.session import Session
 from specbranch.sampling import SamplingParams
@@ -36,8 +35,11 @@ def stream_each(
         console.rule(f"[bold]{method}")
         with open_engine(session, method, max_len) as engine:
             warm_up(engine, prompt, params)
-            run = stream_to(console, session, engine, prompt, params)
-        console.print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
+            shown = stream_all(console, session, engine, [prompt], params)
+        if shown.interrupted:
+            raise KeyboardInterrupt
+        (run,) = shown.runs
+        print_summaries(shown.runs)
         runs.append(beside(session, run, runs[0] if runs else run, params))
     return runs
 

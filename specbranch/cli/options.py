@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from specbranch.sampling import SamplingParams
 
 
-def option(group: str, help_text: str, *, least: int | None = None) -> Any:
-    return typer.Option(help=help_text, rich_help_panel=group, min=least)
+def option(group: str, help_text: str, *flags: str, least: int | None = None) -> Any:
+    return typer.Option(*flags, help=help_text, rich_help_panel=group, min=least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,9 @@ class LaneOptions:
 class SamplingOptions:
     """The law of the output and its length."""
 
-    max_new_tokens: Annotated[int, option("Sampling", "Tokens to generate, at most.")] = 128
+    max_new_tokens: Annotated[
+        int, option("Sampling", "Tokens to generate, at most.", "--max-new-tokens", "-n")
+    ] = 128
     temperature: Annotated[float, option("Sampling", "0 is greedy.")] = 0.0
     top_k: Annotated[int, option("Sampling", "Likeliest tokens to keep; 0 is off.")] = 0
     top_p: Annotated[float, option("Sampling", "Probability mass to keep; 1 is off.")] = 1.0

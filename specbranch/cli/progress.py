@@ -25,3 +25,9 @@ def run_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     stderr = Console(stderr=True)
     return Progress(*columns, TimeElapsedColumn(), console=stderr, auto_refresh=False)
+
+
+def reading_bar() -> Progress:
+    """A bar over a prompt's tokens, gone when it is read; redrawn between rounds only."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
+from specbranch.cli.progress import reading_bar
+from specbranch.comparison.report import summary_line
 from specbranch.comparison.runs import Run, finished_run
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.files import write_whole
+from specbranch.generation import Generation, GenerationStream
+from specbranch.models.runner import PREFILL_CHUNK
 from specbranch.pictures import format_of
+from specbranch.request import Chunk
 from specbranch.sampling import SamplingParams
 from specbranch.timeline import save_timeline
 
@@ -31,25 +39,85 @@ class Outputs:
         if self.timeline:
             format_of(self.timeline)
 
-    def write(self, run: Run) -> None:
-        generation = run.generation
+    def write(self, runs: Sequence[Run]) -> None:
+        """Write all: the figures of every run, the pictures of the first."""
+        generation = runs[0].generation
         if self.json:
-            write_whole(self.json, json.dumps(run.as_json(), indent=1))
+            records = [run.as_json() for run in runs]
+            record = records[0] if len(records) == 1 else {"runs": records}
+            write_whole(self.json, json.dumps(record, indent=1))
         if self.trace:
             generation.trace.save(self.trace)
         if self.timeline:
             save_timeline(generation.trace, generation.stats.accepted_lengths, self.timeline)
 
 
-def stream_to(
-    console: Console, session: Session, engine: Engine, prompt: str, params: SamplingParams
-) -> Run:
-    """Generate, showing the text as it is committed."""
+@dataclass(slots=True)
+class Streamed:
+    """What was shown. interrupted: whether Ctrl-C ended it, with what was there by then."""
+
+    runs: list[Run]
+    interrupted: bool = False
+
+
+def stream_all(
+    console: Console,
+    session: Session,
+    engine: Engine,
+    prompts: Sequence[str],
+    params: SamplingParams,
+) -> Streamed:
+    """Generate from all prompts together; the first text is shown as it is committed, then the
+    others, each below its prompt where there are several."""
     start = time.perf_counter()
-    stream = engine.stream(prompt, params)
-    for chunk in stream:
+    streams = [engine.stream(prompt, params) for prompt in prompts]
+    shown = Streamed([])
+    for prompt, stream in zip(prompts, streams, strict=True):
+        if len(prompts) > 1:
+            console.rule(Text(prompt), style="dim", align="left")
+        try:
+            show(console, engine, stream)
+        except KeyboardInterrupt:
+            shown.interrupted = True
+            for each in streams:
+                each.close()
+            console.out()
+        generation = ended(stream, shown.interrupted)
+        host_s = time.perf_counter() - start
+        shown.runs.append(finished_run(session, engine, prompt, params, generation, host_s))
+        if shown.interrupted:
+            break
+    return shown
+
+
+def show(console: Console, engine: Engine, stream: GenerationStream) -> None:
+    """The text as it is committed, then a line's end; a long prompt has a bar meanwhile."""
+    for chunk in chain(_first_chunks(engine, stream), stream):
         console.out(chunk.text, end="", highlight=False)
-    host_s = time.perf_counter() - start
     console.out()
+
+
+def ended(stream: GenerationStream, interrupted: bool) -> Generation:
+    """What a stream that has ended came to; one that Ctrl-C cut short was cancelled."""
     assert stream.generation is not None
-    return finished_run(session, engine, prompt, stream.generation, host_s)
+    if interrupted and stream.generation.error:
+        return replace(stream.generation, finish_reason="cancelled", error=None)
+    return stream.generation
+
+
+def print_summaries(runs: Sequence[Run]) -> None:
+    """A dim line about each on standard error."""
+    for run in runs:
+        Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
+
+
+def _first_chunks(engine: Engine, stream: GenerationStream) -> list[Chunk]:
+    """Those of the round that ends the reading of a prompt, where that takes several."""
+    prompt_tokens = len(stream.prompt_token_ids)
+    if prompt_tokens <= PREFILL_CHUNK:
+        return []
+    with reading_bar() as bar:
+        task = bar.add_task("reading the prompt", total=prompt_tokens)
+        while not (chunks := stream.ready()) and engine.step():
+            bar.update(task, advance=PREFILL_CHUNK, refresh=True)
+    return chunks

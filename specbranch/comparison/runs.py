@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from specbranch.comparison.divergence import Divergence
+from specbranch.comparison.methods import Options
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.generation import Generation
@@ -27,8 +28,9 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished request.
+    """A finished request, and all that it can be repeated from.
 
+    options: of the method, as they were given.
     host_s: real seconds, where the lanes go by a virtual clock. speedup, identical: None without a
     baseline; identical also where texts are equal in law only.
     """
@@ -36,6 +38,8 @@ class Run:
     method: str
     prompt: str
     generation: Generation
+    params: SamplingParams
+    options: Options
     env: dict[str, Any]
     host_s: float | None = None
     speedup: float | None = None
@@ -48,9 +52,15 @@ class Run:
         host = {} if self.host_s is None else {"host_s": self.host_s}
         return {
             "method": self.method,
+            "options": dict(self.options),
+            "sampling": asdict(self.params),
             "prompt": self.prompt,
+            "prompt_token_ids": self.generation.prompt_token_ids,
             "token_ids": self.generation.token_ids,
             "text": self.generation.text,
+            "finish_reason": self.generation.finish_reason,
+            "accepted_lengths": stats.accepted_lengths,
+            "origins": stats.origins,
             "wall_s": stats.wall_s,
             "tokens_per_s": stats.tokens_per_s,
             "first_token_s": stats.first_token_s,
@@ -69,13 +79,20 @@ def run_once(session: Session, engine: Engine, prompt: str, params: SamplingPara
     """Generate from one prompt, to the end."""
     start = time.perf_counter()
     generation = engine.generate(prompt, params)
-    return finished_run(session, engine, prompt, generation, time.perf_counter() - start)
+    return finished_run(session, engine, prompt, params, generation, time.perf_counter() - start)
 
 
 def finished_run(
-    session: Session, engine: Engine, prompt: str, generation: Generation, host_s: float
+    session: Session,
+    engine: Engine,
+    prompt: str,
+    params: SamplingParams,
+    generation: Generation,
+    host_s: float,
 ) -> Run:
     """The record of a request that took `host_s` real seconds."""
     virtual = session.costs is not None
     env = session.environment(engine.lanes)
-    return Run(engine.policy.name, prompt, generation, env, host_s if virtual else None)
+    method = engine.policy.name
+    options = session.policy_options.get(method, {})
+    return Run(method, prompt, generation, params, options, env, host_s if virtual else None)

@@ -48,7 +48,7 @@ class Session:
         """
         policy = make_policy(method, **self.policy_options.get(method, {}))
         with self._open_lanes(policy) as lanes:
-            yield Engine(
+            engine = Engine(
                 self.pair,
                 policy,
                 source=self.source,
@@ -57,6 +57,8 @@ class Session:
                 max_len=max_len,
                 max_requests=max_requests,
             )
+            with engine:
+                yield engine
 
     def baseline(self) -> Session:
         """The session without its thread options: decoding alone takes all cores it can use."""

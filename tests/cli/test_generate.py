@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from specbranch.policies import POLICIES
+from specbranch.cli import streaming
+from specbranch.engine import Engine
+from specbranch.loading.pair import load_pair
+from specbranch.policies import POLICIES, make_policy
+from specbranch.sampling import SamplingParams
+from specbranch.stopping import Transcript
 from tests.cli.conftest import Invoke
 
 RUN_KEYS = {
     "method",
+    "options",
+    "sampling",
     "prompt",
+    "prompt_token_ids",
     "token_ids",
     "text",
+    "finish_reason",
+    "accepted_lengths",
+    "origins",
     "wall_s",
     "tokens_per_s",
     "first_token_s",
@@ -160,6 +173,110 @@ def test_cuda_without_a_gpu_is_a_clear_error(invoke: Invoke) -> None:
     result = invoke("generate", "--device", "cuda")
     assert result.exit_code == 2
     assert "error: device: cuda needs" in result.stderr
+
+
+def test_a_prompt_needs_no_option_and_options_have_short_names(invoke: Invoke) -> None:
+    by_option = invoke("generate", *SHORT)
+    assert invoke("generate", "hello", "-n", "24").stdout == by_option.stdout
+    assert invoke("generate", "-p", "hello", "-n", "24").stdout == by_option.stdout
+
+
+def test_several_prompts_at_once_say_what_each_says_alone(invoke: Invoke, tmp_path: Path) -> None:
+    prompts, path = ("hello", "speculate now", "a branch [/x]"), tmp_path / "runs.json"
+    result = invoke("generate", *prompts, "-n", "24", "--json", str(path))
+    assert result.exit_code == 0, result.output
+    runs = json.loads(path.read_text())["runs"]
+    alone = [run_of(invoke, tmp_path / f"{at}.json", text) for at, text in enumerate(prompts)]
+    assert [run["text"] for run in runs] == [run["text"] for run in alone]
+    assert len({run["text"] for run in runs}) == 3
+    places = [result.stdout.index(run["text"]) for run in runs]
+    assert places == sorted(places)
+    assert all(prompt in result.stdout for prompt in prompts)
+    assert result.stderr.count("24 tokens in") == 3
+
+
+def run_of(invoke: Invoke, path: Path, prompt: str, *options: str) -> dict[str, Any]:
+    assert invoke("generate", prompt, "-n", "24", "--json", str(path), *options).exit_code == 0
+    run: dict[str, Any] = json.loads(path.read_text())
+    return run
+
+
+def test_a_run_can_be_repeated_from_its_json(invoke: Invoke, tmp_path: Path) -> None:
+    sampled = ("--temperature", "0.8", "--top-p", "0.9", "--seed", "3", "--gamma", "4")
+    run = run_of(invoke, tmp_path / "run.json", "hello", *sampled)
+    pair = load_pair(run["env"]["target"], run["env"]["draft"])
+    with Engine(pair, make_policy(run["method"], **run["options"])) as engine:
+        again = engine.generate(run["prompt_token_ids"], SamplingParams(**run["sampling"]))
+    assert again.token_ids == run["token_ids"]
+    assert again.finish_reason == run["finish_reason"] == "length"
+    assert run["options"] == {"gamma": 4}
+
+
+def test_every_token_has_an_origin(invoke: Invoke, tmp_path: Path) -> None:
+    run = run_json(invoke, tmp_path / "run.json", "--clock", "virtual:c=6")
+    assert len(run["origins"]) == len(run["token_ids"]) == sum(run["accepted_lengths"])
+    assert set(run["origins"]) == {"accepted", "won", "missed"}
+    last = [sum(run["accepted_lengths"][: n + 1]) - 1 for n in range(run["target_forwards"])]
+    ends = [run["origins"][at] for at in last]
+    assert sum(end == "won" for end in ends) == round(run["hit_rate"] * run["target_forwards"])
+    assert run_json(invoke, tmp_path / "ar.json", "--method", "ar")["origins"] == ["missed"] * 24
+
+
+def test_a_long_prompt_is_read_under_a_bar(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specbranch.cli.streaming.PREFILL_CHUNK", 64)
+    bars: list[int] = []
+    real = streaming.reading_bar
+
+    def counted() -> Any:
+        bars.append(1)
+        return real()
+
+    monkeypatch.setattr(streaming, "reading_bar", counted)
+    with_bar = invoke("generate", "hello there " * 20, "-n", "8")
+    assert with_bar.exit_code == 0, with_bar.output
+    monkeypatch.setattr("specbranch.cli.streaming.PREFILL_CHUNK", 512)
+    without = invoke("generate", "hello there " * 20, "-n", "8")
+    assert with_bar.stdout == without.stdout
+    assert len(bars) == 1
+
+
+def test_ctrl_c_leaves_what_was_there(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole, path = run_json(invoke, tmp_path / "whole.json"), tmp_path / "part.json"
+    commit = Transcript.commit
+
+    def interrupt_later(self: Transcript, tokens: Any) -> Any:
+        if len(self.token_ids) > 8:
+            raise KeyboardInterrupt
+        return commit(self, tokens)
+
+    monkeypatch.setattr(Transcript, "commit", interrupt_later)
+    result = invoke("generate", *SHORT, "--json", str(path))
+    assert result.exit_code == 130
+    assert "ended by cancelled" in result.stderr
+    part = json.loads(path.read_text())
+    assert 8 < len(part["token_ids"]) < 24
+    assert part["token_ids"] == whole["token_ids"][: len(part["token_ids"])]
+    assert result.stdout.startswith(part["text"][:8])
+    assert result.stdout.endswith("\n")
+
+
+def test_a_reader_that_leaves_ends_it_quietly(folders: tuple[Path, Path]) -> None:
+    target, draft = map(str, folders)
+    command = [sys.executable, "-m", "specbranch", "generate", "hello", "-n", "200"]
+    process = subprocess.Popen(
+        [*command, "--target", target, "--draft", draft],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    errors = process.stderr.read().decode()
+    assert process.wait(120) == 1
+    assert "Traceback" not in errors
+    assert "error" not in errors
 
 
 def test_ctrl_c_exits_130(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

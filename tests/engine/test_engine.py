@@ -357,3 +357,11 @@ def test_estimates_that_round_above_one_leave_subtrees_connected(monkeypatch, pa
     healthy = virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids
     monkeypatch.setattr(Ranker, "fetch", certain)
     assert virtual_engine(pair, BestFirst()).generate(PROMPT, GREEDY).token_ids == healthy
+
+
+def test_a_generation_is_shown_on_one_screen(engine):
+    generation = engine.generate(PROMPT, SamplingParams(max_new_tokens=240))
+    shown = repr(generation)
+    assert len(shown) < 500
+    assert "240 tokens after a prompt of 6, finish_reason='length'" in shown
+    assert generation.text[:100] in shown

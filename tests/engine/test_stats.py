@@ -29,6 +29,7 @@ def test_guesses_are_counted_by_their_depth():
     assert stats.acceptance_by_position == [0.5, 0.0]
     assert (stats.accepted_main, stats.accepted_branch, stats.hits) == (1, 1, 1)
     assert (stats.tokens, stats.target_forwards, stats.accepted_lengths) == (4, 3, [2, 1, 1])
+    assert stats.origins == ["accepted", "won", "missed", "missed"]
 
 
 def test_guesses_in_target_forwards_are_counted_with_those_that_it_took():
@@ -54,8 +55,10 @@ def test_guesses_beyond_the_end_of_a_request_are_not_counted():
     stats.count_walk(tree, walk, committed=1)
     assert (stats.tested_at, stats.accepted_at) == ([1], [1])
     assert stats.hits == 0
+    assert stats.origins == ["accepted"]
     stats.count_walk(tree, walk, committed=2)
     assert stats.hits == 1
+    assert stats.origins == ["accepted", "accepted", "won"]
 
 
 def test_pooled_stats_are_those_of_one_long_request():

@@ -1,0 +1,77 @@
+"""`specbranch generate`: one prompt or several, on screen as rounds commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from specbranch.cli.groups import with_option_groups
+from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.policies import POLICIES
+from specbranch.prompts import EXAMPLE_PROMPTS
+
+DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the figures here.")]
+Method = Annotated[str, typer.Option(help=f"One of {','.join(POLICIES)}, or module:Class.")]
+
+commands = typer.Typer()
+
+
+@commands.command()
+@with_option_groups
+def generate(
+    models: ModelOptions,
+    lanes: LaneOptions,
+    sampling: SamplingOptions,
+    policies: PolicyOptions,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts, names of files, or - for standard input; all at once."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="One more; may be repeated.")
+    ] = None,
+    method: Method = "specbranch",
+    json: Json = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the lanes' spans here, for Perfetto.")
+    ] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Draw the lanes here (.png, .svg).")] = None,
+) -> None:
+    """Generate from prompts; the text streams to standard output."""
+    from specbranch.cli.loading import open_session
+    from specbranch.cli.streaming import Outputs, print_summaries, stream_all
+
+    outputs = Outputs(json, trace, timeline)
+    texts = [read_prompt(each) for each in [*(prompts or ()), *(prompt or ())] or [DEFAULT_PROMPT]]
+    params = sampling.params()
+    session = open_session([method], models, lanes, policies)
+    longest = max(len(session.pair.encode(text)) for text in texts)
+    with session.engine(method, longest + params.max_new_tokens, len(texts)) as engine:
+        engine.warm_up()
+        shown = stream_all(Console(), session, engine, texts, params)
+    print_summaries(shown.runs)
+    outputs.write(shown.runs)
+    if shown.interrupted:
+        raise KeyboardInterrupt
+
+
+def read_prompt(prompt: str) -> str:
+    """The prompt behind the option: standard input for -, a file's text if it names one.
+
+    Raises ValueError for a file that is no text.
+    """
+    if prompt == "-":
+        return sys.stdin.read()
+    if not os.path.isfile(prompt):
+        return prompt
+    try:
+        return Path(prompt).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{prompt}: expected text in UTF-8, got {error}") from None
