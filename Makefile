@@ -16,7 +16,7 @@ CPU_WHEELS := $(if $(GPU_ARCHS),,--extra-index-url https://download.pytorch.org/
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub smollm2 prompts ctest clean
+.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -103,6 +103,14 @@ format: venv  ## reformat everything
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	git ls-files '*.h' '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs $(BIN)/clang-format -i
+
+docs:  ## the documentation as a site in build/site (mkdocs, an environment of its own)
+	@$(PYTHON) -m venv build/docs-venv
+	@build/docs-venv/bin/pip install -q mkdocs-material 'mkdocstrings[python]' ruff
+	@build/docs-venv/bin/mkdocs build -q --strict
+
+pictures: build smollm2  ## draw docs/lanes.svg and docs/tree.svg anew
+	@$(BIN)/python scripts/draw_pictures.py
 
 stub: venv build  ## write specbranch/_C.pyi, the types and docstrings of the extension
 	$(BIN)/python scripts/stub.py > build/_C.pyi

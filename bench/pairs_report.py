@@ -15,7 +15,7 @@ from bench import markdown
 from bench.goals import schedule_goals
 from bench.recordings import SETS
 from specbranch.files import write_whole
-from specbranch.pictures import save_picture
+from specbranch.pictures import method_color, save_picture
 from specbranch.stats import Stats
 
 COUNTS = [each.name for each in fields(Stats) if isinstance(each.default, int | float)]
@@ -118,11 +118,12 @@ def _cells(method: Row) -> list[str]:
 
 def _draw(pair: Mapping[str, str], sections: Sequence[Result]) -> Figure:
     figure = Figure(figsize=(11, 2.6 * ((len(sections) + 1) // 2)), layout="constrained")
-    panels = figure.subplots((len(sections) + 1) // 2, 2, squeeze=False).flat
+    panels = figure.subplots((len(sections) + 1) // 2, 2, squeeze=False, sharex=True).flat
     for panel, section in zip(panels, sections, strict=False):
         methods = section["methods"]
         speedups = [method["speedups"]["all"] for method in methods]
-        bars = panel.barh([method["label"] for method in methods], speedups, color="#4878a8")
+        labels = [method["label"] for method in methods]
+        bars = panel.barh(labels, speedups, color=list(map(method_color, labels)))
         panel.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
         panel.invert_yaxis()
         panel.tick_params(labelsize=7)

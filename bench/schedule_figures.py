@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from specbranch.pictures import save_picture
+from specbranch.pictures import method_color, save_picture
 
 Cells = Mapping[str, Mapping[str, Any]]  # a method each
 TITLES = {"speedup": "speedup over plain decoding", "rollback_rate": "rollback rate, main line"}
@@ -23,6 +23,8 @@ def draw_heatmaps(grid: Mapping[tuple[int, float], Cells], figure_name: str, pat
         label: [[grid[c, a][label][figure_name] for c in ratios] for a in alignments]
         for label in labels
     }
+    reverse = figure_name == "rollback_rate"  # bright is good in both
+    colors = "viridis_r" if reverse else "viridis"
     highest = max(max(map(max, rows)) for rows in values.values())
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     panels = list(figure.subplots(2, -(-len(labels) // 2), sharex=True, sharey=True).flat)
@@ -30,10 +32,12 @@ def draw_heatmaps(grid: Mapping[tuple[int, float], Cells], figure_name: str, pat
         panel.set_visible(False)
     for panel, label in zip(panels, labels, strict=False):
         panel.set_visible(True)
-        panel.imshow(values[label], origin="lower", aspect="auto", vmin=0, vmax=highest)
+        panel.imshow(
+            values[label], origin="lower", aspect="auto", vmin=0, vmax=highest, cmap=colors
+        )
         for row, of_alignment in enumerate(values[label]):
             for column, value in enumerate(of_alignment):
-                shade = "black" if value > 0.6 * highest else "white"
+                shade = "black" if (value > 0.6 * highest) is not reverse else "white"
                 panel.text(
                     column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=shade
                 )
@@ -74,7 +78,8 @@ def _draw_speedups(panel: Axes, title: str, by_ratio: Mapping[int, Cells]) -> No
     ratios = sorted(by_ratio)
     for label in by_ratio[ratios[0]]:
         speedups = [by_ratio[c][label]["speedup"] for c in ratios]
-        panel.plot(ratios, speedups, marker=".", linewidth=1, label=label)
+        color = method_color(label)
+        panel.plot(ratios, speedups, marker=".", linewidth=1, label=label, color=color)
     panel.set_title(title, fontsize=8)
     panel.set_xlabel("c", fontsize=7)
     panel.set_ylabel("speedup", fontsize=7)

@@ -1,4 +1,4 @@
-"""Pictures of any format that matplotlib draws."""
+"""Pictures of any format that matplotlib draws, and what each colour stands for in all of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,29 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from specbranch.files import unfinished
+
+METHOD_COLORS = {
+    "ar": "#8a8f98",
+    "sps": "#4c78a8",
+    "adaedl": "#5fb3b3",
+    "pearl": "#e9a23b",
+    "specbranch": "#c2478f",
+    "ssd": "#8067b7",
+    "bestfirst": "#4f9d4f",
+    "auto": "#d65f4c",
+    "transformers": "#a9a089",
+    "assisted": "#7d7460",
+    "llama.cpp": "#5a4634",
+}
+OTHER_METHOD = "#b8bcc2"
+# How a committed token came; see `Stats.origins`.
+ORIGIN_COLORS = {"accepted": "#2e9e6b", "won": "#8458c9", "missed": "#d9822b"}
+
+
+def method_color(label: str) -> str:
+    """That of the method which a label begins with, such as `auto@ngram` or `bestfirst 8/32`."""
+    known = [name for name in METHOD_COLORS if label.startswith(name)]
+    return METHOD_COLORS[max(known, key=len)] if known else OTHER_METHOD
 
 
 def format_of(path: str | Path) -> str:

@@ -81,7 +81,7 @@ def save_timeline(
     figure = Figure(figsize=(12, 2.6), layout="constrained")
     axes = figure.add_subplot()
     for row, lane in enumerate(LANES):
-        for span, style, shade in _styled(trace, lane):
+        for span, style, shade in styled(trace, lane):
             if span.end > start and span.start < end:
                 width, color = span.end - span.start, style.shades[shade]
                 axes.barh(row, width, left=span.start, height=0.7, color=color)
@@ -135,7 +135,7 @@ def _present(trace: Trace) -> list[Style]:
     return [*known, OTHER] if labels - STYLES.keys() else known
 
 
-def _styled(trace: Trace, lane: str) -> list[tuple[Span, Style, int]]:
+def styled(trace: Trace, lane: str) -> list[tuple[Span, Style, int]]:
     """The lane's spans, in order, each with its style and which of the two shades it takes."""
     seen: Counter[str] = Counter()
     styled = []
@@ -150,7 +150,7 @@ def _cells(
 ) -> list[tuple[str, str]]:
     """Glyph and colour of each cell: the work that took most of it, or an instant one within it."""
     best = [(0.5 * cell_s, " ", "")] * width
-    for span, style, shade in _styled(trace, lane):
+    for span, style, shade in styled(trace, lane):
         if span.end <= start or span.start >= start + width * cell_s:
             continue
         first = max(0, int((span.start - start) / cell_s))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from bench.decoding.figures import OVERALL
 from bench.decoding.report import Report
 from specbranch.comparison.baseline import BASELINE
 from specbranch.generation import Generation
-from specbranch.pictures import save_picture
+from specbranch.pictures import method_color, save_picture
 from specbranch.timeline import save_timeline, steady_window
 
 LONGEST = 16  # tokens a forward; more are drawn as so many
@@ -57,10 +56,14 @@ def speedups(report: Report) -> Figure:
             heights,
             width,
             label=name,
-            color=colormaps["tab20"](place % 20),
+            color=method_color(name),
+            hatch="//" if "@" in name else None,
+            edgecolor="white",
             yerr=np.stack([heights - least, most - heights]),
             error_kw={"elinewidth": 0.8},
         )
+        for x, height, top in zip(left, heights, most, strict=True):
+            axes.text(x, top + 0.02, f"{height:.2f}", ha="center", va="bottom", fontsize=6)
     axes.axhline(1, color="0.3", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(report.categories)), report.categories)
     axes.set_ylabel(f"speedup over {BASELINE}")
@@ -85,7 +88,7 @@ def accepted_lengths(report: Report) -> Figure:
         for length, count in lengths.items():
             shares[min(length, LONGEST)] += count
         axes.set_visible(True)
-        axes.bar(range(1, LONGEST + 1), shares[1:] / shares.sum(), color="#c2478f")
+        axes.bar(range(1, LONGEST + 1), shares[1:] / shares.sum(), color=method_color(name))
         axes.set_title(name, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(f"tokens committed by a target forward ({LONGEST}: or more)", fontsize=9)

@@ -103,7 +103,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for column in ("draft", "c", "agreement", f"{SHOWN_ROWS} rows cost", *WAYS):
         table.add_column(column, justify="right")
-    table.columns[0].justify = "left"
+    table.columns[0].justify, table.columns[0].no_wrap = "left", True
     for each in findings:
         table.add_row(
             each.draft,
@@ -131,13 +131,8 @@ def verdict(findings: Sequence[Finding]) -> list[str]:
 
 def why(finding: Finding) -> str:
     """The three numbers in words."""
-    drafting = "cheap" if finding.c >= 4 else "dear"
-    agreement = (
-        "well" if finding.agreement >= 0.7 else "half" if finding.agreement >= 0.4 else "ill"
-    )
-    rows = "cheap" if finding.rows_cost <= 1.6 else "dear"
     return (
-        f"{finding.draft}: a target forward takes {finding.c:.1f} draft steps (drafting is "
-        f"{drafting}); the draft agrees {agreement} ({finding.agreement:.0%}); {SHOWN_ROWS} rows "
-        f"cost {finding.rows_cost:.1f} times one (branches are {rows})"
+        f"{finding.draft}: a target forward takes {finding.c:.1f} draft steps; the draft's first "
+        f"guess is right in {finding.agreement:.0%} of the cases; {SHOWN_ROWS} rows cost "
+        f"{finding.rows_cost:.1f} times one"
     )

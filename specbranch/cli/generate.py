@@ -43,12 +43,15 @@ def generate(
         Path | None, typer.Option(help="Write the lanes' spans here, for Perfetto.")
     ] = None,
     timeline: Annotated[Path | None, typer.Option(help="Draw the lanes here (.png, .svg).")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page here: text by how it came, and lanes.")
+    ] = None,
 ) -> None:
     """Generate from prompts; the text streams to standard output."""
     from specbranch.cli.loading import open_session
     from specbranch.cli.streaming import Outputs, print_summaries, stream_all
 
-    outputs = Outputs(json, trace, timeline)
+    outputs = Outputs(json, trace, timeline, html)
     texts = [read_prompt(each) for each in [*(prompts or ()), *(prompt or ())] or [DEFAULT_PROMPT]]
     params = sampling.params()
     session = open_session([method], models, lanes, policies)
@@ -57,7 +60,7 @@ def generate(
         engine.warm_up()
         shown = stream_all(Console(), session, engine, texts, params)
     print_summaries(shown.runs)
-    outputs.write(shown.runs)
+    outputs.write(shown.runs, session.pair.tokenizer)
     if shown.interrupted:
         raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+from transformers import PreTrainedTokenizerBase
 
 from specbranch.cli.progress import reading_bar
 from specbranch.comparison.report import summary_line
@@ -20,6 +21,7 @@ from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.generation import Generation, GenerationStream
 from specbranch.models.runner import PREFILL_CHUNK
+from specbranch.page import Page, pieces_of
 from specbranch.pictures import format_of
 from specbranch.request import Chunk
 from specbranch.sampling import SamplingParams
@@ -34,12 +36,13 @@ class Outputs:
     json: Path | None
     trace: Path | None
     timeline: Path | None
+    html: Path | None
 
     def __post_init__(self) -> None:
         if self.timeline:
             format_of(self.timeline)
 
-    def write(self, runs: Sequence[Run]) -> None:
+    def write(self, runs: Sequence[Run], tokenizer: PreTrainedTokenizerBase) -> None:
         """Write all: the figures of every run, the pictures of the first."""
         generation = runs[0].generation
         if self.json:
@@ -50,6 +53,9 @@ class Outputs:
             generation.trace.save(self.trace)
         if self.timeline:
             save_timeline(generation.trace, generation.stats.accepted_lengths, self.timeline)
+        if self.html:
+            pieces = pieces_of(tokenizer, generation.token_ids)
+            Page(runs[0].as_json(), generation, pieces).save(self.html)
 
 
 @dataclass(slots=True)
