@@ -43,7 +43,7 @@ def lanes(
     """
     for row, lane in enumerate(LANES):
         for span, style, shade in styled(trace, lane):
-            if span.start < end:
+            if span.start <= end:
                 left, right = x_of(span.start), x_of(min(span.end, end))
                 yield shape(
                     "rect",
@@ -54,13 +54,10 @@ def lanes(
                     height=LANE,
                     fill=style.shades[shade],
                 )
-    below, committed = y + len(LANES) * (LANE + GAP), 0
-    for done in rounds(trace, stats.accepted_lengths):
-        committed += done.tokens
-        if done.tokens and done.end <= end:
-            origin = stats.origins[committed - 1]
-            x = x_of(done.end)
-            color = ORIGIN_COLORS[origin]
+    below = y + len(LANES) * (LANE + GAP)
+    for done in rounds(trace, stats):
+        if done.end <= end:
+            x, color = x_of(done.end), ORIGIN_COLORS[done.origin]
             yield shape("line", x1=x, x2=x, y1=y, y2=below, stroke=color, stroke_dasharray="1 2")
             yield words(
                 x, below + 10, f"+{done.tokens}", fill=color, font_size=11, text_anchor="end"

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from rich.text import Text
 
-from specbranch.pictures import save_picture
+from specbranch.pictures import ORIGIN_COLORS, save_picture
+from specbranch.stats import Origin, Stats
 from specbranch.trace import Label, Span, Trace
 
 LANES = ("draft", "target")
+DRAWN_FORWARDS = 30  # that a picture has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +48,22 @@ INSTANT = (Label.COMMIT, Label.HRAD, Label.VERIFY)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """When a round's verdict fell, and how many tokens it committed."""
+    """When a round's verdict fell, how many tokens it committed, and how the last of them came."""
 
     end: float
     tokens: int
+    origin: Origin
 
 
-def rounds(trace: Trace, accepted_lengths: Sequence[int]) -> list[Round]:
-    """The rounds of a request; accepted_lengths: tokens committed by each, as Stats has them."""
+def rounds(trace: Trace, stats: Stats) -> list[Round]:
+    """The rounds of a request that committed something."""
     verdicts = [span.end for span in trace.spans if span.label == Label.VERIFY]
-    return [Round(end, tokens) for end, tokens in zip(verdicts, accepted_lengths, strict=False)]
+    totals = accumulate(stats.accepted_lengths)
+    return [
+        Round(end, tokens, stats.origins[total - 1])
+        for end, tokens, total in zip(verdicts, stats.accepted_lengths, totals, strict=False)
+        if tokens
+    ]
 
 
 def steady_window(trace: Trace, forwards: int) -> tuple[float, float]:
@@ -68,11 +79,12 @@ def steady_window(trace: Trace, forwards: int) -> tuple[float, float]:
 
 def save_timeline(
     trace: Trace,
-    accepted_lengths: Sequence[int],
+    stats: Stats,
     path: str | Path,
     window: tuple[float, float] | None = None,
 ) -> None:
-    """Draw lanes as rows and spans as bars, with a line at each round's end.
+    """Draw lanes as rows and spans as bars, with a line at each round's end, whose colour says how
+    the round's last token came.
 
     window: (from, to) in seconds, the whole request by default. Raises ValueError for a
     suffix that names no format.
@@ -85,23 +97,27 @@ def save_timeline(
             if span.end > start and span.start < end:
                 width, color = span.end - span.start, style.shades[shade]
                 axes.barh(row, width, left=span.start, height=0.7, color=color)
-    for done in rounds(trace, accepted_lengths):
+    for done in rounds(trace, stats):
         if start <= done.end <= end:
-            axes.vlines(done.end, -0.45, 1.4, color="0.35", linewidth=0.6, linestyle=":")
-            axes.text(done.end, 1.45, f"+{done.tokens}", ha="center", va="top", fontsize=8)
+            color, told = ORIGIN_COLORS[done.origin], f"+{done.tokens}"
+            axes.vlines(done.end, -0.45, 1.4, color=color, linewidth=0.6, linestyle=":")
+            axes.text(done.end, 1.45, told, color=color, ha="center", va="top", fontsize=8)
     axes.set_xlim(start, end)
     axes.set_ylim(1.75, -0.5)
     axes.set_yticks(range(len(LANES)), LANES)
     axes.set_xlabel("seconds since the request began; +n: tokens that a round commits")
     axes.spines[["top", "right"]].set_visible(False)
-    legend = [Patch(color=style.shades[0], label=style.name) for style in _present(trace)]
+    kinds = [Patch(color=style.shades[0], label=style.name) for style in _present(trace)]
+    ends = [
+        Line2D([], [], color=ORIGIN_COLORS[origin], linestyle=":", label=told)
+        for origin, told in (("won", "a branch had the next token"), ("missed", "nothing had"))
+    ]
+    legend: list[Artist] = [*kinds, *ends]
     figure.legend(handles=legend, loc="outside upper center", ncols=len(legend), frameon=False)
     save_picture(figure, path)
 
 
-def draw_lanes(
-    trace: Trace, accepted_lengths: Sequence[int], window: tuple[float, float], width: int
-) -> Text:
+def draw_lanes(trace: Trace, stats: Stats, window: tuple[float, float], width: int) -> Text:
     """The same for a terminal: a row of `width` cells for each lane, draft above target, then what
     the rounds commit, then the seconds."""
     start, end = window
@@ -113,9 +129,7 @@ def draw_lanes(
             text.append(glyph, style=color)
         text.append("\n")
     committed = [
-        (done.end, f"+{done.tokens}")
-        for done in rounds(trace, accepted_lengths)
-        if start <= done.end < end
+        (done.end, f"+{done.tokens}") for done in rounds(trace, stats) if start <= done.end < end
     ]
     text.append(f"{'commits':>7} {_placed(committed, start, cell_s, width)}\n", style="bold")
     times = [start + fifth * (end - start) / 5 for fifth in range(5)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,13 +64,19 @@ class Trace:
             return 0.0
         return (seconds["target"] / count["target"]) / (seconds["draft"] / count["draft"])
 
-    def save(self, path: str | Path) -> None:
-        """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open."""
-        lanes = sorted({span.lane for span in self.spans})
+    def save(self, path: str | Path, verdicts: Sequence[Mapping[str, object]] = ()) -> None:
+        """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open.
+
+        verdicts: what is told beside each round's verification.
+        """
+        told, lanes = iter(verdicts), sorted({span.lane for span in self.spans})
         events: list[dict[str, Any]] = [
-            {"ph": "M", "name": "thread_name", "pid": 0, "tid": lanes.index(lane)}
-            | {"args": {"name": f"{lane} lane"}}
-            for lane in lanes
+            {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "specbranch"}},
+            *(
+                {"ph": "M", "name": "thread_name", "pid": 0, "tid": lanes.index(lane)}
+                | {"args": {"name": f"{lane} lane"}}
+                for lane in lanes
+            ),
         ]
         events += [
             {
@@ -80,7 +86,7 @@ class Trace:
                 "tid": lanes.index(span.lane),
                 "ts": span.start * 1e6,
                 "dur": (span.end - span.start) * 1e6,
-                "args": {"rows": span.rows},
+                "args": next(told, {}) if span.label == Label.VERIFY else {"rows": span.rows},
             }
             for span in self.spans
         ]

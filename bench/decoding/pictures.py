@@ -32,7 +32,7 @@ def save_pictures(report: Report, folder: Path) -> dict[str, str]:
 def save_lanes(generation: Generation, path: Path) -> None:
     """A stretch from the middle of a request."""
     window = steady_window(generation.trace, WINDOW)
-    save_timeline(generation.trace, generation.stats.accepted_lengths, path, window)
+    save_timeline(generation.trace, generation.stats, path, window)
 
 
 def speedups(report: Report) -> Figure:

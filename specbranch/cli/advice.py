@@ -103,7 +103,8 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for column in ("draft", "c", "agreement", f"{SHOWN_ROWS} rows cost", *WAYS):
         table.add_column(column, justify="right")
-    table.columns[0].justify, table.columns[0].no_wrap = "left", True
+    first = table.columns[0]
+    first.justify, first.max_width, first.overflow = "left", 24, "fold"
     for each in findings:
         table.add_row(
             each.draft,

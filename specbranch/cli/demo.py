@@ -15,9 +15,9 @@ from specbranch.comparison.baseline import beside, open_engine, warm_up
 from specbranch.comparison.runs import Run
 from specbranch.comparison.session import Session
 from specbranch.sampling import SamplingParams
-from specbranch.timeline import draw_lanes, save_timeline, steady_window
+from specbranch.timeline import DRAWN_FORWARDS, draw_lanes, save_timeline, steady_window
 
-SHOWN_FORWARDS, DRAWN_FORWARDS = 10, 30  # target forwards on screen, and in the picture
+SHOWN_FORWARDS = 10  # target forwards on screen
 FRAME_WIDTH = 4 + 8  # the panel's border and padding, the lanes' names
 
 
@@ -46,17 +46,17 @@ def stream_each(
 
 def picture(run: Run, width: int) -> Panel:
     """The lanes in the middle of a run, on a terminal of that width."""
-    trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
+    trace, stats = run.generation.trace, run.generation.stats
     start, end = steady_window(trace, SHOWN_FORWARDS)
-    lanes = draw_lanes(trace, committed, (start, end), width - FRAME_WIDTH)
+    lanes = draw_lanes(trace, stats, (start, end), width - FRAME_WIDTH)
     return Panel(lanes, title=f"{run.method}: {end - start:.2f} s of both lanes", expand=False)
 
 
 def save_pictures(run: Run, folder: Path) -> None:
     """Write timeline.png and trace.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    trace, committed = run.generation.trace, run.generation.stats.accepted_lengths
-    save_timeline(trace, committed, folder / "timeline.png", steady_window(trace, DRAWN_FORWARDS))
+    trace, stats = run.generation.trace, run.generation.stats
+    save_timeline(trace, stats, folder / "timeline.png", steady_window(trace, DRAWN_FORWARDS))
     trace.save(folder / "trace.json")
 
 

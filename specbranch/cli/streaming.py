@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 from rich.console import Console
@@ -25,7 +25,8 @@ from specbranch.page import Page, pieces_of
 from specbranch.pictures import format_of
 from specbranch.request import Chunk
 from specbranch.sampling import SamplingParams
-from specbranch.timeline import save_timeline
+from specbranch.stats import Stats
+from specbranch.timeline import DRAWN_FORWARDS, save_timeline, steady_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,28 @@ class Outputs:
             record = records[0] if len(records) == 1 else {"runs": records}
             write_whole(self.json, json.dumps(record, indent=1))
         if self.trace:
-            generation.trace.save(self.trace)
+            pieces = pieces_of(tokenizer, generation.token_ids)
+            generation.trace.save(self.trace, verdicts(generation.stats, pieces))
         if self.timeline:
-            save_timeline(generation.trace, generation.stats.accepted_lengths, self.timeline)
+            window = steady_window(generation.trace, DRAWN_FORWARDS)
+            save_timeline(generation.trace, generation.stats, self.timeline, window)
         if self.html:
             pieces = pieces_of(tokenizer, generation.token_ids)
             Page(runs[0].as_json(), generation, pieces).save(self.html)
+
+
+def verdicts(stats: Stats, pieces: Sequence[str]) -> list[dict[str, object]]:
+    """What is told beside each round's verdict in a trace."""
+    ends = list(accumulate(stats.accepted_lengths))
+    return [
+        {
+            "round": number,
+            "committed": end - start,
+            "hit": "won" in stats.origins[start:end],
+            "text": "".join(pieces[start:end]),
+        }
+        for number, (start, end) in enumerate(pairwise([0, *ends]))
+    ]
 
 
 @dataclass(slots=True)

@@ -115,9 +115,13 @@ def test_trace_and_timeline_are_written(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("generate", *SHORT, "--trace", str(trace), "--timeline", str(timeline))
     assert result.exit_code == 0, result.output
     events = json.loads(trace.read_text())["traceEvents"]
-    lanes = {event["args"]["name"] for event in events if event["ph"] == "M"}
+    names = [event["args"]["name"] for event in events if event["ph"] == "M"]
+    process, *lanes = names
     spans = [event for event in events if event["ph"] == "X"]
-    assert lanes == {"draft lane", "target lane"}
+    assert (process, lanes) == ("specbranch", ["draft lane", "target lane"])
+    told = [span["args"] for span in spans if span["name"] == "verify"]
+    assert "".join(each["text"] for each in told) == result.stdout.rstrip("\n")
+    assert [each["round"] for each in told] == list(range(len(told)))
     assert {span["name"] for span in spans} == {"prefill", "draft", "target", "verify", "commit"}
     assert all(span["dur"] >= 0 and span["ts"] >= 0 for span in spans)
     assert timeline.read_bytes().startswith(b"\x89PNG")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from specbranch.stats import Stats
 from specbranch.timeline import OTHER, Round, draw_lanes, rounds, save_timeline, steady_window
 from specbranch.trace import Span, Trace
 
@@ -22,9 +23,11 @@ TRACE = Trace(
     ]
 )
 
+STATS = Stats(accepted_lengths=[3, 1], origins=["accepted", "accepted", "won", "missed"])
+
 
 def test_rounds_end_with_their_verdict() -> None:
-    assert rounds(TRACE, [3, 1]) == [Round(4.91, 3), Round(8.91, 1)]
+    assert rounds(TRACE, STATS) == [Round(4.91, 3, "won"), Round(8.91, 1, "missed")]
 
 
 def test_steady_window_lies_after_the_prefill() -> None:
@@ -36,7 +39,7 @@ def test_steady_window_lies_after_the_prefill() -> None:
 
 
 def test_lanes_on_screen_are_busy_where_the_spans_are() -> None:
-    text = draw_lanes(TRACE, [3, 1], (0.0, 10.0), 20)  # half a second a cell
+    text = draw_lanes(TRACE, STATS, (0.0, 10.0), 20)  # half a second a cell
     draft, target, commits, ticks, legend = text.plain.split("\n")
     assert draft == "  draft " + " " * 2 + "██▓▓" + " " * 4 + "██" + " " * 8
     assert target == " target " + "░░" + "█" * 7 + "┃" + "▓" * 7 + "┃" + " " * 2
@@ -48,25 +51,25 @@ def test_lanes_on_screen_are_busy_where_the_spans_are() -> None:
 
 def test_what_the_classifier_takes_is_drawn(tmp_path: Path) -> None:
     with_hrad = Trace([*TRACE.spans, Span("target", "hrad", 8.96, 8.97)])
-    save_timeline(with_hrad, [3, 1], tmp_path / "a.png")
-    assert "▒" in draw_lanes(with_hrad, [3, 1], (8.0, 9.0), 20).plain.split("\n")[1]
-    assert "H-RAD" not in draw_lanes(TRACE, [3, 1], (8.0, 9.0), 20).plain
+    save_timeline(with_hrad, STATS, tmp_path / "a.png")
+    assert "▒" in draw_lanes(with_hrad, STATS, (8.0, 9.0), 20).plain.split("\n")[1]
+    assert "H-RAD" not in draw_lanes(TRACE, STATS, (8.0, 9.0), 20).plain
 
 
 def test_work_of_another_label_is_drawn_as_other_work(tmp_path: Path) -> None:
     generated = Trace([*TRACE.spans, Span("target", "generate", 9.0, 10.0)])
-    text = draw_lanes(generated, [3, 1], (9.0, 10.0), 20).plain
+    text = draw_lanes(generated, STATS, (9.0, 10.0), 20).plain
     assert "·" * 20 in text.split("\n")[1]
     assert "other work" in text
-    assert "other work" not in draw_lanes(TRACE, [3, 1], (0.0, 9.0), 20).plain
-    save_timeline(generated, [3, 1], tmp_path / "a.svg")
+    assert "other work" not in draw_lanes(TRACE, STATS, (0.0, 9.0), 20).plain
+    save_timeline(generated, STATS, tmp_path / "a.svg")
     assert OTHER.shades[0] in (tmp_path / "a.svg").read_text()
 
 
 def test_timeline_formats(tmp_path: Path) -> None:
-    save_timeline(TRACE, [3, 1], tmp_path / "a.png")
-    save_timeline(TRACE, [3, 1], tmp_path / "b.svg", window=(4.0, 6.0))
+    save_timeline(TRACE, STATS, tmp_path / "a.png")
+    save_timeline(TRACE, STATS, tmp_path / "b.svg", window=(4.0, 6.0))
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     svg = (tmp_path / "b.svg").read_text()
     assert "<svg" in svg
-    save_timeline(Trace(), [], tmp_path / "empty.png")
+    save_timeline(Trace(), Stats(), tmp_path / "empty.png")
