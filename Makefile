@@ -11,8 +11,9 @@ SPECBRANCH_CUDA ?= $(if $(GPU_ARCHS),AUTO,0)
 export TORCH_CUDA_ARCH_LIST SPECBRANCH_CUDA
 
 # torch's own index has wheels without CUDA, 190 MB instead of 2.5 GB or more; where it cannot be
-# reached, pip goes on with PyPI alone.
-CPU_WHEELS := $(if $(GPU_ARCHS),,--extra-index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10)
+# reached, torch comes from PyPI.
+CPU_WHEELS := $(if $(GPU_ARCHS),,https://download.pytorch.org/whl/cpu)
+REACHES := import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/torch/", timeout=10)
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,8 @@ $(VENV)/.ready: pyproject.toml
 	@echo "[1/3] torch and what SpecBranch needs, into $(VENV): 1 to 3 minutes"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install -q 'setuptools>=77' 'pybind11>=2.13' 'cmake>=3.26' ninja numpy
-	@$(PIP) install -qq --no-deps $(CPU_WHEELS) torch==2.13.0
+	@$(PYTHON) -c '$(REACHES)' "$(CPU_WHEELS)" 2>/dev/null && index="--extra-index-url $(CPU_WHEELS)"; \
+	  $(PIP) install -q --no-deps $$index torch==2.13.0
 	@SPECBRANCH_EXTENSION=0 $(PIP) install -q --no-build-isolation -e .
 	@touch $@
 
