@@ -1,4 +1,4 @@
-# SpecBranch on CPUs, from a clone:
+# SpecBranch on CPUs, from a clone (not built anywhere yet):
 #   docker build -f docker/cpu.Dockerfile -t specbranch:cpu .
 #   docker run --rm -it -v specbranch-cache:/root/.cache specbranch:cpu chat
 FROM debian:bookworm-slim

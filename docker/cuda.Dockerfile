@@ -1,4 +1,4 @@
-# SpecBranch on NVIDIA GPUs, from a clone; TORCH_CUDA_ARCH_LIST as for torch, "8.0;9.0" by default:
+# SpecBranch on NVIDIA GPUs, from a clone (not built anywhere yet); TORCH_CUDA_ARCH_LIST as for torch, "8.0;9.0" by default:
 #   docker build -f docker/cuda.Dockerfile -t specbranch:cuda .
 #   docker run --rm -it --gpus all -v specbranch-cache:/root/.cache specbranch:cuda chat --device cuda
 FROM nvidia/cuda:12.8.1-devel-ubuntu24.04
