@@ -19,6 +19,7 @@ from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
 from specbranch.request import Chunk, Request
+from specbranch.rules import rules_of
 from specbranch.sampling import SamplingParams
 from specbranch.scheduler import Scheduler
 from specbranch.sources.drafts import draft_source
@@ -254,7 +255,9 @@ class Engine:
             params.max_new_tokens,
         )
         policy = self.policy.fresh() if drawn else self.policy.begin()
-        return Request(token_ids, params, policy, transcript, drawn)
+        request = Request(token_ids, params, policy, transcript, drawn)
+        request.rules = rules_of(params, token_ids, transcript.ends)
+        return request
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
         if not prompt:
@@ -264,6 +267,11 @@ class Engine:
             raise ValueError(
                 f"prompt: expected token ids from 0 to {vocab_size - 1}, "
                 f"got {min(prompt)} to {max(prompt)}"
+            )
+        if params.logit_bias and max(params.logit_bias) >= vocab_size:
+            raise ValueError(
+                f"logit_bias: expected token ids from 0 to {vocab_size - 1}, "
+                f"got {max(params.logit_bias)}"
             )
         if len(prompt) + params.max_new_tokens > self.max_len:
             raise ValueError(

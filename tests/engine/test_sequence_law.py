@@ -23,6 +23,7 @@ from specbranch.sources.model import ModelSource
 from specbranch.tree import write_questions
 from specbranch.verifier import Verifier
 from tests.engine import tiny
+from tests.engine.by_hand import ruled
 from tests.engine.test_identity import POLICIES
 
 VOCAB, LENGTH, RUNS = 5, 3, 700
@@ -59,8 +60,9 @@ def exact_law(
         longer = {}
         for sequence, chance in law.items():
             with torch.inference_mode():
-                logits = eager(torch.tensor([[*(prompt or PROMPT), *sequence]])).logits[0, -1:]
-            probs = reference.sampling_probs(logits, *filters)[0].tolist()
+                logits = eager(torch.tensor([[*(prompt or PROMPT), *sequence]])).logits[0, -1]
+            logits = ruled(logits, prompt or PROMPT, sequence, params)
+            probs = reference.sampling_probs(logits[None], *filters)[0].tolist()
             longer |= {(*sequence, token): chance * p for token, p in enumerate(probs) if p > 0}
         law = longer
     return law
