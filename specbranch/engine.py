@@ -10,6 +10,7 @@ from typing import overload
 
 from specbranch.checks import require, require_positive
 from specbranch.generation import Generation, GenerationStream
+from specbranch.grammar import Grammars
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, Lanes, MixedLanes, StreamLane, StreamLanes, ThreadLanes
@@ -54,6 +55,7 @@ class Engine:
     reuse_prefixes: whether keys and values of prompts' beginnings, in chunks of 512 tokens, stay
         for later requests that begin alike, as long as there is room.
     max_nodes: size of each request's block of speculative nodes in each model.
+    grammars: compiles JSON schemas of requests, and keeps them.
 
     Raises ValueError for what does not fit together.
     """
@@ -114,6 +116,7 @@ class Engine:
         growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
+        self.grammars = Grammars(pair.tokenizer, target.vocab_size)
         self._runners: list[tuple[Lane, ModelRunner]] = [(self.lanes.target, target)]
         if draft:
             self._runners.append((self.lanes.draft, draft))
@@ -257,6 +260,9 @@ class Engine:
         policy = self.policy.fresh() if drawn else self.policy.begin()
         request = Request(token_ids, params, policy, transcript, drawn)
         request.rules = rules_of(params, token_ids, transcript.ends)
+        if params.json_schema is not None:
+            grammar = self.grammars.rule(params.json_schema, len(token_ids), transcript.ends)
+            request.rules = (*request.rules, grammar)
         return request
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:

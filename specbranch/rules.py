@@ -27,10 +27,12 @@ class Columns:
     """Where tokens stand in a row of logits.
 
     token_ids: int32 [width], the token of each column, None where it is the column's number.
+    in_bitmask: word and bit of each column's token, where every token has a bit, 32 a word.
     """
 
     def __init__(self, width: int, token_ids: Tensor | None = None) -> None:
         tokens = np.arange(width) if token_ids is None else token_ids[:width].cpu().numpy()
+        self.in_bitmask = tokens // 32, (tokens % 32).astype(np.int32)
         self._columns = np.full(tokens.max() + 1, -1)
         self._columns[tokens] = np.arange(len(tokens))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from specbranch.checks import is_integer, is_real, require
 
@@ -25,6 +25,10 @@ def _are_ids(value: object) -> bool:
     return value is None or (
         isinstance(value, Collection) and all(is_integer(token, 0) for token in value)
     )
+
+
+def _is_schema(value: object) -> bool:
+    return value is None or isinstance(value, str | Mapping)
 
 
 def _is_penalty(value: float) -> bool:
@@ -61,9 +65,11 @@ class SamplingParams:
     min_new_tokens: no token that ends the request comes before the output has so many.
     logprobs: tell each token's log-probability, and those of so many of the likeliest ones: of the
         target's own law, before all that is asked for here, as vLLM does.
+    json_schema: the text is JSON that follows this schema, and ends when it is whole; by xgrammar,
+        the extra `specbranch[grammar]`.
 
-    These change logits before temperature and filters: biases and the least length first, then
-    repetition, frequency and presence, as in vLLM.
+    These change logits before temperature and filters, as in vLLM: biases and the least length
+    first, then repetition, frequency and presence, and what the schema rules out.
 
     Raises ValueError naming the field, what was wanted and what came.
     """
@@ -84,6 +90,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     min_new_tokens: int = 0
     logprobs: int | None = None
+    json_schema: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         temperature, top_p, min_p = self.temperature, self.top_p, self.min_p
@@ -103,6 +110,11 @@ class SamplingParams:
             ("repetition_penalty", "a finite number > 0", is_real(repetition) and repetition > 0),
             ("logit_bias", "finite numbers or -inf, by token ids", _are_biases(self.logit_bias)),
             ("min_new_tokens", "an integer >= 0", is_integer(self.min_new_tokens, 0)),
+            (
+                "json_schema",
+                "a JSON schema as text or a dict, or None",
+                _is_schema(self.json_schema),
+            ),
             ("logprobs", "an integer >= 0, or None", logprobs is None or is_integer(logprobs, 0)),
         ):
             require(name, wanted, getattr(self, name), holds)

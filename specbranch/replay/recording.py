@@ -51,8 +51,8 @@ def record(engine: Engine, prompt: Prompt, params: SamplingParams) -> Recording:
         raise ValueError("coupling: expected gumbel or temperature 0, got rejection")
     if params.stop:
         raise ValueError(f"stop: expected none, got {params.stop!r}")
-    if rules_of(params, [], [0]):
-        raise ValueError("penalties, logit_bias, min_new_tokens: expected none, got some")
+    if rules_of(params, [], [0]) or params.json_schema is not None:
+        raise ValueError("penalties, logit_bias, min_new_tokens, json_schema: expected none")
     generation = engine.generate(prompt, params)
     ends = frozenset(params.ends(engine.pair.eos_token_ids))
     return Recording(generation.prompt_token_ids, generation.token_ids, params, ends)

@@ -130,11 +130,15 @@ class Service:
         try:
             body.require_within(self._limits)
             prompt = await asyncio.to_thread(body.encode, self._engine.pair)
+            if (schema := body.schema_wanted) is not None:
+                await asyncio.to_thread(self._engine.grammars.compile, schema)
             streams = self._streams(body, prompt)
         except ValueError as error:
             argument, colon, rest = str(error).partition(": ")
             argument = body.names.get(argument, argument)
             raise refusal(400, argument + colon + rest, argument) from error
+        except ImportError as error:
+            raise refusal(400, str(error), "response_format") from error
         except (TemplateError, TypeError) as error:  # of a chat template, of a tokenizer
             argument = body.names.get("prompt", "prompt")
             raise refusal(400, f"{argument}: not understood: {error}", argument) from error

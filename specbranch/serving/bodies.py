@@ -15,7 +15,7 @@ from specbranch.serving.chances import ChatChances, CompletionChances
 
 # Fields that are not honoured, and the value of each that asks for nothing.
 NEUTRAL: dict[str, Any] = {
-    **{"best_of": 1, "echo": False, "functions": [], "response_format": {"type": "text"}},
+    **{"best_of": 1, "echo": False, "functions": []},
     **{"suffix": "", "tool_choice": "none", "tools": []},
 }
 ABOUT_NO_TEXT = {"metadata", "parallel_tool_calls", "store", "user"}
@@ -24,7 +24,11 @@ SAMPLING = (
     *("frequency_penalty", "presence_penalty", "repetition_penalty"),
 )
 MOST_LOGPROBS = 20
-NAMES = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}  # ours, and OpenAI's
+NAMES = {
+    "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "json_schema": "response_format",
+}  # ours, and OpenAI's
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,28 @@ class Message(Strict):
         return self.model_dump(exclude_none=True) | {"content": text}
 
 
+class Schema(Strict):
+    """Of a structured answer; every one is followed strictly."""
+
+    name: str
+    json_schema: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+
+    @property
+    def schema_wanted(self) -> dict[str, Any] | None:
+        if self.type == "json_schema":
+            wanted = self.json_schema
+            require("response_format", "a json_schema", wanted, wanted is not None)
+            return wanted.json_schema if wanted else None
+        return {"type": "object"} if self.type == "json_object" else None
+
+
 class CommonBody(Strict):
     """What both kinds of requests have; None is a field that was not sent."""
 
@@ -83,6 +109,7 @@ class CommonBody(Strict):
     repetition_penalty: float | None = None
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
     min_tokens: int | None = None
+    response_format: ResponseFormat | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
@@ -92,6 +119,10 @@ class CommonBody(Strict):
     @abstractmethod
     def wanted_logprobs(self) -> int | None:
         """How many of the likeliest tokens to tell of; None for no log-probabilities."""
+
+    @property
+    def schema_wanted(self) -> dict[str, Any] | None:
+        return self.response_format.schema_wanted if self.response_format else None
 
     @property
     def tokens(self) -> int | None:
@@ -122,6 +153,7 @@ class CommonBody(Strict):
             "max_new_tokens": self.tokens,
             "min_new_tokens": self.min_tokens,
             "logprobs": self.wanted_logprobs,
+            "json_schema": self.schema_wanted,
         }
         law = defaults | {name: value for name, value in asked.items() if value is not None}
         return SamplingParams(**law | {"seed": law["seed"] + choice, "stop": self.stops})
