@@ -178,9 +178,11 @@ class Verifier:
         return self._with_logprobs(requests, walks, logits)
 
     def _with_logprobs(
-        self, requests: Sequence[Request], walks: Sequence[Walk | None], logits: Tensor
+        self, requests: Sequence[Request], walks: list[Walk | None], logits: Tensor
     ) -> list[Walk | None]:
         """The walks, with what the target's own logits say of their tokens where that is wanted."""
+        if all(request.params.logprobs is None for request in requests):
+            return walks
         told: list[Walk | None] = []
         for request, walk, rows in zip(requests, walks, _walked(requests, walks), strict=True):
             most = request.params.logprobs
@@ -241,6 +243,7 @@ class Verifier:
             position,
             laws,
             None if laws is None else draw,
+            None,
             *verdicts,
             self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
         )
