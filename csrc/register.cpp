@@ -91,12 +91,14 @@ min_p 0 are off; temperature 0 is one-hot at the argmax, ties going to the lowes
 
 Mutates probs and the workspace.)"},
 
-    {"sample(Tensor logits, " SPECBRANCH_DRAWS ") -> Tensor",
-     R"(One token a row, int32 [R]: argmax of logits / T + Gumbel noise over the allowed tokens.
+    {"sample(Tensor logits, " SPECBRANCH_DRAWS ", Tensor? allowed=None) -> Tensor",
+     R"(One token a row, int32 [R]: argmax of logits / T + Gumbel noise over what the filters keep.
 
-The noise is a function of seed int64 [R], position int32 [R] and the token alone.)"},
+The noise is a function of seed int64 [R], position int32 [R] and the token alone. allowed
+int32 [R, ceil(V / 32)], as xgrammar fills it: a token whose bit (token % 32 of word token / 32)
+is 0 has no mass, and its logit does not matter.)"},
 
-    {"sample_out(Tensor logits, " SPECBRANCH_DRAWS ", Tensor(a!) ids, "
+    {"sample_out(Tensor logits, " SPECBRANCH_DRAWS ", Tensor? allowed, Tensor(a!) ids, "
      "Tensor(b!)? workspace=None) -> ()",
      R"(sample into given tensors.
 
@@ -120,7 +122,7 @@ filtering.)"},
 Mutates ids, estimates, max_prob, entropy and the workspace.)"},
 
     {"verify_tree(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
-     ", Tensor? draft_probs=None, Tensor? draw=None) "
+     ", Tensor? draft_probs=None, Tensor? draw=None, Tensor? allowed=None) "
      "-> (Tensor path, Tensor path_len, Tensor next_token, Tensor winner, Tensor status)",
      R"(Walks each tree from its root as far as the target agrees, and names the next token.
 
@@ -134,7 +136,8 @@ token after the root.
 
 Without draft_probs the coupling is "gumbel"; with draft_probs float32 [T, V] and draw uint8
 [B, N] (0 a deterministic guess, 1, 2, ... the order of the draws) it is "rejection": the row
-of a node is the law from which its children were drawn.
+of a node is the law from which its children were drawn. allowed int32 [T, ceil(V / 32)] is that
+of `sample` for each row.
 
 Returns path int32 [B, N] (accepted nodes, root first, then -1), path_len, next_token, winner
 (the node that is next_token, or -1) and status int32 [B]: 0, or 1 where a visited row holds
@@ -142,7 +145,7 @@ NaN or no finite mass. An idle request and one of status 1 have path_len 0, next
 winner -1.)"},
 
     {"verify_tree_out(" SPECBRANCH_TREE ", " SPECBRANCH_DRAWS
-     ", Tensor? draft_probs, Tensor? draw, Tensor(a!) path, Tensor(b!) path_len, "
+     ", Tensor? draft_probs, Tensor? draw, Tensor? allowed, Tensor(a!) path, Tensor(b!) path_len, "
      "Tensor(c!) next_token, Tensor(d!) winner, Tensor(e!) status, Tensor(f!)? workspace=None) -> "
      "()",
      R"(verify_tree into given tensors.

@@ -218,10 +218,13 @@ def sample(
     min_p: Tensor,
     seed: Tensor,
     position: Tensor,
+    allowed: Tensor | None = None,
 ) -> Tensor:
-    """One token a row, int32 [R]: argmax of logits / T + Gumbel noise over the allowed tokens.
+    """One token a row, int32 [R]: argmax of logits / T + Gumbel noise over what the filters keep.
 
-    The noise is a function of seed int64 [R], position int32 [R] and the token alone.
+    The noise is a function of seed int64 [R], position int32 [R] and the token alone. allowed
+    int32 [R, ceil(V / 32)], as xgrammar fills it: a token whose bit (token % 32 of word token / 32)
+    is 0 has no mass, and its logit does not matter.
 
     A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
@@ -235,6 +238,7 @@ def sample_out(
     min_p: Tensor,
     seed: Tensor,
     position: Tensor,
+    allowed: Tensor | None,
     ids: Tensor,
     workspace: Tensor | None = None,
 ) -> None:
@@ -309,6 +313,7 @@ def verify_tree(
     position: Tensor,
     draft_probs: Tensor | None = None,
     draw: Tensor | None = None,
+    allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Walks each tree from its root as far as the target agrees, and names the next token.
 
@@ -322,7 +327,8 @@ def verify_tree(
 
     Without draft_probs the coupling is "gumbel"; with draft_probs float32 [T, V] and draw uint8
     [B, N] (0 a deterministic guess, 1, 2, ... the order of the draws) it is "rejection": the row
-    of a node is the law from which its children were drawn.
+    of a node is the law from which its children were drawn. allowed int32 [T, ceil(V / 32)] is that
+    of `sample` for each row.
 
     Returns path int32 [B, N] (accepted nodes, root first, then -1), path_len, next_token, winner
     (the node that is next_token, or -1) and status int32 [B]: 0, or 1 where a visited row holds
@@ -347,6 +353,7 @@ def verify_tree_out(
     position: Tensor,
     draft_probs: Tensor | None,
     draw: Tensor | None,
+    allowed: Tensor | None,
     path: Tensor,
     path_len: Tensor,
     next_token: Tensor,

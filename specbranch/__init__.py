@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from specbranch.lanes import LaneError as LaneError
     from specbranch.loading.pair import ModelPair as ModelPair
     from specbranch.loading.pair import load_pair as load_pair
+    from specbranch.logprobs import TokenLogprobs as TokenLogprobs
     from specbranch.policies import Policy as Policy
     from specbranch.policies import make_policy as make_policy
     from specbranch.request import Chunk as Chunk
@@ -37,6 +38,7 @@ _HOME = {
     "Policy": "specbranch.policies",
     "SamplingParams": "specbranch.sampling",
     "Source": "specbranch.sources",
+    "TokenLogprobs": "specbranch.logprobs",
     "build_info": "specbranch.info",
     "generate": "specbranch.adapters.transformers",
     "load_pair": "specbranch.loading.pair",

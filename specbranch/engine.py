@@ -10,6 +10,7 @@ from typing import overload
 
 from specbranch.checks import require, require_positive
 from specbranch.generation import Generation, GenerationStream
+from specbranch.grammar import Grammars
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, Lanes, MixedLanes, StreamLane, StreamLanes, ThreadLanes
@@ -19,6 +20,7 @@ from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
 from specbranch.policies.base import Policy
 from specbranch.request import Chunk, Request
+from specbranch.rules import rules_of
 from specbranch.sampling import SamplingParams
 from specbranch.scheduler import Scheduler
 from specbranch.sources.drafts import draft_source
@@ -53,6 +55,7 @@ class Engine:
     reuse_prefixes: whether keys and values of prompts' beginnings, in chunks of 512 tokens, stay
         for later requests that begin alike, as long as there is room.
     max_nodes: size of each request's block of speculative nodes in each model.
+    grammars: compiles JSON schemas of requests, and keeps them.
 
     Raises ValueError for what does not fit together.
     """
@@ -113,6 +116,7 @@ class Engine:
         growth = Growth(source, self.lanes.draft, Experience(), beside)
         verifier = Verifier(target, self.lanes.target, hrad, hidden_layers)
         self._target = target
+        self.grammars = Grammars(pair.tokenizer, target.vocab_size)
         self._runners: list[tuple[Lane, ModelRunner]] = [(self.lanes.target, target)]
         if draft:
             self._runners.append((self.lanes.draft, draft))
@@ -254,7 +258,12 @@ class Engine:
             params.max_new_tokens,
         )
         policy = self.policy.fresh() if drawn else self.policy.begin()
-        return Request(token_ids, params, policy, transcript, drawn)
+        request = Request(token_ids, params, policy, transcript, drawn)
+        request.rules = rules_of(params, token_ids, transcript.ends)
+        if params.json_schema is not None:
+            grammar = self.grammars.rule(params.json_schema, len(token_ids), transcript.ends)
+            request.rules = (*request.rules, grammar)
+        return request
 
     def _require_servable(self, prompt: Sequence[int], params: SamplingParams) -> None:
         if not prompt:
@@ -264,6 +273,11 @@ class Engine:
             raise ValueError(
                 f"prompt: expected token ids from 0 to {vocab_size - 1}, "
                 f"got {min(prompt)} to {max(prompt)}"
+            )
+        if params.logit_bias and max(params.logit_bias) >= vocab_size:
+            raise ValueError(
+                f"logit_bias: expected token ids from 0 to {vocab_size - 1}, "
+                f"got {max(params.logit_bias)}"
             )
         if len(prompt) + params.max_new_tokens > self.max_len:
             raise ValueError(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from specbranch.logprobs import TokenLogprobs
 from specbranch.request import Chunk, Request
 from specbranch.scheduler import Scheduler
 from specbranch.stats import Stats
@@ -21,6 +22,7 @@ class Generation:
     """A request that has ended.
 
     error: what ended it, where the finish reason is "error"; the tokens are those before it.
+    logprobs: of each token, where the request asks for them.
     """
 
     prompt_token_ids: list[int]
@@ -30,6 +32,7 @@ class Generation:
     stats: Stats
     trace: Trace
     error: Exception | None = None
+    logprobs: Sequence[TokenLogprobs] = ()
 
     def __repr__(self) -> str:
         """Its figures on a screen, without the ids and the spans."""
@@ -53,6 +56,7 @@ class Generation:
             request.stats,
             request.trace,
             request.error,
+            request.logprobs,
         )
 
 

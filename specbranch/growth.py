@@ -127,9 +127,10 @@ class Growth:
         return nodes
 
     def _stretch(self, wanted: Wanted, busy: bool, step: int) -> int:
-        """Draft steps to take at once: as the policy says, within the block and the request."""
+        """Draft steps to take at once: as the policy says, within the block and the request. Rules
+        need to know the tokens before each."""
         (request, nodes), source = wanted, self._source
-        if len(nodes) > 1 or source.max_steps == 1:
+        if len(nodes) > 1 or source.max_steps == 1 or request.rules:
             return 1
         tree, policy = request.tree, request.policy
         try:

@@ -200,8 +200,10 @@ class RoundLoop:
         self.totals.tokens += len(tokens)
         self.totals.walks += 1
         self.totals.hits += walk.winner >= 0
+        logprobs = walk.logprobs[: len(tokens)]
+        request.logprobs += logprobs
         if tokens:
-            request.output.append(Chunk(tokens, text))
+            request.output.append(Chunk(tokens, text, logprobs))
 
     def _keep(self, settled: Sequence[Settlement]) -> None:
         """Let caches and trees follow what was committed, where a request goes on."""

@@ -9,8 +9,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from specbranch.lanes import Pending
+from specbranch.logprobs import TokenLogprobs
 from specbranch.models.block import Block
 from specbranch.policies.base import Policy
+from specbranch.rules import Rule
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.stopping import Transcript
@@ -19,10 +21,14 @@ from specbranch.tree import Reliability, Tree
 
 
 class Chunk(NamedTuple):
-    """What one round committed of a request: its tokens, and the text that can now be shown."""
+    """What one round committed of a request: its tokens, and the text that can now be shown.
+
+    logprobs: of each token, where the request asks for them.
+    """
 
     token_ids: list[int]
     text: str
+    logprobs: Sequence[TokenLogprobs] = ()
 
 
 class Request:
@@ -34,6 +40,8 @@ class Request:
     reliability: how far guesses for it can be trusted.
     draft, target: its blocks in the two models, while it is in them.
     output: what rounds committed and nobody took yet.
+    logprobs: of each token that rounds committed, where it asks for them.
+    rules: what its text does to its logits; none by default.
     drawn: whether guesses are drawn and tested as draws; otherwise they are matched.
     laws: if they are drawn, the laws [V] that the children of the draft's nodes come from, by slot.
     draws: draft rows so far; where guesses are drawn each has noise of its own.
@@ -52,6 +60,7 @@ class Request:
     reliability: Reliability
     hidden: Tensor | None = None
     reading: Pending[None] | None = None
+    rules: Sequence[Rule] = ()
     error: Exception | None = None
     ready = False
     left = False
@@ -80,6 +89,7 @@ class Request:
         self.laws: list[Tensor] = []
         self.draws = 0
         self.output: deque[Chunk] = deque()
+        self.logprobs: list[TokenLogprobs] = []
         self.stats = Stats()
         self.trace = Trace()
 

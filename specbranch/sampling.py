@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from specbranch.checks import is_integer, is_real, require
 
@@ -26,6 +27,21 @@ def _are_ids(value: object) -> bool:
     )
 
 
+def _is_schema(value: object) -> bool:
+    return value is None or isinstance(value, str | Mapping)
+
+
+def _is_penalty(value: float) -> bool:
+    return is_real(value) and abs(value) <= 2
+
+
+def _are_biases(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        is_integer(token, 0) and (is_real(bias) or bias == -math.inf)
+        for token, bias in value.items()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to sample and when to stop.
@@ -41,6 +57,19 @@ class SamplingParams:
         is not part of the text.
     eos_token_ids: tokens that end the request, committed as its last; None takes the models' own.
     ignore_eos: go on after an end-of-sequence token.
+    frequency_penalty, presence_penalty: taken off the logit of a token for each time that it is in
+        the output, and if it is there at all. 0 is off.
+    repetition_penalty: divides the logit of a token of prompt or output, multiplies a negative one.
+        1 is off.
+    logit_bias: what is added to the logits of tokens; -inf rules one out.
+    min_new_tokens: no token that ends the request comes before the output has so many.
+    logprobs: tell each token's log-probability, and those of so many of the likeliest ones: of the
+        target's own law, before all that is asked for here, as vLLM does.
+    json_schema: the text is JSON that follows this schema, and ends when it is whole; by xgrammar,
+        the extra `specbranch[grammar]`.
+
+    These change logits before temperature and filters, as in vLLM: biases and the least length
+    first, then repetition, frequency and presence, and what the schema rules out.
 
     Raises ValueError naming the field, what was wanted and what came.
     """
@@ -55,9 +84,17 @@ class SamplingParams:
     stop: Sequence[str] = ()
     eos_token_ids: Collection[int] | None = None
     ignore_eos: bool = False
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    min_new_tokens: int = 0
+    logprobs: int | None = None
+    json_schema: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         temperature, top_p, min_p = self.temperature, self.top_p, self.min_p
+        repetition, logprobs = self.repetition_penalty, self.logprobs
         for name, wanted, holds in (
             ("temperature", "a finite number >= 0", is_real(temperature) and temperature >= 0),
             ("top_k", "an integer from 0 (off) to 2**31 - 1", is_integer(self.top_k, 0, 2**31)),
@@ -68,6 +105,17 @@ class SamplingParams:
             ("max_new_tokens", "an integer >= 0", is_integer(self.max_new_tokens, 0)),
             ("stop", "a sequence of strings, none of them empty", _are_strings(self.stop)),
             ("eos_token_ids", "token ids, or None", _are_ids(self.eos_token_ids)),
+            ("frequency_penalty", "a number in [-2, 2]", _is_penalty(self.frequency_penalty)),
+            ("presence_penalty", "a number in [-2, 2]", _is_penalty(self.presence_penalty)),
+            ("repetition_penalty", "a finite number > 0", is_real(repetition) and repetition > 0),
+            ("logit_bias", "finite numbers or -inf, by token ids", _are_biases(self.logit_bias)),
+            ("min_new_tokens", "an integer >= 0", is_integer(self.min_new_tokens, 0)),
+            (
+                "json_schema",
+                "a JSON schema as text or a dict, or None",
+                _is_schema(self.json_schema),
+            ),
+            ("logprobs", "an integer >= 0, or None", logprobs is None or is_integer(logprobs, 0)),
         ):
             require(name, wanted, getattr(self, name), holds)
 

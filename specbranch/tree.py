@@ -6,9 +6,11 @@ what was verified; `write_questions` puts several trees before `verify_tree`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from specbranch._C import Reliability, Tree, write_questions
+from specbranch.logprobs import TokenLogprobs
 
 __all__ = ["Reliability", "Tree", "Walk", "write_questions"]
 
@@ -20,3 +22,4 @@ class Walk(NamedTuple):
     rows: list[int]  # their rows among the submitted ones
     next_token: int  # what the target chose where the path ends
     winner: int  # the guess of next_token, a child that was not submitted; -1 is a miss
+    logprobs: Sequence[TokenLogprobs] = ()  # of the accepted tokens and the next, if asked for

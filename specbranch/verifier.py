@@ -13,6 +13,7 @@ from torch import Tensor
 from specbranch import ops
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, LaneError, Pending
+from specbranch.logprobs import token_logprobs
 from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner, chunk_end
 from specbranch.models.sampling_rows import SamplingRows
@@ -20,6 +21,7 @@ from specbranch.models.scratch import Scratch
 from specbranch.models.transfers import VIEWS, DownloadRecord, UploadRecord, sent
 from specbranch.policies.base import Outlook
 from specbranch.request import Request
+from specbranch.rules import Columns, under_rules
 from specbranch.trace import Label
 from specbranch.tree import Walk, write_questions
 
@@ -99,6 +101,7 @@ class Verifier:
         self._hidden_layers = hidden_layers
         self._scratch = Scratch(runner.device)
         self._sampling = SamplingRows(runner.max_requests, runner.device)
+        self._columns = Columns(runner.vocab_size)
         self._reserve(64)
 
     def has_room(self, request: Request) -> bool:
@@ -161,16 +164,34 @@ class Verifier:
     def _walks(self, requests: Sequence[Request], logits: Tensor) -> list[Walk | None]:
         """One `verify_tree` for the requests in line that have the same coupling."""
         walks: list[Walk | None] = []
+        submitted = [(request, request.tree.submitted) for request in requests]
+        ruled = under_rules(logits, self._columns, submitted)
         start = 0
         for coupling, group in groupby(requests, lambda each: each.params.effective_coupling):
             members = list(group)
             end = start + sum(len(each.tree.submitted) for each in members)
             laws = self._laws(members) if coupling == "rejection" else None
-            walks += self._examine(members, logits[start:end], laws)
+            walks += self._examine(members, ruled[start:end], laws)
             start = end
         if self._hidden_layers:
             self._show(requests, walks)
-        return walks
+        return self._with_logprobs(requests, walks, logits)
+
+    def _with_logprobs(
+        self, requests: Sequence[Request], walks: list[Walk | None], logits: Tensor
+    ) -> list[Walk | None]:
+        """The walks, with what the target's own logits say of their tokens where that is wanted."""
+        if all(request.params.logprobs is None for request in requests):
+            return walks
+        told: list[Walk | None] = []
+        for request, walk, rows in zip(requests, walks, _walked(requests, walks), strict=True):
+            most = request.params.logprobs
+            if walk and most is not None:
+                tokens = [*request.tree.tokens(walk.path[1:]), walk.next_token]
+                at = logits[sent(rows, logits.device)]
+                walk = walk._replace(logprobs=token_logprobs(at, tokens, most))
+            told.append(walk)
+        return told
 
     def _show(self, requests: Sequence[Request], walks: Sequence[Walk | None]) -> None:
         """Let sources see the hidden rows of the walks."""
@@ -222,6 +243,7 @@ class Verifier:
             position,
             laws,
             None if laws is None else draw,
+            None,
             *verdicts,
             self._scratch.of(ops.verify_tree_workspace_size(b, *logits.shape)),
         )

@@ -103,14 +103,20 @@ class Translation:
         return list(self.tokenizer(text)["input_ids"]) or [self.columns[0]]
 
 
-def token_texts(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
-    """What each token adds to a text that it goes on; special tokens add their names."""
+def token_texts(
+    tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int] | None = None
+) -> list[bytes]:
+    """What each token adds to a text that it goes on; special tokens add their names.
+
+    tokens: of these, by default of all.
+    """
+    if tokens is None:
+        tokens = range(max(tokenizer.get_vocab().values()) + 1)
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
-    size = max(tokenizer.get_vocab().values()) + 1
-    ids = [[*anchor, token] for token in range(size)]
+    ids = [[*anchor, token] for token in tokens]
     before = len(tokenizer.decode(anchor))
     texts = tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
-    names = tokenizer.convert_ids_to_tokens(list(range(size)))
+    names = tokenizer.convert_ids_to_tokens(list(tokens))
     return [
         _bytes_of(name) if "\ufffd" in text else text[before:].encode()
         for name, text in zip(names, texts, strict=True)

@@ -47,6 +47,7 @@ def importers(folder: str, forbidden: str, but: tuple[str, ...]) -> list[str]:
         ("specbranch", "specbranch.serving", ("specbranch/serving/", "specbranch/cli/serve.py")),
         ("specbranch", "vllm", ()),
         ("specbranch", "fastapi", ("specbranch/serving/",)),
+        ("specbranch", "xgrammar", ("specbranch/grammar.py",)),
         ("specbranch/drafting", "specbranch.engine", ()),
         ("specbranch/drafting", "specbranch.loop", ()),
         ("specbranch/adapters", "specbranch.engine", ("specbranch/adapters/transformers.py",)),

@@ -37,6 +37,17 @@ struct Filters {
   }
 };
 
+/// Which tokens of each row have any mass [R, ceil(V / 32)]: those whose bit is set, token % 32 of
+/// word token / 32. What the logits of the others are does not matter.
+struct AllowedTokens {
+  const std::int32_t* words;  // null: all
+  std::int64_t stride;
+
+  SPECBRANCH_HOST_DEVICE_INLINE const std::int32_t* row(std::int64_t index) const {
+    return words == nullptr ? nullptr : words + index * stride;
+  }
+};
+
 /// sampling_probs: the law of each row. A row without one (NaN, no finite maximum) becomes NaN.
 struct SamplingProbsParams {
   LogitsRows logits;
@@ -51,7 +62,8 @@ struct SampleParams {
   Filters filters;
   const std::int64_t* seed;      // [R]
   const std::int32_t* position;  // [R]
-  std::int32_t* ids;             // [R]
+  AllowedTokens allowed;
+  std::int32_t* ids;  // [R]
 };
 
 /// How a draft's guesses are tied to the target's choice.

@@ -9,6 +9,7 @@
 
 #include "common/cpu/kernels.h"
 #include "sampling/launch.h"
+#include "torch_ops/allowed_tokens.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
 #include "torch_ops/launch_workspace.h"
@@ -58,7 +59,7 @@ Tensor sampling_probs(const Tensor& logits, const Tensor& temperature, const Ten
 
 void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
                 const Tensor& top_p, const Tensor& min_p, const Tensor& seed,
-                const Tensor& position, const Tensor& ids,
+                const Tensor& position, const std::optional<Tensor>& allowed, const Tensor& ids,
                 const std::optional<Tensor>& workspace_) {
   OpCheck op("sample");
   SampleParams params{};
@@ -66,6 +67,7 @@ void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& t
   params.filters = check_filters(op, {temperature, top_k, top_p, min_p}, "R");
   params.seed = op.tensor("seed", seed, {kInt64}, {"R"}).data<std::int64_t>();
   params.position = op.tensor("position", position, {kInt32}, {"R"}).data<std::int32_t>();
+  params.allowed = check_allowed(op, allowed, "R");
   params.ids = op.output("ids", ids, {kInt32}, {"R"}).data<std::int32_t>();
   if (logits.is_cpu()) {
     if (workspace_) check_workspace(op, *workspace_, 0);
@@ -82,12 +84,12 @@ void sample_out(const Tensor& logits, const Tensor& temperature, const Tensor& t
 }
 
 Tensor sample(const Tensor& logits, const Tensor& temperature, const Tensor& top_k,
-              const Tensor& top_p, const Tensor& min_p, const Tensor& seed,
-              const Tensor& position) {
+              const Tensor& top_p, const Tensor& min_p, const Tensor& seed, const Tensor& position,
+              const std::optional<Tensor>& allowed) {
   OpCheck op("sample");
   check_logits(op, logits);
   const Tensor ids = new_empty(logits, {op.size("R")}, kInt32);
-  sample_out(logits, temperature, top_k, top_p, min_p, seed, position, ids, std::nullopt);
+  sample_out(logits, temperature, top_k, top_p, min_p, seed, position, allowed, ids, std::nullopt);
   return ids;
 }
 

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "common/cpu/kernels.h"
+#include "torch_ops/allowed_tokens.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/filters.h"
 #include "torch_ops/launch_workspace.h"
@@ -29,6 +30,7 @@ struct VerifyInputs {
   const Tensor& position;
   const std::optional<Tensor>& draft_probs;
   const std::optional<Tensor>& draw;
+  const std::optional<Tensor>& allowed;
 };
 
 struct VerifyOutputs {
@@ -125,6 +127,7 @@ void verify_tree_into(const VerifyInputs& in, const VerifyOutputs& out,
   OpCheck op("verify_tree");
   VerifyTreeParams params = check_inputs(op, in);
   check_draft(op, in, params);
+  params.allowed = check_allowed(op, in.allowed, "T");
   check_outputs(op, out, params);
   if (in.candidates.is_cpu()) {
     if (workspace_) check_workspace(op, *workspace_, 0);
@@ -147,9 +150,9 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
                      const Tensor& temperature, const Tensor& top_k, const Tensor& top_p,
                      const Tensor& min_p, const Tensor& seed, const Tensor& position,
                      const std::optional<Tensor>& draft_probs, const std::optional<Tensor>& draw,
-                     const Tensor& path, const Tensor& path_len, const Tensor& next_token,
-                     const Tensor& winner, const Tensor& status,
-                     const std::optional<Tensor>& workspace) {
+                     const std::optional<Tensor>& allowed, const Tensor& path,
+                     const Tensor& path_len, const Tensor& next_token, const Tensor& winner,
+                     const Tensor& status, const std::optional<Tensor>& workspace) {
   verify_tree_into({candidates,
                     parents,
                     n_nodes,
@@ -159,7 +162,8 @@ void verify_tree_out(const Tensor& candidates, const Tensor& parents, const Tens
                     seed,
                     position,
                     draft_probs,
-                    draw},
+                    draw,
+                    allowed},
                    {path, path_len, next_token, winner, status}, workspace);
 }
 
@@ -168,7 +172,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
     const Tensor& row_indptr, const Tensor& target_logits, const Tensor& temperature,
     const Tensor& top_k, const Tensor& top_p, const Tensor& min_p, const Tensor& seed,
     const Tensor& position, const std::optional<Tensor>& draft_probs,
-    const std::optional<Tensor>& draw) {
+    const std::optional<Tensor>& draw, const std::optional<Tensor>& allowed) {
   OpCheck op("verify_tree");
   op.tensor("candidates", candidates, {kInt32}, {"B", "N"});
   const std::int64_t batch_size = op.size("B");
@@ -178,8 +182,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> verify_tree(
   const Tensor winner = new_empty(candidates, {batch_size}, kInt32);
   const Tensor status = new_empty(candidates, {batch_size}, kInt32);
   verify_tree_out(candidates, parents, n_nodes, row_indptr, target_logits, temperature, top_k,
-                  top_p, min_p, seed, position, draft_probs, draw, path, path_len, next_token,
-                  winner, status, std::nullopt);
+                  top_p, min_p, seed, position, draft_probs, draw, allowed, path, path_len,
+                  next_token, winner, status, std::nullopt);
   return {path, path_len, next_token, winner, status};
 }
 

@@ -22,6 +22,7 @@ struct VerifyTreeParams {
   const std::int32_t* position;  // [B] of the token after the root
   const float* draft_probs;      // [T, V] or null: gumbel coupling
   const std::uint8_t* draw;      // [B, N] order in which a child was drawn, 0: matched
+  AllowedTokens allowed;         // of each row
 
   std::int32_t* path;        // [B, N] accepted nodes, root first, then -1
   std::int32_t* path_len;    // [B]

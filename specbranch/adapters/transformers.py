@@ -93,11 +93,13 @@ class Generate:
         prompts = prompts_of(input_ids, model_kwargs)
         do_sample = bool(generation_config.do_sample)
         seeds = torch.randint(2**62, (len(prompts),)).tolist() if do_sample else [0] * len(prompts)
+        width = input_ids.shape[1]
+        padding = [width - len(prompt) for prompt in prompts]
         params = [
-            params_of(logits_processor, stopping_criteria, do_sample, input_ids.shape[1], seed)
+            params_of(logits_processor, stopping_criteria, do_sample, width, padding, seed)
             for seed in seeds
         ]
-        length = input_ids.shape[1] + params[0].max_new_tokens
+        length = width + params[0].max_new_tokens
         engine = _guest(model).engine(self, model, len(prompts), length)
         streams: list[GenerationStream] = []
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,11 @@ from transformers import (
     LogitNormalization,
     LogitsProcessor,
     MaxLengthCriteria,
+    MinLengthLogitsProcessor,
+    MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
     StoppingCriteria,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -41,6 +46,13 @@ _FILTERS: dict[type, str] = {  # in the order in which we apply them
     TopPLogitsWarper: "top_p",
     MinPLogitsWarper: "min_p",
 }
+_LEAST_LENGTHS: dict[type, Callable[[Any], int]] = {  # of a text, its prompt included
+    MinLengthLogitsProcessor: lambda each: each.min_length,
+    MinNewTokensLengthLogitsProcessor: (
+        lambda each: each.prompt_length_to_skip + each.min_new_tokens
+    ),
+}
+_ORDER = ("logit_bias", "repetition_penalty", "min_new_tokens", *_FILTERS.values())
 _CACHES = ("cache", "past_key_values")  # from transformers 5.24 on, and before
 _OURS = {"logits_to_keep", "use_cache", "cache_position"}  # that `generate` adds, of no matter here
 
@@ -102,15 +114,16 @@ def params_of(
     criteria: Iterable[StoppingCriteria],
     do_sample: bool,
     prompt_len: int,
+    padding: Sequence[int],
     seed: int,
 ) -> SamplingParams:
     """What one row asks for. A row that other criteria end goes on until somebody ends it.
 
-    processors, criteria: as `generate` prepared them. prompt_len: padding included.
-    Raises ValueError for a processor that is not temperature, top_k, top_p and min_p in this order.
+    processors, criteria: as `generate` prepared them. prompt_len: padding included. padding: of
+        each row.
+    Raises ValueError for a processor that is not one of `_ORDER`, each once and in this order.
     """
     criteria = list(criteria)
-    filters = _filters_of(processors)
     max_len = min(each.max_length for each in criteria if type(each) is MaxLengthCriteria)
     ends = [
         token
@@ -119,32 +132,66 @@ def params_of(
         for token in each.eos_token_id.tolist()
         if token >= 0
     ]
+    asked = _Asked(prompt_len, list(padding), ends).read(processors)
+    rules = {name: value for name, value in asked.items() if name not in _FILTERS.values()}
+    law = {"temperature": 1.0, **asked} if do_sample else {"temperature": 0.0, **rules}
     return SamplingParams(
-        **({"temperature": 1.0, **filters} if do_sample else {"temperature": 0.0}),
-        seed=seed,
-        max_new_tokens=max(1, max_len - prompt_len),
-        eos_token_ids=ends,
+        **law, seed=seed, max_new_tokens=max(1, max_len - prompt_len), eos_token_ids=ends
     )
 
 
-def _filters_of(processors: Iterable[LogitsProcessor]) -> dict[str, Any]:
-    filters: dict[str, Any] = {}
-    order = list(_FILTERS.values())
-    for processor in processors:
-        if type(processor) is LogitNormalization:
-            continue  # the law stays
-        name = _FILTERS.get(type(processor))
-        if name is None or not _is_ours(processor) or not _comes_next(name, filters, order):
-            raise ValueError(
-                f"logits_processor: expected {', '.join(order)}, each once and in this order, got "
-                f"{type(processor).__name__}"
-            )
-        filters[name] = getattr(processor, name)
-    return filters
+@dataclass(frozen=True)
+class _Asked:
+    """Reads processors, whose meaning may depend on prompts and on what ends a text."""
+
+    prompt_len: int
+    padding: list[int]
+    ends: list[int]
+
+    def read(self, processors: Iterable[LogitsProcessor]) -> dict[str, Any]:
+        asked: dict[str, Any] = {}
+        normalised = False
+        for processor in processors:
+            if type(processor) is LogitNormalization:
+                normalised = True  # filters do not mind
+                continue
+            name, value = self._one(processor)
+            in_order = all(_ORDER.index(before) <= _ORDER.index(name) for before in asked)
+            once = name not in asked or name == "min_new_tokens"
+            if not (in_order and once) or (normalised and name == "repetition_penalty"):
+                raise _refused(processor)
+            asked[name] = max(value, asked[name]) if name in asked else value
+        return asked
+
+    def _one(self, processor: Any) -> tuple[str, Any]:
+        kind = type(processor)
+        if kind in _FILTERS and _is_ours(processor):
+            return _FILTERS[kind], getattr(processor, _FILTERS[kind])
+        if kind is RepetitionPenaltyLogitsProcessor and self._ignores_padding(processor):
+            return "repetition_penalty", processor.penalty
+        if kind is SequenceBiasLogitsProcessor and all(map(_is_single, processor.sequence_bias)):
+            return "logit_bias", {token: bias for (token,), bias in processor.sequence_bias.items()}
+        if kind in _LEAST_LENGTHS and set(processor.eos_token_id.tolist()) == set(self.ends):
+            least = _LEAST_LENGTHS[kind](processor)
+            return "min_new_tokens", max(0, least - self.prompt_len)
+        raise _refused(processor)
+
+    def _ignores_padding(self, processor: Any) -> bool:
+        """Whether all that it takes for text is text."""
+        begin = getattr(processor, "prompt_ignore_length", None)
+        begins = begin.tolist() if isinstance(begin, Tensor) else [begin or 0] * len(self.padding)
+        return begins == self.padding
 
 
-def _comes_next(name: str, filters: dict[str, Any], order: list[str]) -> bool:
-    return all(order.index(earlier) < order.index(name) for earlier in filters)
+def _refused(processor: object) -> ValueError:
+    return ValueError(
+        f"logits_processor: expected {', '.join(_ORDER)}, each once and in this order, got "
+        f"{type(processor).__name__}"
+    )
+
+
+def _is_single(sequence: tuple[int, ...]) -> bool:
+    return len(sequence) == 1
 
 
 def _is_ours(processor: Any) -> bool:

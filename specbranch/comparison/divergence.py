@@ -14,6 +14,7 @@ from specbranch.models.block import BlockRows
 from specbranch.models.runner import ModelRunner
 from specbranch.reference.noise import Stream, gumbel_noise
 from specbranch.reference.sampling import RowParams, log_law
+from specbranch.rules import Columns, rules_of
 from specbranch.sampling import SamplingParams
 
 
@@ -71,8 +72,8 @@ def ar_margin(
     """By how much the baseline's token at `position` beat every other.
 
     The difference of its score and the best other one, where a score is logits / T + Gumbel noise
-    over the allowed tokens, or the logit at T = 0. None after the baseline's end, and where no
-    other token was allowed.
+    over the allowed tokens, or the logit at T = 0, after the request's rules. None after the
+    baseline's end, and where no other token was allowed.
     """
     if position >= len(baseline.token_ids):
         return None
@@ -83,8 +84,10 @@ def ar_margin(
     )
     block = runner.open()
     runner.prefill(block, tokens[:-1])
-    logits = runner.forward([BlockRows(block, tokens[-1:], [-1], 1)])[0].cpu().double()
-    scores = _scores(logits, len(tokens), params)
+    logits = runner.forward([BlockRows(block, tokens[-1:], [-1], 1)]).cpu().float()
+    for rule in rules_of(params, baseline.prompt_token_ids, params.ends(pair.eos_token_ids)):
+        rule.apply_(logits, Columns(logits.shape[1]), tokens, [[]])
+    scores = _scores(logits[0].double(), len(tokens), params)
     chosen = baseline.token_ids[position]
     own = float(scores[chosen])
     scores[chosen] = -math.inf

@@ -50,11 +50,12 @@ class Download(ABC):
         """`tensor` on the host, valid until the next fetch. Waits for the current stream."""
 
 
-def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
-    """int64 [n] on a device, without a wait for it: for what is sent so seldom that it needs no
-    memory of its own."""
-    on_gpu = device.type == "cuda"
-    return torch.tensor(numbers, dtype=torch.int64, pin_memory=on_gpu).to(device, non_blocking=True)
+def sent(numbers: Sequence[int] | np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """int64 [n], or an array as it is, on a device, without a wait for it: for what is sent so
+    seldom that it needs no memory of its own."""
+    dtype = None if isinstance(numbers, np.ndarray) else torch.int64
+    values = torch.tensor(numbers, dtype=dtype, pin_memory=device.type == "cuda")
+    return values.to(device, non_blocking=True)
 
 
 def upload(size: int, dtype: torch.dtype, device: torch.device) -> Upload:

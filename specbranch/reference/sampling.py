@@ -30,6 +30,16 @@ def rows_of(*params: Tensor) -> Iterator[RowParams]:
         yield RowParams(*values)
 
 
+def with_allowed(logits: Tensor, allowed: Tensor | None) -> Tensor:
+    """Logits [R, V] with -inf where a token's bit is 0: token % 32 of word token / 32 of allowed
+    int32 [R, ceil(V / 32)], if there is any."""
+    if allowed is None:
+        return logits
+    tokens = torch.arange(logits.shape[1])
+    bits = allowed[:, tokens // 32] >> (tokens % 32) & 1
+    return logits.masked_fill(bits == 0, -math.inf)
+
+
 def has_law(logits: Tensor) -> bool:
     """Whether a row [V] has a law: no NaN, and a finite maximum."""
     return math.isfinite(logits.max())  # max propagates NaN
@@ -90,12 +100,15 @@ def sample(
     min_p: Tensor,
     seed: Tensor,
     position: Tensor,
+    allowed: Tensor | None = None,
 ) -> Tensor:
-    """The token of each row: argmax over allowed x of logits(x) / T + G(seed, position, x).
+    """The token of each row: argmax over kept x of logits(x) / T + G(seed, position, x).
 
     An exact draw from `sampling_probs`, and a function of logits, seed and position alone.
-    logits [R, V], all others [R] -> ids [R]; -1 for a row without a law.
+    logits [R, V], allowed [R, ceil(V / 32)] (see `with_allowed`), all others [R] -> ids [R]; -1 for
+    a row without a law.
     """
+    logits = with_allowed(logits, allowed)
     ids = torch.full((logits.shape[0],), -1, dtype=torch.int32)
     for r, params in enumerate(rows_of(temperature, top_k, top_p, min_p)):
         if has_law(logits[r]):

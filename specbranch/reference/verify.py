@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from specbranch.reference.noise import Stream, accept_uniform
-from specbranch.reference.sampling import RowParams, draw_token, has_law, log_law, rows_of
+from specbranch.reference.sampling import (
+    RowParams,
+    draw_token,
+    has_law,
+    log_law,
+    rows_of,
+    with_allowed,
+)
 
 STATUS_OK = 0
 STATUS_BAD_LOGITS = 1
@@ -87,11 +94,13 @@ def verify_tree(
     position: Tensor,
     draft_probs: Tensor | None = None,
     draw: Tensor | None = None,
+    allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Walk each tree from its root along the target's tokens; verify guesses and resolve branches.
 
     candidates, parents [B, N], n_nodes [B], row_indptr [B + 1], target_logits [T, V], temperature,
-    top_k, top_p, min_p, seed, position [B]; under rejection also draft_probs [T, V], draw [B, N]
+    top_k, top_p, min_p, seed, position [B]; under rejection also draft_probs [T, V], draw [B, N];
+    allowed [T, ceil(V / 32)], see `with_allowed`
     -> path [B, N] (accepted nodes, root first), path_len, next_token, winner, status [B].
 
     Request b has row_indptr[b + 1] - row_indptr[b] submitted nodes, which come first: node i has
@@ -104,6 +113,7 @@ def verify_tree(
     with draw = 1, 2, ... were drawn from their parent's row of draft_probs in that order; draw 0
     is a matched child. Temperature 0 treats all children as matched.
     """
+    target_logits = with_allowed(target_logits, allowed)
     B, N = candidates.shape
     path = torch.full((B, N), -1, dtype=torch.int32)
     path_len, status = torch.zeros(2, B, dtype=torch.int32)

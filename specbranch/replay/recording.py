@@ -10,6 +10,7 @@ from typing import Any
 
 from specbranch.engine import Engine, Prompt
 from specbranch.files import write_whole
+from specbranch.rules import rules_of
 from specbranch.sampling import SamplingParams
 
 
@@ -43,12 +44,15 @@ def record(engine: Engine, prompt: Prompt, params: SamplingParams) -> Recording:
     """Generate with any policy: under these rules they all write plain decoding's text.
 
     Raises ValueError for the rejection coupling, whose decisions depend on the schedule, and for
-    stop strings, which a text of tokens alone cannot find again.
+    stop strings, which a text of tokens alone cannot find again, and for what changes logits as the
+    text goes on, which a replay's drafts would not know.
     """
     if params.effective_coupling == "rejection":
         raise ValueError("coupling: expected gumbel or temperature 0, got rejection")
     if params.stop:
         raise ValueError(f"stop: expected none, got {params.stop!r}")
+    if rules_of(params, [], [0]) or params.json_schema is not None:
+        raise ValueError("penalties, logit_bias, min_new_tokens, json_schema: expected none")
     generation = engine.generate(prompt, params)
     ends = frozenset(params.ends(engine.pair.eos_token_ids))
     return Recording(generation.prompt_token_ids, generation.token_ids, params, ends)

@@ -7,9 +7,10 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -22,10 +23,13 @@ from starlette.exceptions import HTTPException
 
 from specbranch.engine import Engine
 from specbranch.generation import Generation, GenerationStream
+from specbranch.logprobs import TokenLogprobs
 from specbranch.request import Chunk
 from specbranch.serving.bodies import Body, ChatBody, CompletionBody, Limits
+from specbranch.serving.chances import Chances
 from specbranch.serving.metrics import Metrics
 from specbranch.serving.rounds import Event, Rounds
+from specbranch.vocabulary import token_texts
 
 REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
 
@@ -79,17 +83,33 @@ def create_app(engine: Engine, model: str, limits: Limits) -> FastAPI:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A client's request in the engine. head: what is the same in all that it is answered."""
+    """A client's request in the engine.
+
+    head: what is the same in all that it is answered. chances: what each choice tells of its
+    tokens', where it is asked to.
+    """
 
     body: Body
     prompt_tokens: int
     streams: list[GenerationStream]
     began: float
     head: dict[str, Any]
+    chances: Sequence[Chances]
 
     def usage(self, tokens: int) -> dict[str, int]:
         read = self.prompt_tokens
         return {"prompt_tokens": read, "completion_tokens": tokens, "total_tokens": read + tokens}
+
+    def choice(
+        self,
+        place: int,
+        said: dict[str, Any],
+        told: Sequence[TokenLogprobs] = (),
+        end: Generation | None = None,
+    ) -> dict[str, Any]:
+        chances = self.chances[place].of(told) if told else None
+        reason = REASONS[end.finish_reason] if end else None
+        return {"index": place, **said, "logprobs": chances, "finish_reason": reason}
 
 
 class Service:
@@ -101,6 +121,7 @@ class Service:
         self._engine = engine
         self._model = model
         self._limits = limits
+        self._texts = partial(token_texts, engine.pair.tokenizer)
 
     async def answer(self, request: Request, kind: type[Body]) -> Response:
         """Raises HTTPException for what is not served."""
@@ -109,18 +130,23 @@ class Service:
         try:
             body.require_within(self._limits)
             prompt = await asyncio.to_thread(body.encode, self._engine.pair)
+            if (schema := body.schema_wanted) is not None:
+                await asyncio.to_thread(self._engine.grammars.compile, schema)
             streams = self._streams(body, prompt)
         except ValueError as error:
             argument, colon, rest = str(error).partition(": ")
             argument = body.names.get(argument, argument)
             raise refusal(400, argument + colon + rest, argument) from error
+        except ImportError as error:
+            raise refusal(400, str(error), "response_format") from error
         except (TemplateError, TypeError) as error:  # of a chat template, of a tokenizer
             argument = body.names.get("prompt", "prompt")
             raise refusal(400, f"{argument}: not understood: {error}", argument) from error
         prefix, whole, part = body.objects
         head = {"id": prefix + uuid.uuid4().hex, "object": part if body.stream else whole}
         told = {**head, "created": int(time.time()), "model": self._model}
-        job = Job(body, len(prompt), streams, began, told)
+        chances = [body.chances(self._texts) for _ in streams]
+        job = Job(body, len(prompt), streams, began, told, chances)
         if body.stream:
             return StreamingResponse(self._lines(job), media_type="text/event-stream")
         return await unless_gone(request, self._whole(job))
@@ -177,7 +203,10 @@ class Service:
     async def _whole(self, job: Job) -> Response:
         async with aclosing(self._events(job)) as events:
             ends = {place: end async for place, end in events if isinstance(end, Generation)}
-        choices = [framed(each, job.body.told(end.text), end) for each, end in sorted(ends.items())]
+        choices = [
+            job.choice(place, job.body.told(end.text), end.logprobs, end)
+            for place, end in sorted(ends.items())
+        ]
         usage = job.usage(sum(len(end.token_ids) for end in ends.values()))
         return JSONResponse(job.head | {"choices": choices, "usage": usage})
 
@@ -189,13 +218,13 @@ class Service:
         try:
             async with aclosing(self._events(job)) as events:
                 for place, opening in product(range(len(job.streams)), body.opening):
-                    yield line(head | {"choices": [framed(place, opening)]})
+                    yield line(head | {"choices": [job.choice(place, opening)]})
                 async for place, event in events:
                     if isinstance(event, Chunk):
-                        choice = framed(place, body.told(event.text))
+                        choice = job.choice(place, body.told(event.text), event.logprobs)
                     else:
                         tokens += len(event.token_ids)
-                        choice = framed(place, body.told(""), event)
+                        choice = job.choice(place, body.told(""), end=event)
                     yield line(head | {"choices": [choice]})
         except HTTPException as error:
             yield line(error.detail)
@@ -219,11 +248,6 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> 
     finally:
         for task in tasks:
             task.cancel()
-
-
-def framed(place: int, said: dict[str, Any], end: Generation | None = None) -> dict[str, Any]:
-    reason = REASONS[end.finish_reason] if end else None
-    return {"index": place, **said, "logprobs": None, "finish_reason": reason}
 
 
 def line(content: object) -> str:

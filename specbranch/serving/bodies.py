@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from specbranch.checks import require
 from specbranch.loading.pair import ModelPair
 from specbranch.sampling import SamplingParams
+from specbranch.serving.chances import ChatChances, CompletionChances
 
 # Fields that are not honoured, and the value of each that asks for nothing.
 NEUTRAL: dict[str, Any] = {
-    **dict.fromkeys(("frequency_penalty", "presence_penalty", "top_logprobs"), 0),
-    **dict.fromkeys(("best_of", "repetition_penalty"), 1),
-    **dict.fromkeys(("echo", "logprobs"), False),
-    **{"functions": [], "logit_bias": {}, "response_format": {"type": "text"}},
+    **{"best_of": 1, "echo": False, "functions": []},
     **{"suffix": "", "tool_choice": "none", "tools": []},
 }
 ABOUT_NO_TEXT = {"metadata", "parallel_tool_calls", "store", "user"}
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos")
+SAMPLING = (
+    *("temperature", "top_k", "top_p", "min_p", "seed", "ignore_eos", "logit_bias"),
+    *("frequency_penalty", "presence_penalty", "repetition_penalty"),
+)
+MOST_LOGPROBS = 20
+NAMES = {
+    "max_new_tokens": "max_tokens",
+    "min_new_tokens": "min_tokens",
+    "json_schema": "response_format",
+}  # ours, and OpenAI's
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,28 @@ class Message(Strict):
         return self.model_dump(exclude_none=True) | {"content": text}
 
 
+class Schema(Strict):
+    """Of a structured answer; every one is followed strictly."""
+
+    name: str
+    json_schema: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Schema | None = None
+
+    @property
+    def schema_wanted(self) -> dict[str, Any] | None:
+        if self.type == "json_schema":
+            wanted = self.json_schema
+            require("response_format", "a json_schema", wanted, wanted is not None)
+            return wanted.json_schema if wanted else None
+        return {"type": "object"} if self.type == "json_object" else None
+
+
 class CommonBody(Strict):
     """What both kinds of requests have; None is a field that was not sent."""
 
@@ -74,10 +104,25 @@ class CommonBody(Strict):
     top_p: float | None = None
     min_p: float | None = None
     ignore_eos: bool | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    min_tokens: int | None = None
+    response_format: ResponseFormat | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
     stream_options: dict[Literal["include_usage"], bool] | None = None
+
+    @property
+    @abstractmethod
+    def wanted_logprobs(self) -> int | None:
+        """How many of the likeliest tokens to tell of; None for no log-probabilities."""
+
+    @property
+    def schema_wanted(self) -> dict[str, Any] | None:
+        return self.response_format.schema_wanted if self.response_format else None
 
     @property
     def tokens(self) -> int | None:
@@ -104,17 +149,33 @@ class CommonBody(Strict):
     def params(self, choice: int, **defaults: Any) -> SamplingParams:
         """Of the choice of that number: their seeds count on from the request's. Raises ValueError
         for a value out of range."""
-        asked = {name: getattr(self, name) for name in SAMPLING} | {"max_new_tokens": self.tokens}
+        asked = {name: getattr(self, name) for name in SAMPLING} | {
+            "max_new_tokens": self.tokens,
+            "min_new_tokens": self.min_tokens,
+            "logprobs": self.wanted_logprobs,
+            "json_schema": self.schema_wanted,
+        }
         law = defaults | {name: value for name, value in asked.items() if value is not None}
         return SamplingParams(**law | {"seed": law["seed"] + choice, "stop": self.stops})
 
 
 class ChatBody(CommonBody):
     objects: ClassVar = ("chatcmpl-", "chat.completion", "chat.completion.chunk")
-    names: ClassVar = {"max_new_tokens": "max_tokens", "prompt": "messages"}
+    names: ClassVar = {**NAMES, "prompt": "messages"}
     opening: ClassVar = [{"delta": {"role": "assistant", "content": ""}}]
+    chances: ClassVar = ChatChances
 
     messages: list[Message] = Field(min_length=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Raises ValueError for likeliest tokens without those that came, as OpenAI does."""
+        if not self.logprobs:
+            require("top_logprobs", "logprobs with it", self.top_logprobs, not self.top_logprobs)
+            return None
+        return self.top_logprobs or 0
 
     def encode(self, pair: ModelPair) -> list[int]:
         return pair.encode([message.for_template() for message in self.messages])
@@ -127,11 +188,17 @@ class ChatBody(CommonBody):
 
 class CompletionBody(CommonBody):
     objects: ClassVar = ("cmpl-", "text_completion", "text_completion")
-    names: ClassVar = {"max_new_tokens": "max_tokens"}
+    names: ClassVar = NAMES
     opening: ClassVar[list[Any]] = []
+    chances: ClassVar = CompletionChances
 
     prompt: str | list[int]
     max_tokens: int | None = Field(16, ge=1)
+    logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        return self.logprobs
 
     def encode(self, pair: ModelPair) -> list[int]:
         """A text as it is: this interface knows no chat template."""
@@ -150,6 +217,4 @@ def require_neutral(name: str, value: object) -> None:
     """Raise ValueError for a field that might change the text and is not honoured."""
     require(name, "a field that is known here", value, name in NEUTRAL or value is None)
     neutral = NEUTRAL.get(name)
-    # 0 equals False, but `logprobs` of 0 asks for something.
-    same = value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
-    require(name, f"{neutral!r}, as it is not supported", value, same or value is None)
+    require(name, f"{neutral!r}, as it is not supported", value, value in (neutral, None))

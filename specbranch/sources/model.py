@@ -12,6 +12,7 @@ from specbranch.lanes import Lane
 from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner
 from specbranch.request import Request
+from specbranch.rules import Columns, under_rules
 from specbranch.sources.ranking import RankedRows, Ranker
 from specbranch.sources.source import Guesses, Source, Wanted, by_coupling, read_apart
 from specbranch.trace import Label
@@ -33,6 +34,7 @@ class ModelSource(Source):
         self._ranker = Ranker(max_rows, max_fan, runner.device, runner.token_ids)
         self._vocab_size = min(vocab_size, runner.vocab_size)
         self._target_vocab_size = vocab_size
+        self._columns = Columns(self._vocab_size, runner.token_ids)
 
     def has_room(self, request: Request) -> bool:
         return self._runner.has_room(request.max_len)
@@ -124,6 +126,7 @@ class ModelSource(Source):
     def _rank(self, wanted: Sequence[Wanted], logits: torch.Tensor, first_row: int) -> None:
         """Rank a step's rows, and note the laws that their guesses were drawn from."""
         logits, positions = logits[:, : self._vocab_size], self._runner.next_positions
+        logits = under_rules(logits, self._columns, wanted)
         start = 0
         for coupling, requests in by_coupling(wanted):
             count = sum(len(nodes) for _, nodes in requests)

@@ -6,6 +6,9 @@ import pytest
 import torch
 from transformers import (
     DynamicCache,
+    LogitNormalization,
+    MinLengthLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -26,13 +29,22 @@ def test_stop_strings_are_refused_by_transformers_itself(model, ours):
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"repetition_penalty": 1.3}, "RepetitionPenaltyLogitsProcessor"),
+        (
+            {"logits_processor": [RepetitionPenaltyLogitsProcessor(1.3, prompt_ignore_length=2)]},
+            "RepetitionPenaltyLogitsProcessor",
+        ),
+        (
+            {"logits_processor": [LogitNormalization(), RepetitionPenaltyLogitsProcessor(1.3)]},
+            "RepetitionPenaltyLogitsProcessor",
+        ),
+        (
+            {"logits_processor": [MinLengthLogitsProcessor(9, [4])], "eos_token_id": 3},
+            "MinLengthLogitsProcessor",
+        ),
         ({"no_repeat_ngram_size": 2}, "NoRepeatNGramLogitsProcessor"),
-        ({"min_new_tokens": 5, "eos_token_id": 3}, "MinLengthLogitsProcessor"),
-        ({"min_length": 9, "eos_token_id": 3}, "MinLengthLogitsProcessor"),
         ({"suppress_tokens": [5]}, "SuppressTokensLogitsProcessor"),
         ({"bad_words_ids": [[5, 6]]}, "NoBadWordsLogitsProcessor"),
-        ({"sequence_bias": [[[5], 2.0]]}, "SequenceBiasLogitsProcessor"),
+        ({"sequence_bias": [[[5, 6], 2.0]]}, "SequenceBiasLogitsProcessor"),
         ({"do_sample": True, "typical_p": 0.5}, "TypicalLogitsWarper"),
         ({"prefix_allowed_tokens_fn": lambda *_: [3]}, "PrefixConstrainedLogitsProcessor"),
         (

@@ -72,7 +72,7 @@ class Runs:
         return Engine(self.pair, policy, lanes=lanes, max_len=256, **options)
 
     def autoregressive(self, prompt: list[int], filters: str, **changes: object) -> list[int]:
-        key = (*prompt, filters, *changes.items())
+        key = (*prompt, filters, repr(changes))
         if key not in self._texts:
             params = params_of(filters, **changes)
             engine = self.engine(Autoregressive())

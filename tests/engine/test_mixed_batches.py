@@ -17,6 +17,7 @@ from specbranch.loading.prepack import pack_linears
 from specbranch.policies import Autoregressive, Policy
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import FILTERS, POLICIES, params_of
+from tests.engine.test_rules import RULES
 
 CPU = torch.device("cpu")
 LANES: dict[str, tuple[Callable[[pytest.MonkeyPatch], object], Callable[[], Lanes]]] = {
@@ -61,8 +62,10 @@ def alone(pair):
 def some_request(chance: random.Random):
     prompt = chance.choices(range(1, 64), k=chance.randint(1, 50))
     filters = chance.choice(list(FILTERS))
+    rules = chance.choice([{}, RULES["all"], RULES["frequency"]])
     return prompt, params_of(
         filters,
+        **rules,
         seed=chance.randint(0, 9),
         coupling=chance.choice(["gumbel", "rejection"]) if filters == "greedy" else "gumbel",
         max_new_tokens=chance.randint(1, 60),

@@ -31,6 +31,16 @@ from specbranch.sampling import SamplingParams
         ("stop", ["end", ""]),
         ("eos_token_ids", 5),
         ("eos_token_ids", ["5"]),
+        ("frequency_penalty", 2.1),
+        ("presence_penalty", "1"),
+        ("presence_penalty", float("inf")),
+        ("repetition_penalty", 0),
+        ("logit_bias", [5]),
+        ("logit_bias", {-1: 1.0}),
+        ("logit_bias", {"5": 1.0}),
+        ("logit_bias", {5: float("inf")}),
+        ("min_new_tokens", -1),
+        ("logprobs", -1),
     ],
 )
 def test_bad_values_are_refused_by_name(field, value):

@@ -16,13 +16,14 @@ from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import VirtualLanes
 from specbranch.models.sampling_rows import SamplingRows
-from specbranch.policies import BestFirst
+from specbranch.policies import Autoregressive, BestFirst
 from specbranch.sampling import SamplingParams
 from specbranch.sources import Guesses
 from specbranch.sources.model import ModelSource
 from specbranch.tree import write_questions
 from specbranch.verifier import Verifier
 from tests.engine import tiny
+from tests.engine.by_hand import ruled
 from tests.engine.test_identity import POLICIES
 
 VOCAB, LENGTH, RUNS = 5, 3, 700
@@ -59,8 +60,9 @@ def exact_law(
         longer = {}
         for sequence, chance in law.items():
             with torch.inference_mode():
-                logits = eager(torch.tensor([[*(prompt or PROMPT), *sequence]])).logits[0, -1:]
-            probs = reference.sampling_probs(logits, *filters)[0].tolist()
+                logits = eager(torch.tensor([[*(prompt or PROMPT), *sequence]])).logits[0, -1]
+            logits = ruled(logits, prompt or PROMPT, sequence, params)
+            probs = reference.sampling_probs(logits[None], *filters)[0].tolist()
             longer |= {(*sequence, token): chance * p for token, p in enumerate(probs) if p > 0}
         law = longer
     return law
@@ -174,6 +176,20 @@ def test_the_check_notices_draws_from_another_law_than_stated(pair, eager, monke
     stated = Verifier._laws
     monkeypatch.setattr(Verifier, "_laws", lambda *args: torch.full_like(stated(*args), 1 / VOCAB))
     counts = sampled(pair, POLICIES["sps"](), REJECTION, runs=300)
+    law = exact_law(eager, SamplingParams(**REJECTION))
+    assert p_value(counts, law | missing(law)) < SIGNIFICANCE
+
+
+def test_the_check_notices_noise_used_again_in_the_next_round(pair, eager, monkeypatch):
+    """As if it depended on a node's depth below the root instead of its position in the text."""
+    verify = verifier.ops.verify_tree_out
+
+    def reused(*arguments):
+        *before, position = arguments[:11]
+        verify(*before, torch.ones_like(position), *arguments[11:])
+
+    monkeypatch.setattr(verifier.ops, "verify_tree_out", reused)
+    counts = sampled(pair, Autoregressive(), REJECTION, runs=300)
     law = exact_law(eager, SamplingParams(**REJECTION))
     assert p_value(counts, law | missing(law)) < SIGNIFICANCE
 

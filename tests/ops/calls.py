@@ -96,7 +96,8 @@ def sampling_probs() -> Arguments:
 
 
 def sample() -> Arguments:
-    return {**_logits(), **_draws()}
+    allowed = int32([[-5, 2**17 + 3], [6, -1]])
+    return {**_logits(), **_draws(), "allowed": allowed}
 
 
 def draft_topk() -> Arguments:
@@ -115,6 +116,7 @@ def verify_tree() -> Arguments:
         **_draws(),
         "draft_probs": logits.roll(1, -1).softmax(-1),
         "draw": torch.tensor([[0, 1, 0, 1], [0, 1, 1, 0]], dtype=torch.uint8),
+        "allowed": int32([[509], [-1], [447], [511], [7], [0]]),
     }
 
 

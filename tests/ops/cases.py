@@ -227,6 +227,17 @@ def random_sampling_params(rows: int, vocab: int, generator: torch.Generator) ->
     }
 
 
+def random_allowed(logits: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A bitmask int32 [R, ceil(V / 32)], with any bits behind the end; the logits with NaN for what
+    is not allowed, which does not matter; and with -inf, as the ops are to see them."""
+    rows, vocab = logits.shape
+    share = choose([0.02, 0.3, 0.3, 0.8, 1.0], rows, generator)[:, None]
+    bits = torch.rand(rows, -(-vocab // 32) * 32, generator=generator) < share
+    words = (bits.unflatten(1, (-1, 32)).long() << torch.arange(32)).sum(-1).int()
+    outside = ~bits[:, :vocab]
+    return words, logits.masked_fill(outside, math.nan), logits.masked_fill(outside, -math.inf)
+
+
 def random_logits(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Normal logits of various spread; every fourth row has ties, every fifth has -inf entries."""
     rows = torch.randn(math.prod(shape[:-1]), shape[-1], generator=generator)

@@ -133,6 +133,24 @@ def test_fewer_guesses_than_asked_for_are_padded():
     assert set(ids[0].tolist()) == {1, 3, -1}
 
 
+@pytest.mark.parametrize("least", [-87.0, -87.5, -95.0, -103.0])
+def test_draws_of_subnormal_weight_count(least):
+    """They do on CUDA, where the law is the same."""
+    logits = torch.tensor([[0.0, least]])
+    filters = torch.ones(1), int32([0]), torch.ones(1), torch.zeros(1)
+    ids, estimates, *_ = guesses([0.0, least], 2, "rejection")
+    assert ids.tolist() == [[0, 1]]
+    assert torch.equal(estimates, ops.sampling_probs(logits, *filters))
+    weight = math.exp(least)
+    assert float(estimates[0, 1]) == pytest.approx(weight, rel=1e-5, abs=2e-45)
+    assert estimates[0, 1] > 0
+
+
+def test_what_is_below_the_smallest_number_is_no_draw():
+    ids, estimates, *_ = guesses([0.0, -105.0], 2, "rejection")
+    assert (ids.tolist(), estimates.tolist()) == ([[0, -1]], [[1.0, 0.0]])
+
+
 def test_the_soft_filter_lets_the_tail_through():
     ids, _, _, _ = guesses([0.0, 3.0, 1.0, 2.0], 4, "gumbel", top_k=1)
     assert sorted(ids[0].tolist()) == [0, 1, 2, 3]

@@ -8,7 +8,14 @@ from hypothesis import event, given, settings
 
 from specbranch import ops, reference
 from specbranch.reference.sampling import rows_of
-from tests.ops.cases import DTYPES, SamplingCase, int32, sampling_cases
+from tests.ops.cases import (
+    DTYPES,
+    SamplingCase,
+    generators,
+    int32,
+    random_allowed,
+    sampling_cases,
+)
 from tests.ops.near_ties import is_clear_cut, score_tolerance, scores
 
 
@@ -43,6 +50,20 @@ def test_rows_do_not_know_each_other(case):
     together = ops.sample(case.logits, *case.draws())
     alone = [int(ops.sample(*case.row(r))) for r in range(len(together))]
     assert together.tolist() == alone
+
+
+@settings(max_examples=150)
+@given(generator=generators(), case=sampling_cases(max_vocab=3000))
+def test_what_is_not_allowed_has_no_mass(generator, case):
+    allowed, spoilt, seen = random_allowed(case.logits, generator)
+    ids = ops.sample(spoilt, *case.draws(), allowed)
+    assert torch.equal(ids, ops.sample(seen, *case.draws()))
+    wide = torch.full((len(ids), allowed.shape[1] + 3), 7, dtype=torch.int32)
+    wide[:, : allowed.shape[1]] = allowed
+    assert torch.equal(ids, ops.sample(spoilt, *case.draws(), wide[:, : allowed.shape[1]]))
+    expected = reference.sample(spoilt, *case.draws(), allowed)
+    assert torch.equal(expected, reference.sample(seen, *case.draws()))
+    assert torch.equal(ids < 0, expected < 0)
 
 
 def sample_one(logits, dtype=torch.float32, temperature=1.0, seed=3, position=7):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import event, given, settings
 
 from specbranch import ops, reference
 from specbranch.reference.noise import accept_uniform
-from tests.ops.cases import int32
+from tests.ops.cases import generators, int32, random_allowed
 from tests.ops.tree_cases import TreeCase, greedy_tree, together, tree_cases
 
 RESULTS = ["path", "path_len", "next_token", "winner", "status"]
@@ -61,6 +62,20 @@ def test_gumbel_equals_reference(case):
 def test_rejection_equals_reference(case):
     found = assert_matches_reference(case)
     event(f"deepest walk {max(found['path_len'])}")
+
+
+@settings(max_examples=150)
+@given(generator=generators(), case=tree_cases())
+def test_what_is_not_allowed_has_no_mass(generator, case):
+    allowed, spoilt, seen = random_allowed(case.target_logits, generator)
+    for coupled in (case, case.gumbel()):
+        with_bits = replace(coupled, target_logits=spoilt).arguments()
+        masked = replace(coupled, target_logits=seen).arguments()
+        found = outcome(ops.verify_tree(*with_bits, allowed))
+        assert found == outcome(ops.verify_tree(*masked))
+        expected = outcome(reference.verify_tree(*with_bits, allowed))
+        assert expected == outcome(reference.verify_tree(*masked))
+        event(f"deepest walk {max(found['path_len'])}")
 
 
 @settings(max_examples=150)

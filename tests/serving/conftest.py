@@ -17,6 +17,7 @@ import uvicorn
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine, Prompt
 from specbranch.lanes import VirtualLanes
+from specbranch.loading.prepack import pack_linears
 from specbranch.policies import Autoregressive, BestFirst
 from specbranch.sampling import SamplingParams
 from specbranch.serving.app import create_app
@@ -95,6 +96,8 @@ def until(holds: Callable[[], object]) -> None:
 def pair():
     pair = tiny.pair(seed=15, noise=0.15)
     pair.tokenizer.chat_template = TEMPLATE
+    for model in (pair.target, pair.draft):
+        pack_linears(model)  # whose rows have bits of their own
     return pair
 
 

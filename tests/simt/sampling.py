@@ -43,11 +43,17 @@ class SamplingProbsParams(Structure):
     ]
 
 
+class AllowedTokens(Structure):
+    _fields_ = [*pointers("words"), *integers("stride")]
+
+
 class SampleParams(Structure):
     _fields_ = [
         ("logits", LogitsRows),
         ("filters", Filters),
-        *pointers("seed", "position", "ids"),
+        *pointers("seed", "position"),
+        ("allowed", AllowedTokens),
+        *pointers("ids"),
     ]
 
 
@@ -69,6 +75,7 @@ class VerifyTreeParams(Structure):
         ("logits_dtype", c_uint8),
         ("filters", Filters),
         *pointers("seed", "position", "draft_probs", "draw"),
+        ("allowed", AllowedTokens),
         *pointers("path", "path_len", "next_token", "winner", "status"),
         *integers("candidates_stride", "parents_stride"),
         *integers("logits_stride", "probs_stride", "draw_stride", "path_stride"),
@@ -98,13 +105,14 @@ class SimulatedOps:
         return probs
 
     def sample(self, logits: Tensor, *arguments: Tensor) -> Tensor:
-        *filters, seed, position = arguments
+        *filters, seed, position = arguments[:6]
         ids = self._result(logits.shape[:1], torch.int32)
         params = SampleParams(
             self._logits(logits),
             self._filters(filters),
             self._read(seed, "seed"),
             self._read(position, "position"),
+            self._allowed(*arguments[6:]),
             ids.data_ptr(),
         )
         self._launch("sample", params, *logits.shape)
@@ -144,7 +152,7 @@ class SimulatedOps:
         *arguments: Tensor | None,
     ) -> tuple[Tensor, ...]:
         *filters, seed, position = arguments[:6]
-        draft_probs, draw = arguments[6:] or (None, None)
+        draft_probs, draw, allowed = [*arguments[6:], None, None, None][:3]
         path = self._result(candidates.shape, torch.int32)
         results = [self._result(n_nodes.shape, torch.int32) for _ in range(4)]
         params = VerifyTreeParams(
@@ -159,6 +167,7 @@ class SimulatedOps:
             self._read(position, "position"),
             self._read(draft_probs, "draft_probs"),
             self._read(draw, "draw"),
+            self._allowed(allowed),
             *(t.data_ptr() for t in (path, *results)),
             candidates.stride(0),
             parents.stride(0),
@@ -181,6 +190,10 @@ class SimulatedOps:
 
     def _logits(self, logits: Tensor) -> LogitsRows:
         return LogitsRows.of(self.device.place(logits, "logits"))
+
+    def _allowed(self, words: Tensor | None = None) -> AllowedTokens:
+        stride = 0 if words is None else words.stride(0)
+        return AllowedTokens(self._read(words, "allowed"), stride)
 
     def _filters(self, filters: list[Tensor]) -> Filters:
         names = ("temperature", "top_k", "top_p", "min_p")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from specbranch import ops, reference
 from specbranch.reference.sampling import rows_of
-from tests.ops.cases import SamplingCase, sampling_cases
+from tests.ops.cases import SamplingCase, generators, random_allowed, sampling_cases
 from tests.ops.near_ties import is_clear_cut
 from tests.ops.test_sample import assert_argmax
 from tests.simt.device import SCHEDULES, Schedule
@@ -38,6 +38,14 @@ def test_sample_is_that_of_the_cpu_and_the_reference(case, schedule):
     for r in range(len(ids)):
         if ids[r] != expected[r]:
             assert_argmax(case, r, int(ids[r]))
+
+
+@settings(max_examples=15)
+@given(generator=generators(), case=cases, schedule=schedules)
+def test_what_is_not_allowed_has_no_mass(generator, case, schedule):
+    allowed, spoilt, seen = random_allowed(case.logits, generator)
+    ids = SimulatedOps(schedule).sample(spoilt, *case.draws(), allowed)
+    assert torch.equal(ids, SimulatedOps(schedule).sample(seen, *case.draws()))
 
 
 @settings(max_examples=15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from specbranch import ops, reference
-from tests.ops.cases import int32
+from tests.ops.cases import generators, int32, random_allowed
 from tests.ops.test_verify_tree import outcome, outcomes_within_rounding
 from tests.ops.tree_cases import (
     TreeCase,
@@ -62,6 +63,16 @@ def test_gumbel_is_that_of_the_cpu(case, schedule):
     case = case.gumbel()
     case.top_p, case.min_p = torch.ones_like(case.top_p), torch.zeros_like(case.min_p)
     assert verify(case, schedule) == outcome(ops.verify_tree(*case.arguments()))
+
+
+@settings(max_examples=8)
+@given(generator=generators(), case=cases, schedule=schedules)
+def test_what_is_not_allowed_has_no_mass(generator, case, schedule):
+    allowed, spoilt, seen = random_allowed(case.target_logits, generator)
+    for coupled in (case, case.gumbel()):
+        with_bits = replace(coupled, target_logits=spoilt).arguments()
+        found = outcome(SimulatedOps(schedule).verify_tree(*with_bits, allowed))
+        assert found == verify(replace(coupled, target_logits=seen), schedule)
 
 
 @settings(max_examples=4)

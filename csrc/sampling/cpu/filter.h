@@ -50,10 +50,18 @@ inline Vec log_weights(const RowBuffer& row, const Law& law, std::int64_t i) {
   return (load(row.data() + i) - Vec(law.max)) * Vec(law.inverse_temperature);
 }
 
+/// e^x for x <= 0, down to the smallest subnormal number.
+inline Vec exp_gradual(const Vec& x) {
+  const Vec is_small = x < Vec(-87.0f);
+  const Vec shifted = Vec::blendv(x, x + Vec(16.6355323f), is_small);  // by 24 log 2
+  const Vec result = exp_nonpositive(shifted);
+  return Vec::blendv(result, result * Vec(0x1p-24f), is_small);
+}
+
 /// Writes exp(log weight) of every token; returns the sum.
 inline double fill_weights(const RowBuffer& row, const Law& law, const RowBuffer& weights) {
   const auto [total] = sum_row(row, [&](std::int64_t i) {
-    const Vec weight = exp_nonpositive(log_weights(row, law, i));
+    const Vec weight = exp_gradual(log_weights(row, law, i));
     weight.store(weights.data() + i);
     return std::array{weight};
   });

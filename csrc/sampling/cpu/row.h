@@ -88,6 +88,25 @@ inline float load_row(const LogitsRows& logits, std::int64_t index, const RowBuf
   return load_row(logits.data, logits.dtype, index * logits.stride, logits.vocab_size, row);
 }
 
+/// Takes out the tokens whose bit is not set, if there are bits. Returns the maximum of the others,
+/// which `largest` is of all; NaN if any of them is.
+inline float keep_allowed(const RowBuffer& row, const std::int32_t* allowed,
+                          std::int64_t vocab_size, float largest) {
+  if (allowed == nullptr) return largest;
+  float* x = row.data();
+  for (std::int64_t first = 0; first < vocab_size; first += 32) {
+    const auto word = static_cast<std::uint32_t>(allowed[first / 32]);
+    for (std::int64_t i = 0; i < 32; ++i) {  // a row is padded to whole tiles
+      x[first + i] = word >> i & 1 ? x[first + i] : -kInfinity;
+    }
+  }
+  Vec kept(-kInfinity);
+  for (std::int64_t i = 0; i < row.size(); i += kLanes) {
+    kept = at::vec::maximum(kept, load(x + i));
+  }
+  return max_or_nan(kept);
+}
+
 /// Index of the first element equal to `value`, which must occur.
 inline std::int64_t find_first(const RowBuffer& row, float value) {
   const float* x = row.data();

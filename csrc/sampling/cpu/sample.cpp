@@ -8,7 +8,8 @@ void sample(const SampleParams& p) {
     const RowBuffer row(p.logits.vocab_size), weights(p.logits.vocab_size);
     for (std::int64_t r = begin; r < end; ++r) {
       p.ids[r] = -1;
-      const float max = load_row(p.logits, r, row);
+      const float max =
+          keep_allowed(row, p.allowed.row(r), p.logits.vocab_size, load_row(p.logits, r, row));
       if (!has_law(max)) continue;
       const NoiseSource noise{philox_key(p.seed[r]), static_cast<std::uint32_t>(p.position[r]),
                               NoiseStream::kGumbel};

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
                   unsigned* row_tickets) {  // [R]
   const std::int64_t r = blockIdx.x;
   const std::int64_t vocab_size = p.logits.vocab_size;
-  const Row<T> row = row_at<T>(p.logits.data, r * p.logits.stride, vocab_size);
+  const Row<T> row = row_at<T>(p.logits.data, r * p.logits.stride, vocab_size, p.allowed.row(r));
   const LoadingTile<T> tile(row, tile_of_warp());
   const Filter filter = p.filters[r];
   const ColumnWords words{.source = {philox_key(p.seed[r]),

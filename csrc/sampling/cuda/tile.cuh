@@ -16,7 +16,7 @@ inline constexpr int kGroups = 4;
 static_assert(kTileTokens == kGroups * 4 * kWarpThreads);
 inline constexpr float kNoLogit = -__builtin_huge_valf();  // -inf: never drawn
 
-/// Four neighbouring logits as one load brings them.
+/// Four neighbouring logits as one load brings them, and four bits that say which are allowed.
 template <class T>
 struct FourLogits {
   using Bits = std::conditional_t<sizeof(T) == 4, uint4, std::uint64_t>;
@@ -24,54 +24,68 @@ struct FourLogits {
     T logits[4];
   };
   Bits bits;
+  std::uint32_t allowed;
 
   /// `logits` are aligned as Bits.
-  __device__ static FourLogits at(const T* logits) {
+  __device__ static Bits at(const T* logits) {
     if constexpr (sizeof(T) == 4) {
-      return {load_16(logits)};
+      return load_16(logits);
     } else {
-      return {*reinterpret_cast<const Bits*>(logits)};
+      return *reinterpret_cast<const Bits*>(logits);
     }
   }
 
   __device__ void convert(float (&x)[4]) const {
     const auto four = __builtin_bit_cast(Logits, bits);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = static_cast<float>(four.logits[i]);
+    for (int i = 0; i < 4; ++i) {
+      x[i] = allowed >> i & 1 ? static_cast<float>(four.logits[i]) : kNoLogit;
+    }
   }
 };
 
-/// One row of logits.
+/// One row of logits, of which those that are not allowed are -inf.
 template <class T>
 class Row {
  public:
-  __device__ Row(const T* logits, std::int64_t vocab_size)
+  /// allowed: words of bits, or null.
+  __device__ Row(const T* logits, std::int64_t vocab_size, const std::int32_t* allowed = nullptr)
       : vocab_size(vocab_size),
         logits_(logits),
-        aligned_(reinterpret_cast<std::uintptr_t>(logits) % sizeof(FourLogits<T>) == 0) {}
+        allowed_(allowed),
+        aligned_(reinterpret_cast<std::uintptr_t>(logits) % sizeof(typename FourLogits<T>::Bits) ==
+                 0) {}
 
   /// Logits of tokens first ... first + 3, -inf behind the end. `first` is a multiple of 4.
   __device__ FourLogits<T> load(std::int64_t first) const {
+    const std::uint32_t allowed = first < vocab_size ? allowed_from(first) : 0;
     if (aligned_ && first + 4 <= vocab_size) {
-      return FourLogits<T>::at(logits_ + first);
+      return {FourLogits<T>::at(logits_ + first), allowed};
     }
     typename FourLogits<T>::Logits four;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       four.logits[i] = first + i < vocab_size ? logits_[first + i] : static_cast<T>(kNoLogit);
     }
-    return {__builtin_bit_cast(typename FourLogits<T>::Bits, four)};
+    return {__builtin_bit_cast(typename FourLogits<T>::Bits, four), allowed};
   }
   __device__ void load(std::int64_t first, float (&x)[4]) const { load(first).convert(x); }
 
   __device__ float operator[](std::int64_t token) const {
-    return static_cast<float>(logits_[token]);
+    return allowed_from(token) & 1 ? static_cast<float>(logits_[token]) : kNoLogit;
   }
 
   const std::int64_t vocab_size;
 
  private:
+  /// Bits from that of a token on, up to the end of its word.
+  __device__ std::uint32_t allowed_from(std::int64_t token) const {
+    if (allowed_ == nullptr) return ~0u;
+    return static_cast<std::uint32_t>(allowed_[token / 32]) >> (token % 32);
+  }
+
   const T* logits_;
+  const std::int32_t* allowed_;
   bool aligned_;
 };
 
@@ -102,8 +116,9 @@ class MutableRow {
 };
 
 template <class T>
-__device__ Row<T> row_at(const void* logits, std::int64_t offset, std::int64_t vocab_size) {
-  return Row<T>(static_cast<const T*>(logits) + offset, vocab_size);
+__device__ Row<T> row_at(const void* logits, std::int64_t offset, std::int64_t vocab_size,
+                         const std::int32_t* allowed = nullptr) {
+  return Row<T>(static_cast<const T*>(logits) + offset, vocab_size, allowed);
 }
 
 /// The tile that this warp has in the pass over a row, which is split over the grid's y.

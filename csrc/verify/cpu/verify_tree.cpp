@@ -27,8 +27,7 @@ class Walk {
     std::int32_t* path = p_.path + b_ * p_.path_stride;
     std::int32_t length = 0;
     for (std::int32_t node = 0;;) {
-      const float max = load_row(p_.target_logits, p_.logits_dtype, row_of(node) * p_.logits_stride,
-                                 p_.vocab_size, row_);
+      const float max = load(row_of(node));
       if (!has_law(max)) return write_empty(VerifyStatus::kBadLogits);
       path[length] = node;
       const Law law = filter_row(row_, max, filter_, weights_);
@@ -50,6 +49,13 @@ class Walk {
     p_.path_len[b_] = 0;
     p_.next_token[b_] = p_.winner[b_] = -1;
     p_.status[b_] = static_cast<std::int32_t>(status);
+  }
+
+  /// Returns the maximum of the allowed tokens.
+  float load(std::int64_t row) {
+    const float largest =
+        load_row(p_.target_logits, p_.logits_dtype, row * p_.logits_stride, p_.vocab_size, row_);
+    return keep_allowed(row_, p_.allowed.row(row), p_.vocab_size, largest);
   }
 
   Decision decide(std::int32_t node, const Law& law, std::int32_t depth) {

@@ -116,7 +116,7 @@ __device__ inline std::int32_t request_of_row(const VerifyTreeParams& p, std::in
 
 template <class T>
 __device__ Row<T> row_of(const VerifyTreeParams& p, std::int64_t row) {
-  return row_at<T>(p.target_logits, row * p.logits_stride, p.vocab_size);
+  return row_at<T>(p.target_logits, row * p.logits_stride, p.vocab_size, p.allowed.row(row));
 }
 
 /// What the target decides at a node: its next token, and the child that carries it or -1.
