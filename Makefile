@@ -17,7 +17,7 @@ REACHES := import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/to
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest clean
+.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest sanitize clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -94,6 +94,17 @@ ctest: $(VENV)/.ready  ## the C++ tests, without the Python module
 	  -DSPECBRANCH_CPU_DISPATCH=all -DSPECBRANCH_CUDA=0
 	$(BIN)/cmake --build build/ctest
 	$(BIN)/ctest --test-dir build/ctest --output-on-failure
+
+# What the optimiser inlines otherwise is in libc10.
+SANITIZED := -g1 -O1 -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined
+sanitize: venv  ## the C++ tests under ASan and UBSan, in a few minutes
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+	  -DPython_EXECUTABLE=$(abspath $(BIN))/python -DSPECBRANCH_PYTHON=OFF -DSPECBRANCH_TESTS=ON \
+	  -DSPECBRANCH_CPU_DISPATCH=native -DSPECBRANCH_CUDA=0 -DCMAKE_BUILD_TYPE=Debug \
+	  -DCMAKE_CXX_FLAGS="$(SANITIZED)" -DCMAKE_CXX_STANDARD_LIBRARIES="$$($(BIN)/python -c \
+	  'import torch; print(torch.__path__[0] + "/lib/libc10.so")')"
+	$(BIN)/cmake --build build/sanitize
+	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
 
 lint: venv  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -77,6 +77,17 @@ def _refuse_unbuilt() -> None:
         )
 
 
+class _TorchFirst:
+    """Imports torch before the binary, whose own path to libtorch leads nowhere where the two lie
+    in different folders, as in an environment over another one."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "specbranch._C":
+            sys.meta_path.remove(_TorchFirst)
+            import_module("torch")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -92,3 +103,4 @@ def __dir__() -> list[str]:
 __version__ = _installed("specbranch")
 _refuse_old_torch()
 _refuse_unbuilt()
+sys.meta_path.insert(0, _TorchFirst)

@@ -13,8 +13,11 @@ def require(name: str, wanted: str, value: object, holds: bool) -> None:
 
 
 def is_real(value: object) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, Real) and math.isfinite(value)
+    """Whether it is a finite number, of a size that a float can have."""
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def is_integer(value: object, low: int, end: float = math.inf) -> bool:

@@ -13,11 +13,20 @@ from specbranch.generation import Generation, GenerationStream
 from specbranch.grammar import Grammars
 from specbranch.growth import Experience, Growth
 from specbranch.hrad.model import HRad
-from specbranch.lanes import Lane, Lanes, MixedLanes, StreamLane, StreamLanes, ThreadLanes
+from specbranch.lanes import (
+    Lane,
+    LaneError,
+    Lanes,
+    MixedLanes,
+    StreamLane,
+    StreamLanes,
+    ThreadLanes,
+)
 from specbranch.loading.pair import ModelPair
 from specbranch.loop import RoundLoop
 from specbranch.models.memory import affordable_tokens
 from specbranch.models.runner import ModelRunner
+from specbranch.models.support import max_positions
 from specbranch.policies.base import Policy
 from specbranch.request import Chunk, Request
 from specbranch.rules import rules_of
@@ -49,7 +58,8 @@ class Engine:
     hrad: looks ahead after every round, for a policy that reads it (no other uses it); trained for
         this pair and for blocks of the policy's gamma.
     max_requests: that run at a time; others wait.
-    max_len: tokens of a request's prompt and output together, at most.
+    max_len: tokens of a request's prompt and output together, at most; less where the models have
+        fewer positions.
     cache_tokens: those of all running requests, at most; max_requests * max_len by default, less
         with a warning where half of the free memory does not hold so many.
     reuse_prefixes: whether keys and values of prompts' beginnings, in chunks of 512 tokens, stay
@@ -57,7 +67,7 @@ class Engine:
     max_nodes: size of each request's block of speculative nodes in each model.
     grammars: compiles JSON schemas of requests, and keeps them.
 
-    Raises ValueError for what does not fit together.
+    Raises ValueError for what does not fit together, and for a model that we cannot run.
     """
 
     def __init__(
@@ -80,8 +90,9 @@ class Engine:
         names = ", ".join(SOURCES)
         known = isinstance(source, Source) or source in SOURCES
         require("source", f"one of {names}, or a Source", source, known)
+        drafts = [pair.draft] if source in ("model", "model+ngram") else []
+        max_len = min(max_len, *(max_positions(model, max_len) for model in (pair.target, *drafts)))
         if cache_tokens is None:
-            drafts = [pair.draft] if source in ("model", "model+ngram") else []
             wanted = max_requests * max_len
             cache_tokens = affordable_tokens([pair.target, *drafts], wanted, least=max_len)
         require_positive(cache_tokens=cache_tokens)
@@ -123,6 +134,9 @@ class Engine:
         self._loop = RoundLoop(growth, verifier, self.lanes)
         self._scheduler = Scheduler(self._loop, max_requests)
         self._warm_up([each for each in self._runners if isinstance(each[0], StreamLane)])
+        for each in self._runners:
+            if not isinstance(each[0], StreamLane):
+                require_running(*each)
 
     @overload
     def generate(self, prompt: Prompt, params: SamplingParams | None = None) -> Generation: ...
@@ -151,8 +165,10 @@ class Engine:
             for _ in stream:
                 pass
             return stream.generation
-        pairs = zip(prompt, _each(params, len(prompt)), strict=True)
-        requests = [self._request(*each) for each in pairs]
+        requests = [
+            self._numbered_request(number, *each)
+            for number, each in enumerate(zip(prompt, _each(params, len(prompt)), strict=True))
+        ]
         for request in requests:
             self._scheduler.add(request)
         try:
@@ -184,6 +200,10 @@ class Engine:
                 yield chunk
         finally:
             stream.close()
+
+    def check(self, prompt: Prompt, params: SamplingParams | None = None) -> None:
+        """Raise what `generate` would raise before anything runs."""
+        self._request(prompt, params)
 
     def step(self) -> bool:
         """Run one round of all requests; for a thread that serves streams which others read.
@@ -243,6 +263,15 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _numbered_request(
+        self, number: int, prompt: Prompt, params: SamplingParams | None
+    ) -> Request:
+        """Raises ValueError that says which of many it is."""
+        try:
+            return self._request(prompt, params)
+        except ValueError as error:
+            raise ValueError(f"prompts[{number}]: {error}") from None
 
     def _request(self, prompt: Prompt, params: SamplingParams | None) -> Request:
         """Raises ValueError for what cannot be served."""
@@ -315,6 +344,15 @@ def with_blocks_of(hrad: HRad, policy: Policy, pair: ModelPair) -> Policy:
     policy = policy.begin()
     policy.gamma = gamma
     return policy
+
+
+def require_running(lane: Lane, runner: ModelRunner) -> None:
+    """Run a model on a token. Raises ValueError for one whose code does what we cannot do."""
+    try:
+        lane.run(Label.WARM_UP, partial(runner.warm_up, 1))
+    except LaneError as error:
+        kind = type(runner.model).__name__
+        raise ValueError(f"{lane.name}: {kind} cannot be run: {error.__cause__}") from error
 
 
 def works_at_once(policy: Policy, source: Source | str) -> bool:

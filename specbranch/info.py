@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from specbranch import _C, __version__
+from specbranch.lanes.threads import permitted_cores
 
 
 def build_info() -> dict[str, str]:
@@ -35,7 +35,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "transformers": version("transformers"),
         "platform": platform.platform(),
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(permitted_cores()),
         "device": str(device),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -80,17 +80,17 @@ class RoundLoop:
         self._growth.begin(request)
         try:
             self._target.begin(request)
-        except ValueError:
+        except BaseException:
             self._growth.end(request)
             raise
         self._num_requests += 1
 
     def end(self, request: Request) -> None:
         """Let a request go, finished or not; it gives back what it took."""
-        request.stats.finish(self._lanes.now() - request.began, request.trace)
         self._growth.end(request)
         self._target.end(request)
         self._num_requests -= 1
+        request.stats.finish(self._lanes.now() - request.began, request.trace)
 
     def drain(self) -> None:
         """Wait until the lanes are idle, after a round that was cut short."""

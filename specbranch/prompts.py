@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from specbranch.texts import valid_unicode
 
 EXAMPLE_PROMPTS = (
     "Explain in a few sentences how a processor predicts branches, and why that pays.",
@@ -13,6 +16,8 @@ EXAMPLE_PROMPTS = (
     "Tom has 3 boxes of 12 pencils and gives away 7 pencils. How many are left? Think in steps.",
     "Summarise the story of Little Red Riding Hood for a child of five.",
 )
+
+SHOWN = 80  # bytes of a line that is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +34,32 @@ def read_prompts(path: str | Path, limit: int | None = None) -> list[PromptRecor
 
     A line is an object with `prompt`, a string, or `turns`, a list of strings of which the first
     is the prompt (later turns answer a model's replies), and optionally `category`, a string, and
-    `id`. Blank lines are skipped. Raises ValueError with the line's number for any other line, and
-    for a file without prompts; OSError if the file cannot be read.
+    `id`. Blank lines and a byte order mark are skipped; a prompt that is no valid Unicode becomes
+    it, see `valid_unicode`. Raises ValueError with the line's number for any other line, and for a
+    file without prompts; OSError if the file cannot be read.
     """
     records: list[PromptRecord] = []
-    with open(path, encoding="utf-8") as lines:
+    with open(path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             if len(records) == limit:
                 break
+            if number == 1:
+                line = line.removeprefix(BOM_UTF8)
             if line.strip():
-                records.append(_parse(line, f"{path}, line {number}"))
+                records.append(_parse(line.strip(), f"{path}, line {number}"))
     if not records:
         raise ValueError(f"{path}: expected at least one prompt, got none")
     return records
 
 
-def _parse(line: str, where: str) -> PromptRecord:
+def _parse(line: bytes, where: str) -> PromptRecord:
+    shown = repr(line[:SHOWN].decode(errors="replace"))
     try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{where}: expected a JSON object, got {line.strip()!r}: {error}"
-        ) from None
+        fields = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: expected a JSON object, got {shown}: {error}") from None
     if not isinstance(fields, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {line.strip()!r}")
+        raise ValueError(f"{where}: expected a JSON object, got {shown}")
     category = fields.get("category")
     if category is not None and not isinstance(category, str):
         raise ValueError(f"{where}: category: expected a string, got {category!r}")
@@ -74,4 +81,4 @@ def _prompt_of(fields: dict[str, Any], where: str) -> str:
         )
     if not isinstance(prompt, str) or not prompt:
         raise ValueError(f"{where}: {name}: expected a non-empty string, got {prompt!r}")
-    return prompt
+    return valid_unicode(prompt)

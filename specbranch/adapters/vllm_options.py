@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from specbranch.checks import is_integer, is_real, require
+from specbranch.lanes.threads import permitted_cores
 from specbranch.loading.placement import DTYPES
 from specbranch.loading.quantized import WEIGHTS
 
@@ -63,7 +63,7 @@ class Options:
         in_dtypes = self.draft_dtype is None or self.draft_dtype in DTYPES
         in_weights = self.draft_weights is None or self.draft_weights in ("plain", *WEIGHTS)
         is_share = is_real(self.least) and 0 <= self.least <= 1
-        usable = os.sched_getaffinity(0)
+        usable = permitted_cores()
         for name, wanted, holds in (
             ("source", f"one of {', '.join(SOURCES)}", self.source in SOURCES),
             ("draft", "the name of a model", self.draft is None or _is_name(self.draft)),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -23,6 +24,8 @@ from specbranch.cli.groups import with_option_groups
 from specbranch.cli.hrad import hrad
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
 from specbranch.cli.serve import commands as serving
+from specbranch.cli.standard import drop_unwritten, never_fail_to_encode
+from specbranch.files import require_writable
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS, read_prompts
 
@@ -33,11 +36,13 @@ class Commands(TyperGroup):
     """Turns what a user can put right into one red line and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        never_fail_to_encode(sys.stdout)
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
+            drop_unwritten(sys.stdout)
             if not isinstance(error, _expected_errors()):
                 raise
             line = " ".join(str(error).split())
@@ -105,30 +110,27 @@ def compare(
     json: Json = None,
 ) -> None:
     """Run several methods on the same prompts, beside plain decoding."""
+    from specbranch.cli.compared import tell
     from specbranch.cli.loading import open_session
     from specbranch.cli.progress import run_bar
-    from specbranch.comparison import baseline, report
+    from specbranch.comparison import baseline
     from specbranch.comparison.methods import parse_methods
-    from specbranch.comparison.summary import summarise
-    from specbranch.files import write_whole
+    from specbranch.comparison.runs import Run
 
+    require_writable("--json", json)
     params, names = sampling.params(), baseline.with_baseline(parse_methods(methods))
     texts: Sequence[str] = EXAMPLE_PROMPTS[:limit]
     if prompts is not None:
         texts = [record.prompt for record in read_prompts(prompts, limit)]
     session = open_session(names, models, lanes, policies)
-    with run_bar() as bar:
-        found = baseline.compare(session, names, texts, params)
-        runs = list(bar.track(found, len(names) * len(texts), description="runs"))
-    summary = summarise(runs)
-    console = Console()
-    console.print(report.terminal_table(report.comparison_rows(summary)))
-    machine = report.machine_line(runs[0].env)
-    for line in (*report.divergence_lines(summary), machine, report.LEGEND):
-        console.print(line, style="dim", highlight=False)
-    if json:
-        record = {"runs": [run.as_json() for run in runs], "summary": summary}
-        write_whole(json, dumps(record, indent=1))
+    runs: list[Run] = []
+    try:
+        with run_bar() as bar:
+            found = baseline.compare(session, names, texts, params)
+            for run in bar.track(found, len(names) * len(texts), description="runs"):
+                runs.append(run)
+    finally:  # what is finished is told, whatever ended it
+        tell(runs, json)
 
 
 @app.command()
@@ -156,6 +158,7 @@ def demo(
     from specbranch.comparison.summary import summarise
     from specbranch.sampling import SamplingParams
 
+    require_writable("--out", out / "timeline.png")
     console, text, methods = Console(), read_prompt(prompt), with_baseline([method])
     session = open_session(methods, models, lanes, PolicyOptions())
     console.print(text, style="italic", markup=False, highlight=False)
@@ -165,9 +168,11 @@ def demo(
     console.print(picture(sooner, console.width))
     console.print(report.terminal_table(report.comparison_rows(summarise(runs))))
     for line in (report.machine_line(runs[0].env), report.LEGEND):
-        console.print(line, style="dim", highlight=False)
+        console.print(line, style="dim", markup=False, highlight=False)
     save_pictures(sooner, out)
-    console.print(f"A longer stretch: {out}/timeline.png; for Perfetto: {out}/trace.json")
+    console.print(
+        f"A longer stretch: {out}/timeline.png; for Perfetto: {out}/trace.json", markup=False
+    )
     console.print(verdict(sooner), style="bold green" if sooner.identical else "bold red")
     short = SamplingParams(max_new_tokens=min(48, max_new_tokens))
     console.print(several(session, EXAMPLE_PROMPTS, short), style="bold")
@@ -180,5 +185,5 @@ def info() -> None:
 
     table = Table(show_header=False, box=None)
     for name, value in build_info().items():
-        table.add_row(f"[bold]{name}[/bold]", str(value))
+        table.add_row(f"[bold]{name}[/bold]", escape(str(value)))
     Console().print(table)

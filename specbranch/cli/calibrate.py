@@ -15,7 +15,7 @@ from rich.table import Table
 
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import ModelOptions
-from specbranch.files import write_whole
+from specbranch.files import require_writable, write_whole
 
 commands = typer.Typer()
 
@@ -34,6 +34,7 @@ def calibrate(
     from specbranch.info import environment
     from specbranch.training.pair_timer import PairTimer
 
+    require_writable("--out", out)
     console = Console(stderr=True)
     pair = load(models)
     with default_lanes(pair, overlap=True) as lanes:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from specbranch.cli.streaming import print_summaries, stream_all
@@ -32,7 +33,7 @@ def stream_each(
     max_len = len(session.pair.encode(prompt)) + params.max_new_tokens
     runs: list[Run] = []
     for method in methods:
-        console.rule(f"[bold]{method}")
+        console.rule(f"[bold]{escape(method)}")
         with open_engine(session, method, max_len) as engine:
             warm_up(engine, prompt, params)
             shown = stream_all(console, session, engine, [prompt], params)
@@ -49,7 +50,9 @@ def picture(run: Run, width: int) -> Panel:
     trace, stats = run.generation.trace, run.generation.stats
     start, end = steady_window(trace, SHOWN_FORWARDS)
     lanes = draw_lanes(trace, stats, (start, end), width - FRAME_WIDTH)
-    return Panel(lanes, title=f"{run.method}: {end - start:.2f} s of both lanes", expand=False)
+    return Panel(
+        lanes, title=f"{escape(run.method)}: {end - start:.2f} s of both lanes", expand=False
+    )
 
 
 def save_pictures(run: Run, folder: Path) -> None:

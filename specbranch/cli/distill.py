@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from specbranch.files import require_writable
 from specbranch.prompts import read_prompts
 
 commands = typer.Typer()
@@ -32,6 +33,7 @@ def distill_data(
     from specbranch.training.distill.generate import BatchedWriter
     from specbranch.training.distill.passages import Frame, PassageWriter
 
+    require_writable("--out", out / "shard")
     records = read_prompts(prompts)
     pair = load_lonely(target)
     writer = PassageWriter(
@@ -89,10 +91,12 @@ def distill(
 
     from specbranch.cli.distill_train import run_with_progress
     from specbranch.cli.loading import load_target
+    from specbranch.loading.distilled import CONFIG_FILE
     from specbranch.training.distill.corpus import Corpus
     from specbranch.training.distill.run import Distillation, DraftShape
     from specbranch.training.distill.train import TrainOptions
 
+    require_writable("--out", out / CONFIG_FILE)
     model, _ = load_target(target, torch.bfloat16)
     distillation = Distillation(
         model,

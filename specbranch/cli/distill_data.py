@@ -17,13 +17,17 @@ def store(passages: Iterator[Written], corpus: Corpus, tokens: int, seed: int, b
     begun: passages of this seed that were begun before the first of these is finished.
     """
     shard: list[Written] = []
-    with progress_bar() as bar:
-        task = bar.add_task("tokens", total=tokens)
-        while not bar.finished:
-            passage = next(passages)
-            begun += 1
-            shard.append(passage)
-            bar.advance(task, len(passage.tokens))
-            if bar.finished or sum(len(each.tokens) for each in shard) >= SHARD_TOKENS:
-                corpus.add(shard, seed, begun)
-                shard = []
+    try:
+        with progress_bar() as bar:
+            task = bar.add_task("tokens", total=tokens)
+            while not bar.finished:
+                passage = next(passages)
+                begun += 1
+                shard.append(passage)
+                bar.advance(task, len(passage.tokens))
+                if sum(len(each.tokens) for each in shard) >= SHARD_TOKENS:
+                    full, shard = shard, []
+                    corpus.add(full, seed, begun)
+    finally:  # what is finished stays, whatever ended it
+        if shard:
+            corpus.add(shard, seed, begun)

@@ -23,7 +23,7 @@ def run_with_progress(distillation: Distillation, steps: int, out: Path) -> None
             if progress.validation:
                 _show(bar.console, progress.step, progress.validation)
         best = f"best agreement {distillation.best:.3f}: {out}"
-        bar.console.print(best, highlight=False, soft_wrap=True)
+        bar.console.print(best, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(console: Console, step: int, validation: Validation) -> None:

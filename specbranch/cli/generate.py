@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,10 @@ from rich.console import Console
 
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.cli.standard import read_standard_input
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS
+from specbranch.texts import read_text_file, valid_unicode
 
 DEFAULT_PROMPT = EXAMPLE_PROMPTS[0]
 
@@ -50,6 +51,7 @@ def generate(
     """Generate from prompts; the text streams to standard output."""
     from specbranch.cli.loading import open_session
     from specbranch.cli.streaming import Outputs, print_summaries, stream_all
+    from specbranch.comparison.baseline import require_fitting
 
     outputs = Outputs(json, trace, timeline, html)
     texts = [read_prompt(each) for each in [*(prompts or ()), *(prompt or ())] or [DEFAULT_PROMPT]]
@@ -57,12 +59,17 @@ def generate(
     session = open_session([method], models, lanes, policies)
     longest = max(len(session.pair.encode(text)) for text in texts)
     with session.engine(method, longest + params.max_new_tokens, len(texts)) as engine:
+        require_fitting(engine, texts, params)
         engine.warm_up()
-        shown = stream_all(Console(), session, engine, texts, params)
-    print_summaries(shown.runs)
-    outputs.write(shown.runs, session.pair.tokenizer)
+        shown = stream_all(Console(), session, engine, texts, params, bool(outputs))
+    try:
+        print_summaries(shown.runs)
+    finally:
+        outputs.write(shown.runs, session.pair.tokenizer)
     if shown.interrupted:
         raise KeyboardInterrupt
+    if shown.refusal:
+        raise shown.refusal
 
 
 def read_prompt(prompt: str) -> str:
@@ -71,10 +78,7 @@ def read_prompt(prompt: str) -> str:
     Raises ValueError for a file that is no text.
     """
     if prompt == "-":
-        return sys.stdin.read()
-    if not os.path.isfile(prompt):
-        return prompt
-    try:
-        return Path(prompt).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{prompt}: expected text in UTF-8, got {error}") from None
+        return read_standard_input()
+    if os.path.exists(prompt) and not os.path.isdir(prompt):
+        return read_text_file(prompt)
+    return valid_unicode(prompt)

@@ -11,6 +11,7 @@ from rich.console import Console
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
 from specbranch.cli.progress import progress_bar
+from specbranch.files import require_writable
 from specbranch.prompts import read_prompts
 
 hrad = typer.Typer(
@@ -34,20 +35,23 @@ def collect(
 ) -> None:
     """Run the pair on prompts and store, at every token, what H-RAD would see and what came."""
     from specbranch.cli.loading import open_session
+    from specbranch.comparison.baseline import require_fitting
     from specbranch.training.hrad.collect import Collector
     from specbranch.training.hrad.collection import Collection
 
+    require_writable("--out", out / "settings.json")
     params = sampling.params()
     records = {record.prompt: record for record in read_prompts(prompts, limit)}
     session = open_session([method], models, lanes, PolicyOptions())
     max_len = params.max_new_tokens + max(len(session.pair.encode(text)) for text in records)
     with session.engine(method, max_len) as engine, progress_bar() as bar:
+        require_fitting(engine, [*records], params)
         collector = Collector(engine, params, gamma)
         collection = Collection.resume(out, collector.settings)
         for record in bar.track(records.values(), description="collecting"):
             if record.prompt not in collection:
                 collection.add(record.prompt, collector.examples(record))
-    Console().print(f"{out}: examples of {len(records)} prompts", highlight=False)
+    Console().print(f"{out}: examples of {len(records)} prompts", markup=False, highlight=False)
 
 
 @hrad.command()
@@ -73,6 +77,8 @@ def train(
     from specbranch.training.hrad.scores import score_all
     from specbranch.training.hrad.train import TrainingOptions, config_for, pooled, split_by_prompt
 
+    for name, path in (("out", out), ("--picture", picture or out.with_suffix(".png"))):
+        require_writable(name, path)
     collection = Collection(data)
     config = config_for(collection.settings, gamma)
     split = split_by_prompt(collection.load(), seed)

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
@@ -65,7 +66,7 @@ def _spinner(what: str) -> Iterator[None]:
     note = "; a model's first time it is converted, in a minute" if "builtin:" in what else ""
     no_bars = partial(tqdm, disable=True)  # transformers has no switch for the one over a .gguf
     with (
-        Console(stderr=True).status(f"loading {what}{note}"),
+        Console(stderr=True).status(escape(f"loading {what}{note}")),
         patch("transformers.modeling_gguf_pytorch_utils.tqdm", no_bars),
     ):
         yield

@@ -83,5 +83,7 @@ def serve(
     with session.engine(method, limits.max_len, limits.max_requests) as engine:
         engine.warm_up()
         app = create_app(engine, name, accepted)
-        Console(stderr=True).print(f"{name} at http://{host}:{port}/v1", highlight=False)
+        Console(stderr=True).print(
+            f"{name} at http://{host}:{port}/v1", markup=False, highlight=False
+        )
         uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=drain_seconds)

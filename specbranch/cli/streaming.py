@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from specbranch.comparison.report import summary_line
 from specbranch.comparison.runs import Run, finished_run
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
-from specbranch.files import write_whole
+from specbranch.files import require_writable, write_whole
 from specbranch.generation import Generation, GenerationStream
 from specbranch.models.runner import PREFILL_CHUNK
 from specbranch.page import Page, pieces_of
@@ -32,7 +32,7 @@ from specbranch.timeline import DRAWN_FORWARDS, save_timeline, steady_window
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Files to write about a run, where a path is given. Raises ValueError for a picture of no
-    known format."""
+    known format, and for what cannot be written."""
 
     json: Path | None
     trace: Path | None
@@ -42,6 +42,11 @@ class Outputs:
     def __post_init__(self) -> None:
         if self.timeline:
             format_of(self.timeline)
+        for field in fields(self):
+            require_writable(f"--{field.name}", getattr(self, field.name))
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
 
     def write(self, runs: Sequence[Run], tokenizer: PreTrainedTokenizerBase) -> None:
         """Write all: the figures of every run, the pictures of the first."""
@@ -77,10 +82,12 @@ def verdicts(stats: Stats, pieces: Sequence[str]) -> list[dict[str, object]]:
 
 @dataclass(slots=True)
 class Streamed:
-    """What was shown. interrupted: whether Ctrl-C ended it, with what was there by then."""
+    """What was shown. interrupted: whether Ctrl-C ended it, with what was there by then. refusal:
+    what kept the console from showing more: an error, or rich's exit where nobody reads on."""
 
     runs: list[Run]
     interrupted: bool = False
+    refusal: OSError | SystemExit | None = None
 
 
 def stream_all(
@@ -89,9 +96,13 @@ def stream_all(
     engine: Engine,
     prompts: Sequence[str],
     params: SamplingParams,
+    wanted: bool = False,
 ) -> Streamed:
     """Generate from all prompts together; the first text is shown as it is committed, then the
-    others, each below its prompt where there are several."""
+    others, each below its prompt where there are several.
+
+    wanted: whether a console that takes no more ends nothing, the runs being for files, too.
+    """
     start = time.perf_counter()
     streams = [engine.stream(prompt, params) for prompt in prompts]
     shown = Streamed([])
@@ -100,6 +111,12 @@ def stream_all(
             console.rule(Text(prompt), style="dim", align="left")
         try:
             show(console, engine, stream)
+        except (OSError, SystemExit) as refusal:
+            if not wanted:
+                raise
+            shown.refusal = refusal
+            for _ in stream:
+                pass
         except KeyboardInterrupt:
             shown.interrupted = True
             for each in streams:
@@ -131,7 +148,9 @@ def ended(stream: GenerationStream, interrupted: bool) -> Generation:
 def print_summaries(runs: Sequence[Run]) -> None:
     """A dim line about each on standard error."""
     for run in runs:
-        Console(stderr=True).print(summary_line(run), style="dim", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            summary_line(run), style="dim", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def _first_chunks(engine: Engine, stream: GenerationStream) -> list[Chunk]:

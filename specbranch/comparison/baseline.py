@@ -32,12 +32,22 @@ def compare(
     baselines: list[Run] = []
     for method in methods:
         with open_engine(session, method, max_len) as engine:
+            require_fitting(engine, prompts, params)
             warm_up(engine, prompts[0], params)
             for index, prompt in enumerate(prompts):
                 run = run_once(session, engine, prompt, params)
                 if method == BASELINE:
                     baselines.append(run)
                 yield beside(session, run, baselines[index], params)
+
+
+def require_fitting(engine: Engine, prompts: Sequence[str], params: SamplingParams) -> None:
+    """Raise ValueError, with its number, for a prompt that the engine would refuse."""
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            engine.check(prompt, params)
+        except ValueError as error:
+            raise ValueError(f"prompt {number} of {len(prompts)}: {error}") from None
 
 
 def open_engine(session: Session, method: str, max_len: int) -> AbstractContextManager[Engine]:

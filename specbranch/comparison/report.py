@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from specbranch.comparison.runs import Run
@@ -70,7 +71,7 @@ def terminal_table(rows: Sequence[Sequence[str]]) -> Table:
         table.add_column("\n".join(column.rsplit(" ", 1)), justify="right", no_wrap=True)
     table.columns[0].justify = "left"
     for row in body:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

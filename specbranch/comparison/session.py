@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from specbranch.engine import Engine, default_lanes, works_at_once
 from specbranch.hrad.model import HRad
 from specbranch.info import environment
 from specbranch.lanes import Lanes, MixedLanes, ThreadLanes, VirtualLanes
+from specbranch.lanes.threads import usable_cores
 from specbranch.loading.pair import ModelPair
 from specbranch.policies import Policy, make_policy
 
@@ -92,7 +92,7 @@ class Session:
             streams = target is not None or self.pair.draft.device.type != "cpu"
             require("threads", "none for lanes that are CUDA streams", (draft, target), not streams)
             return MixedLanes(self.pair.device, draft)
-        cores = len(os.sched_getaffinity(0))
+        cores = len(usable_cores())
 
         def besides(other: int | None) -> int:
             return max(1, cores - (other or 0)) if policy.overlaps else cores

@@ -80,7 +80,7 @@ class CostModel:
             return cls.rows_free(clock, PRESETS[spec])
         try:
             return cls._from_json(clock, json.loads(Path(spec).read_text()))
-        except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"clock: expected a JSON file of seconds by rows for draft and target, "
                 f"or one of {', '.join(PRESETS)}, got {spec!r}: {error}"

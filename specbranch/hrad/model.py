@@ -60,9 +60,9 @@ class OutlookClassifier(nn.Module):
 
     def __init__(self, config: HRadConfig, dropout: float = 0.2) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(config.num_inputs))
-        self.register_buffer("std", torch.ones(config.num_inputs))
-        self.register_buffer("log_prior", torch.zeros(len(config.classes)))
+        self.register_buffer("mean", torch.zeros(config.num_inputs, dtype=torch.float32))
+        self.register_buffer("std", torch.ones(config.num_inputs, dtype=torch.float32))
+        self.register_buffer("log_prior", torch.zeros(len(config.classes), dtype=torch.float32))
         layers: list[nn.Module] = []
         widths = (config.num_inputs, *config.dims)
         for narrower, wider in zip(widths[1:], widths, strict=False):
@@ -121,11 +121,11 @@ def load_classifier(path: str | Path) -> tuple[OutlookClassifier, HRadConfig]:
         with safe_open(path, framework="pt") as file:
             fields = json.loads(file.metadata()[CONFIG_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError) as error:
+        config = HRadConfig(
+            **fields | {"dims": tuple(fields["dims"]), "classes": tuple(fields["classes"])}
+        )
+        classifier = OutlookClassifier(config).float()
+        classifier.load_state_dict(tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"hrad: expected a file of `hrad train`, got {path}: {error}") from error
-    config = HRadConfig(
-        **fields | {"dims": tuple(fields["dims"]), "classes": tuple(fields["classes"])}
-    )
-    classifier = OutlookClassifier(config)
-    classifier.load_state_dict(tensors)
     return classifier, config

@@ -8,7 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, TypeVar
 
+import torch
+
 from specbranch.trace import Trace
+
+_KINDS = ("cpu", "cuda")  # of devices
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -22,8 +26,14 @@ class LaneError(RuntimeError):
 
 
 def guarded(lane: str, label: str, work: Callable[[], T]) -> T:
-    """Run `work`; raises LaneError, which says where it failed, from what it raised."""
+    """Run `work`; raises LaneError, which says where it failed, from what it raised.
+
+    A lane that works in its caller's thread is under that one's autocast, which is none of ours.
+    """
     try:
+        if any(map(torch.is_autocast_enabled, _KINDS)):
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+                return work()
         return work()
     except Exception as error:
         raise LaneError(lane, label, error) from error

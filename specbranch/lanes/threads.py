@@ -5,25 +5,21 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from specbranch import _C
+from specbranch import _C, cgroup
 from specbranch.lanes.base import Lane, Lanes, guarded
+from specbranch.lanes.worker import Job, Worker
 from specbranch.trace import Span, Trace
 
 T = TypeVar("T")
 
 
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
 def usable_cores() -> list[int]:
-    """The cores this process may use, as many as its affinity and its cgroup's quota allow.
+    """The cores this process may use, as many as its affinity and its cgroups' quota allow.
 
     Hardware threads of one core are side by side, so that disjoint lanes do not share a core's
     execution units unless they must.
@@ -36,24 +32,24 @@ def usable_cores() -> list[int]:
         except (OSError, ValueError):
             return core
 
-    cores = sorted(os.sched_getaffinity(0), key=lambda core: (first_sibling(core), core))
-    return cores[: _quota(len(cores))]
+    cores = sorted(permitted_cores(), key=lambda core: (first_sibling(core), core))
+    return cores[: max(1, int(min(len(cores), cgroup.quota())))]
 
 
-def _quota(cores: int) -> int:
-    """Whole cores that the cgroup leaves of so many, at least 1."""
+def permitted_cores() -> set[int]:
+    """The cores this process may be on, all where a sandbox forbids to ask."""
     try:
-        quota, period = CGROUP_QUOTA.read_text().split()
-        return cores if quota == "max" else min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
+        return os.sched_getaffinity(0)
+    except OSError:
+        return set(range(os.cpu_count() or 1))
 
 
 class ThreadLane(Lane):
     """One worker thread that owns `cores`.
 
     The worker's pinning is inherited by the OpenMP threads it starts, so that torch's kernels,
-    whatever number of threads another lane asked for, stay on this lane's cores.
+    whatever number of threads another lane asked for, stay on this lane's cores. Where it is not
+    permitted the lane works unpinned.
     """
 
     def __init__(self, name: str, cores: Sequence[int], threads: int) -> None:
@@ -62,23 +58,20 @@ class ThreadLane(Lane):
         self.threads = threads
         self.trace = Trace()
         self.epoch = 0.0
-        # A worker that held its lane would keep it, and itself, for good.
-        self._worker = ThreadPoolExecutor(
-            1, f"specbranch-{name}", _set_up, (frozenset(cores), threads)
-        )
+        self._worker = Worker(f"specbranch-{name}", cores, threads)
 
-    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Future[T]:
-        return self._worker.submit(self._traced, label, work, rows)
+    def submit(self, label: str, work: Callable[[], T], *, rows: int = 0) -> Job[T]:
+        return self._worker.submit(partial(self._traced, label, work, rows))
 
     def borrow(self, other: ThreadLane) -> None:
         """Use another lane's cores too while that runs no forward in one call."""
-        self._worker.submit(_C.lend_cores, other.cores).result()
+        self._worker.submit(partial(_C.lend_cores, other.cores)).result()
 
     def drain(self) -> None:
-        self._worker.submit(int).result()
+        self._worker.drain()
 
     def close(self) -> None:
-        self._worker.shutdown()
+        self._worker.close()
 
     def _traced(self, label: str, work: Callable[[], T], rows: int) -> T:
         start = time.perf_counter()
@@ -89,11 +82,6 @@ class ThreadLane(Lane):
             self.trace.spans.append(
                 Span(self.name, label, start - self.epoch, end - self.epoch, rows)
             )
-
-
-def _set_up(cores: Collection[int], threads: int) -> None:
-    os.sched_setaffinity(0, cores)
-    torch._C.set_num_threads(threads)  # torch.set_num_threads does nothing inside vLLM on a CPU
 
 
 class ThreadLanes(Lanes):

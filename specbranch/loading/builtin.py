@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,7 +44,8 @@ def builtin_folder(name: str) -> Path:
     """The folder of a built-in model and its tokenizer, in Hugging Face's format, or of a draft.
 
     A model's first call dequantises the package's GGUF (about a minute) into a folder below
-    `$XDG_CACHE_HOME/specbranch` (`~/.cache/specbranch`), which appears whole or not at all.
+    `$XDG_CACHE_HOME/specbranch` (`~/.cache/specbranch`), which appears whole or not at all. Where
+    nothing can be written there, into one that lasts as long as the process, with a warning.
 
     Raises ValueError if there is no such model, or its package is not installed.
     """
@@ -50,11 +55,39 @@ def builtin_folder(name: str) -> Path:
         names = ", ".join([*_BUILTINS, *_BUILTIN_DRAFTS])
         raise ValueError(f"builtin: expected one of {names}, got {name!r}")
     package = _BUILTINS[name]
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache_home / "specbranch" / package.requirement.replace("==", "-")
-    if not folder.is_dir():
-        _convert(_find_gguf(name, package), folder)
-    return folder
+    place, folder = _cache_folder(), package.requirement.replace("==", "-")
+    if place is None or not (place / folder).is_dir():
+        gguf = _find_gguf(name, package)
+        place = _writable(place)
+        if not (place / folder).is_dir():
+            _convert(gguf, place / folder)
+    return place / folder
+
+
+def _cache_folder() -> Path | None:
+    """None for a user without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "specbranch"
+    except RuntimeError:
+        return None
+
+
+@cache
+def _writable(folder: Path | None) -> Path:
+    """The folder, or one for this process."""
+    with suppress(OSError):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+    warnings.warn(
+        f"builtin: nothing can be written to {folder or 'a home folder'}, so the model is "
+        "converted for this process alone; XDG_CACHE_HOME names another place",
+        stacklevel=3,
+    )
+    for_now = tempfile.mkdtemp(prefix="specbranch-")
+    atexit.register(shutil.rmtree, for_now, ignore_errors=True)
+    return Path(for_now)
 
 
 def builtin_gguf(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,16 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from jinja2 import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from specbranch.loading.builtin import builtin_folder, builtin_gguf
 from specbranch.loading.distilled import is_distilled, load_draft, narrow_draft, stored_bits
-from specbranch.loading.gguf import load_blocks, load_dequantized
 from specbranch.loading.huge_pages import move_to_huge_pages
 from specbranch.loading.placement import (
     check_device,
@@ -36,7 +32,10 @@ from specbranch.loading.quantized import (
     quantize_model,
     quantized_copy,
 )
+from specbranch.loading.reading import loading, read_folder, read_gguf
+from specbranch.loading.wishes import tell_dropped_wishes
 from specbranch.models.support import kv_shape
+from specbranch.texts import valid_unicode
 from specbranch.vocabulary import Translation
 
 _PROMPT = "one request's text, chat messages or token ids"
@@ -95,12 +94,13 @@ class ModelPair:
 
         A string becomes one user message if the tokenizer has a chat template, else it is encoded
         as it is; a list of messages needs a template; a list of ids is taken as it is. An empty
-        prompt is the tokenizer's BOS token alone.
+        prompt is the tokenizer's BOS token alone. What is no valid Unicode in a text becomes it,
+        see `valid_unicode`.
 
         Raises ValueError for anything else, for an empty prompt without a BOS token, and for
         messages without a chat template.
         """
-        if not isinstance(prompt, Sequence):
+        if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray | memoryview):
             raise ValueError(f"prompt: expected {_PROMPT}, got {type(prompt).__name__}")
         if not prompt:
             if self.tokenizer.bos_token_id is None:
@@ -108,11 +108,11 @@ class ModelPair:
             return [self.tokenizer.bos_token_id]
         if isinstance(prompt, str):
             if not self.tokenizer.chat_template:
-                return list(self.tokenizer(prompt)["input_ids"])
+                return list(self.tokenizer(valid_unicode(prompt))["input_ids"])
             return self._encode_messages([{"role": "user", "content": prompt}])
         if all(isinstance(message, dict) for message in prompt):
             return self._encode_messages(cast("Sequence[dict[str, Any]]", prompt))
-        if all(isinstance(token, Integral) for token in prompt):
+        if all(isinstance(token, Integral) and not isinstance(token, bool) for token in prompt):
             return [int(token) for token in cast("Sequence[int]", prompt)]
         kinds = ", ".join(sorted({type(each).__name__ for each in prompt}))
         raise ValueError(f"prompt: expected {_PROMPT}, got a sequence of {kinds}")
@@ -120,15 +120,19 @@ class ModelPair:
     def _encode_messages(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         if not self.tokenizer.chat_template:
             raise ValueError("prompt: got messages, but the tokenizer has no chat template")
-        encoded: Any = self.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
-        )
+        try:
+            written: Any = self.tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise ValueError(f"prompt: not understood: {error}") from error
+        encoded = self.tokenizer(valid_unicode(written), add_special_tokens=False)
         return list(encoded["input_ids"])
 
 
 def load_pair(
-    target: str = "builtin:smollm2",
-    draft: str | None = None,
+    target: str | os.PathLike[str] = "builtin:smollm2",
+    draft: str | os.PathLike[str] | None = None,
     *,
     device: str | torch.device = "cpu",
     draft_device: str | torch.device | None = None,
@@ -164,9 +168,13 @@ def load_pair(
     text in its own tokens, and its guesses are those of the target's tokens that begin what it
     would write. The target's text stays what it is; only guesses suffer.
 
-    Raises ValueError for a model that cannot be found or run, a device that this machine, torch or
-    build lacks, an unknown dtype, or weights that a model cannot have.
+    Weights are read from safetensors and GGUF files alone, and no code of a model's own is run.
+    Warns of what the target's generation config asks for and is not done.
+
+    Raises ValueError for a model that cannot be found, read or run, a device that this machine,
+    torch or build lacks, an unknown dtype, or weights that a model cannot have.
     """
+    target, draft = os.fspath(target), None if draft is None else os.fspath(draft)
     on_device = check_device("device", device)
     given = None if draft_device is None else check_device("draft_device", draft_device)
     draft = draft or default_draft(target, target_weights, given or on_device)
@@ -176,6 +184,7 @@ def load_pair(
     target_model, tokenizer = load_model("target", target, on_device, in_dtype, target_weights)
     draft_model, translation = load_draft_for(target_model, tokenizer, draft, beside, draft_weights)
     lay_out_weights(target_model, draft_model)
+    tell_dropped_wishes(target_model)
     return ModelPair(
         target=target_model,
         draft=draft_model,
@@ -234,7 +243,8 @@ def load_draft_for(
         return quantized_copy(_on(device, target), draft.removeprefix("self:")), None
     folder = None if draft.endswith(".gguf") else _local_path(draft)
     if folder is not None and is_distilled(folder):
-        return _distilled_draft(folder, target, device, weights), None
+        with loading("draft", draft):
+            return _distilled_draft(folder, target, device, weights), None
     model, draft_tokenizer = load_model("draft", draft, device, target.dtype, weights)
     return model, _understood(tokenizer, draft_tokenizer, model)
 
@@ -310,27 +320,20 @@ def load_model(
     role: what messages call it. weights: see `load_pair`. Raises ValueError for a model that cannot
     be found or run, or that cannot have such weights.
     """
-    model: Any  # from_pretrained and to() are not typed as what they return
     gguf = _gguf_file(name, weights)
-    try:
+    source = _local_path(name) if name.startswith("builtin:") and gguf is None else name
+    with loading(role, name):
         if gguf is not None:
-            keep_blocks = device.type == "cpu" and weights != PLAIN
-            model = (load_blocks if keep_blocks else load_dequantized)(gguf, dtype)
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            model, tokenizer = read_gguf(gguf, dtype, device.type == "cpu" and weights != PLAIN)
         else:
-            source = _local_path(name) if name.startswith("builtin:") else name
-            # Straight to a GPU, for the host may not hold it.
-            device_map = None if device.type == "cpu" else {"": device}
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, device_map=device_map)
-            tokenizer = AutoTokenizer.from_pretrained(source)
-    except OSError as error:
-        raise ValueError(f"{role}: cannot load {name!r}: {error}") from error
-    kv_shape(model)
+            model, tokenizer = read_folder(source, dtype, device)
+        kv_shape(model)
     if weights in WEIGHTS:
         quantize_model(model, WEIGHTS[weights])
     if not tokenizer.is_fast:
         raise ValueError(f"{role}: expected a fast tokenizer, got {type(tokenizer).__name__}")
-    return model.to(device).eval().requires_grad_(False), tokenizer
+    on_device: Any = model
+    return on_device.to(device).eval().requires_grad_(False), tokenizer
 
 
 def _understood(

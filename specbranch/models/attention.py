@@ -223,7 +223,7 @@ def attention_workspace(pool: KVPool) -> Tensor | None:
         return None
     device = torch.cuda.get_device_properties(keys.device)
     size = ops.branch_attention_workspace_size(keys.shape[-1], device.multi_processor_count)
-    return torch.zeros(size, device=keys.device)
+    return torch.zeros(size, dtype=torch.float32, device=keys.device)
 
 
 def _rows(heads: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
 from specbranch.models.kv_pool import KVPool
 from specbranch.models.one_call import OneCall, in_one_call
 from specbranch.models.prefixes import Prefixes
-from specbranch.models.support import kv_shape, seen, steady_positions
+from specbranch.models.support import kv_shape, max_positions, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 WARM_ROWS = 16  # a round's forward seldom has more
@@ -86,7 +86,7 @@ class ModelRunner:
         config = model.config.get_text_config(decoder=True)
         self.vocab_size: int = config.vocab_size
         self.token_ids: Tensor | None = getattr(model, "token_ids", None)
-        self.max_positions: int = getattr(config, "max_position_embeddings", max_len + max_nodes)
+        self.max_positions = max_positions(model, max_len + max_nodes)
         max_len = self._within_steady_positions(max_len, max_nodes)
         self.max_requests = max_requests
         self.max_len = max_len
@@ -136,6 +136,7 @@ class ModelRunner:
         max_len = self.max_len if max_len is None else max_len
         if max_len > self.max_len:
             raise ValueError(f"max_len: expected at most {self.max_len}, got {max_len}")
+        self._look_again()
         known = self.prefixes.hold(prompt)
         wanted = self.pool.pages_for(max_len + self.max_nodes) - len(known)
         self.prefixes.make_room(wanted)
@@ -144,20 +145,19 @@ class ModelRunner:
         except ValueError:
             self.pool.give_back(known)
             raise
-        self._look_again()
         block = Block(np.array(pages, np.int32), max_len, self.max_nodes)
         block.context_len = len(known) * self.pool.page_size
         return block
 
-    def warm_up(self) -> None:
-        """Run forwards of 1 to WARM_ROWS rows, for which torch makes kernels once, and, where
+    def warm_up(self, most_rows: int = WARM_ROWS) -> None:
+        """Run forwards of 1 to so many rows, for which torch makes kernels once, and, where
         forwards are captured, capture them all.
 
         Raises ValueError where there is no room for a request.
         """
         block = self.open(min(2, self.max_len))
         self.prefill(block, [0] * min(2, self.max_len))
-        for rows in range(1, min(self.max_nodes, WARM_ROWS) + 1):
+        for rows in range(1, min(self.max_nodes, most_rows) + 1):
             self.forward([BlockRows(block, [0] * rows, [-1] + [0] * (rows - 1), rows)])
             self.keep([Keep(block, [], 0)])
         self.close(block)

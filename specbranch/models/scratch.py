@@ -10,7 +10,7 @@ class Scratch:
     """The workspace of ops whose calls follow each other on one stream."""
 
     def __init__(self, device: torch.device) -> None:
-        self._floats = torch.zeros(0, device=device)
+        self._floats = torch.zeros(0, dtype=torch.float32, device=device)
 
     def of(self, size: int) -> Tensor:
         """At least `size` floats, as the last call left them; zeros to begin with."""

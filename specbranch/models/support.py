@@ -117,6 +117,12 @@ def _passes_windows(model: PreTrainedModel) -> bool:
     return code is not None and "sliding_window=" in inspect.getsource(code)
 
 
+def max_positions(model: PreTrainedModel, unlimited: int) -> int:
+    """How many positions a text may have; `unlimited` where the model has no limit."""
+    config = model.config.get_text_config(decoder=True)
+    return getattr(config, "max_position_embeddings", None) or unlimited
+
+
 def steady_positions(model: PreTrainedModel) -> int | None:
     """How long a text may be before RoPE turns all of its positions by other angles, as longrope
     and dynamic NTK do, so that keys in the cache would no longer be right; None for any length."""

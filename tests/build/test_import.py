@@ -110,3 +110,21 @@ def test_importing_brings_no_more_of_cuda_than_torch_does(driver: dict[str, str]
     if driver:
         code = "import ctypes; ctypes.CDLL('libcuda.so.1')\nassert drivers() != before"
         succeeds(DRIVERS + code, **driver)
+
+
+def test_the_binary_finds_torch_wherever_python_does() -> None:
+    """Its own path leads to a torch beside it, which an environment over another one has not."""
+    succeeds(
+        """
+import sys
+from importlib.machinery import ExtensionFileLoader as Loader
+load, seen = Loader.create_module, []
+def loading(self, spec):
+    if spec.name == "specbranch._C":
+        seen.append("torch" in sys.modules)
+    return load(self, spec)
+Loader.create_module = loading
+import specbranch._C
+assert seen == [True], seen
+"""
+    )

@@ -162,8 +162,8 @@ def test_logits_that_decide_nothing_end_their_own_request_alone(pair, alone, mon
 
     prompts = [[7, 3, 9, 30], PROMPTS[1], [7, 3, 9, 30, 12]]
     expected = [alone(prompt) for prompt in prompts]
-    monkeypatch.setattr(ModelRunner, "forward", poisoned)
     engine = engine_of(pair, Autoregressive())
+    monkeypatch.setattr(ModelRunner, "forward", poisoned)
     streams = [engine.stream(prompt, GREEDY) for prompt in prompts]
     victim = streams[1]._request
     first, failed, last = streams

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import warnings
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,52 @@ def test_an_interrupted_conversion_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         builtin.builtin_folder("smollm2")
     assert list((tmp_path / "specbranch").iterdir()) == []
+
+
+def converted(gguf: Path, folder: Path) -> None:
+    folder.mkdir()
+
+
+def test_a_conversion_without_a_home_is_for_the_process(monkeypatch, tmp_path):
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(builtin, "_find_gguf", lambda name, package: tmp_path / "x.gguf")
+    monkeypatch.setattr(builtin, "_convert", converted)
+    with pytest.warns(UserWarning, match="nothing can be written to a home folder, .* XDG_CACHE"):
+        folder = builtin.builtin_folder("smollm2")
+    assert folder.is_dir()
+    assert builtin.builtin_folder("smollm2") == folder
+
+
+def test_a_cache_that_cannot_be_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr(builtin, "_find_gguf", lambda name, package: tmp_path / "x.gguf")
+    monkeypatch.setattr(builtin, "_convert", converted)
+    with pytest.warns(UserWarning, match="nothing can be written to .*below"):
+        assert builtin.builtin_folder("smollm2").is_dir()
+
+
+@pytest.mark.parametrize("name", ["repetition_penalty", "min_new_tokens", "stop_strings"])
+def test_what_a_generation_config_asks_for_in_vain_is_told(tmp_path, name):
+    folder = save(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_pair(folder, folder)
+    config = transformers.GenerationConfig.from_pretrained(folder)
+    wish = {"repetition_penalty": 1.3, "min_new_tokens": 5, "stop_strings": ["x"]}[name]
+    config.update(**{name: wish})
+    config.save_pretrained(folder)
+    with pytest.warns(UserWarning, match=f"target: its generation config asks for {name}="):
+        load_pair(folder, folder)
+
+
+def test_paths_are_names(folder):
+    pair = load_pair(Path(folder), Path(folder))
+    assert (pair.target_name, pair.draft_name) == (folder, folder)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
