@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-from numbers import Integral, Real
+from numbers import Integral
+from typing import TypeGuard
+
+import numpy as np
+
+_LEAST_SINGLE = 2.0**-126
 
 
 def require(name: str, wanted: str, value: object, holds: bool) -> None:
@@ -12,12 +18,21 @@ def require(name: str, wanted: str, value: object, holds: bool) -> None:
         raise ValueError(f"{name}: expected {wanted}, got {value!r}")
 
 
-def is_real(value: object) -> bool:
+def is_real(value: object) -> TypeGuard[float]:
     """Whether it is a finite number, of a size that a float can have."""
     try:
-        return isinstance(value, Real) and math.isfinite(value)
+        return isinstance(value, float | int | np.number) and math.isfinite(value)
     except OverflowError:
         return False
+
+
+def is_single(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number that float32, which ops compute in, holds: none that overflows
+    there or falls to nothing."""
+    if not is_real(value):
+        return False
+    single = ctypes.c_float(value).value
+    return math.isfinite(single) and (value == 0 or abs(single) >= _LEAST_SINGLE)
 
 
 def is_integer(value: object, low: int, end: float = math.inf) -> bool:

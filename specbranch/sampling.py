@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from specbranch.checks import is_integer, is_real, require
+from specbranch.checks import is_integer, is_single, require
 
 Coupling = Literal["gumbel", "rejection"]
 COUPLINGS: tuple[Coupling, ...] = ("gumbel", "rejection")
@@ -32,12 +32,12 @@ def _is_schema(value: object) -> bool:
 
 
 def _is_penalty(value: float) -> bool:
-    return is_real(value) and abs(value) <= 2
+    return is_single(value) and abs(value) <= 2
 
 
 def _are_biases(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        is_integer(token, 0) and (is_real(bias) or bias == -math.inf)
+        is_integer(token, 0) and (is_single(bias) or bias == -math.inf)
         for token, bias in value.items()
     )
 
@@ -96,10 +96,14 @@ class SamplingParams:
         temperature, top_p, min_p = self.temperature, self.top_p, self.min_p
         repetition, logprobs = self.repetition_penalty, self.logprobs
         for name, wanted, holds in (
-            ("temperature", "a finite number >= 0", is_real(temperature) and temperature >= 0),
+            (
+                "temperature",
+                "a number >= 0 that float32 holds",
+                is_single(temperature) and temperature >= 0,
+            ),
             ("top_k", "an integer from 0 (off) to 2**31 - 1", is_integer(self.top_k, 0, 2**31)),
-            ("top_p", "a number in (0, 1]", is_real(top_p) and 0 < top_p <= 1),
-            ("min_p", "a number in [0, 1]", is_real(min_p) and 0 <= min_p <= 1),
+            ("top_p", "a number in (0, 1]", is_single(top_p) and 0 < top_p <= 1),
+            ("min_p", "a number in [0, 1]", is_single(min_p) and 0 <= min_p <= 1),
             ("seed", "a signed 64-bit integer", is_integer(self.seed, -(2**63), 2**63)),
             ("coupling", f"one of {', '.join(COUPLINGS)}", self.coupling in COUPLINGS),
             ("max_new_tokens", "an integer >= 0", is_integer(self.max_new_tokens, 0)),
@@ -107,7 +111,11 @@ class SamplingParams:
             ("eos_token_ids", "token ids, or None", _are_ids(self.eos_token_ids)),
             ("frequency_penalty", "a number in [-2, 2]", _is_penalty(self.frequency_penalty)),
             ("presence_penalty", "a number in [-2, 2]", _is_penalty(self.presence_penalty)),
-            ("repetition_penalty", "a finite number > 0", is_real(repetition) and repetition > 0),
+            (
+                "repetition_penalty",
+                "a number > 0 that float32 holds",
+                is_single(repetition) and repetition > 0,
+            ),
             ("logit_bias", "finite numbers or -inf, by token ids", _are_biases(self.logit_bias)),
             ("min_new_tokens", "an integer >= 0", is_integer(self.min_new_tokens, 0)),
             (

@@ -214,7 +214,8 @@ class Verifier:
     def _laws(self, requests: Sequence[Request]) -> Tensor:
         """The laws [T, V] that submitted nodes' children were drawn from, zero where none were."""
         rows = sum(len(request.tree.submitted) for request in requests)
-        laws = torch.zeros(rows, self.vocab_size, device=self._runner.device)
+        device = self._runner.device
+        laws = torch.zeros(rows, self.vocab_size, dtype=torch.float32, device=device)
         first_row = 0
         for request in requests:
             submitted = request.tree.submitted

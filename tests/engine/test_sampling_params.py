@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,15 @@ from specbranch.sampling import SamplingParams
         ("temperature", -0.1),
         ("temperature", float("nan")),
         ("temperature", "1"),
+        ("temperature", 1e39),
+        ("temperature", 10**400),
+        ("temperature", 1e-46),
+        ("temperature", Fraction(1, 2)),
+        ("top_p", 1e-46),
+        ("top_p", Fraction(9, 10)),
+        ("min_p", 1e-46),
+        ("repetition_penalty", 1e39),
+        ("logit_bias", {5: 1e39}),
         ("top_k", -1),
         ("top_k", 2.5),
         ("top_k", 2**31),

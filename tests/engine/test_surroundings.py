@@ -86,6 +86,16 @@ def test_what_the_caller_has_set_changes_nothing(pair, expected, around, lanes):
         assert engine.generate(PROMPT, SAMPLED).token_ids == expected
 
 
+@pytest.mark.parametrize("around", CALLERS)
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_what_the_caller_has_set_changes_no_draws(pair, around):
+    params = dataclasses.replace(SAMPLED, coupling="rejection")
+    with engine_of(pair, virtual()) as engine:
+        expected = engine.generate(PROMPT, params).token_ids
+    with CALLERS[around](), engine_of(pair, virtual()) as engine:
+        assert engine.generate(PROMPT, params).token_ids == expected
+
+
 def test_lanes_that_may_not_be_pinned_work_unpinned(pair, expected, monkeypatch):
     def forbidden(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
