@@ -16,7 +16,7 @@ from torch import Tensor
 
 Layout = list[tuple[str, str, tuple[int, ...]]]
 
-VIEWS = 1024  # of fixed memory, kept because making them anew takes the host some 10 us a forward
+VIEWS = 256  # of fixed memory, kept because making them anew takes the host some 10 us a forward
 RING = 16  # pinned buffers of an upload: as many forwards can be queued without a wait
 
 
