@@ -8,7 +8,13 @@ import typer
 
 from specbranch.cli.generate import Method
 from specbranch.cli.groups import with_option_groups
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.cli.options import (
+    LaneOptions,
+    ModelOptions,
+    PolicyOptions,
+    RuleOptions,
+    SamplingOptions,
+)
 
 commands = typer.Typer()
 
@@ -19,6 +25,7 @@ def chat(
     models: ModelOptions,
     lanes: LaneOptions,
     sampling: SamplingOptions,
+    rules: RuleOptions,
     policies: PolicyOptions,
     method: Method = "specbranch",
     system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
@@ -28,7 +35,7 @@ def chat(
     from specbranch.cli.loading import open_session
     from specbranch.cli.turns import Chat
 
-    params = sampling.params()
+    params = sampling.params(**rules.given())
     session = open_session([method], models, lanes, policies)
     with session.engine(method, max_len) as engine:
         engine.warm_up()

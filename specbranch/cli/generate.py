@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 
 from specbranch.cli.groups import with_option_groups
-from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, SamplingOptions
+from specbranch.cli.options import (
+    LaneOptions,
+    ModelOptions,
+    PolicyOptions,
+    RuleOptions,
+    SamplingOptions,
+)
 from specbranch.cli.standard import read_standard_input
 from specbranch.policies import POLICIES
 from specbranch.prompts import EXAMPLE_PROMPTS
@@ -30,6 +36,7 @@ def generate(
     models: ModelOptions,
     lanes: LaneOptions,
     sampling: SamplingOptions,
+    rules: RuleOptions,
     policies: PolicyOptions,
     prompts: Annotated[
         list[str] | None,
@@ -50,12 +57,12 @@ def generate(
 ) -> None:
     """Generate from prompts; the text streams to standard output."""
     from specbranch.cli.loading import open_session
-    from specbranch.cli.streaming import Outputs, print_summaries, stream_all
+    from specbranch.cli.streaming import Outputs, print_logprobs, print_summaries, stream_all
     from specbranch.comparison.baseline import require_fitting
 
     outputs = Outputs(json, trace, timeline, html)
     texts = [read_prompt(each) for each in [*(prompts or ()), *(prompt or ())] or [DEFAULT_PROMPT]]
-    params = sampling.params()
+    params = sampling.params(**rules.given())
     session = open_session([method], models, lanes, policies)
     longest = max(len(session.pair.encode(text)) for text in texts)
     with session.engine(method, longest + params.max_new_tokens, len(texts)) as engine:
@@ -63,6 +70,8 @@ def generate(
         engine.warm_up()
         shown = stream_all(Console(), session, engine, texts, params, bool(outputs))
     try:
+        for run in shown.runs:
+            print_logprobs(run.generation, session.pair.tokenizer)
         print_summaries(shown.runs)
     finally:
         outputs.write(shown.runs, session.pair.tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from specbranch.comparison.methods import Options, parse_option
+from specbranch.texts import read_text_file
 
 if TYPE_CHECKING:
     from specbranch.costs.model import CostModel
@@ -147,12 +149,68 @@ class SamplingOptions:
     ] = None
     ignore_eos: Annotated[bool, option("Sampling", "Go on after an end-of-sequence token.")] = False
 
-    def params(self) -> SamplingParams:
-        """The request's parameters. Raises ValueError for a value out of range."""
+    def params(self, **rules: Any) -> SamplingParams:
+        """The request's parameters, `rules` among them. Raises ValueError for a value out of
+        range."""
         from specbranch.sampling import SamplingParams
 
         options = asdict(self)
-        return SamplingParams(**options | {"stop": tuple(self.stop or ())})
+        return SamplingParams(**options | {"stop": tuple(self.stop or ())} | rules)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOptions:
+    """What a text does to its own next token, and what is told of its tokens."""
+
+    frequency_penalty: Annotated[
+        float,
+        option("Rules", "Off a token's logit for each time that the output has it; 0 is off."),
+    ] = 0.0
+    presence_penalty: Annotated[
+        float, option("Rules", "Off a token's logit if the output has it; 0 is off.")
+    ] = 0.0
+    repetition_penalty: Annotated[
+        float, option("Rules", "Divides logits of tokens of prompt and output; 1 is off.")
+    ] = 1.0
+    min_new_tokens: Annotated[int, option("Rules", "Tokens before the text may end.")] = 0
+    logit_bias: Annotated[
+        list[str] | None,
+        option(
+            "Rules", "TOKEN=X: add X to the logit of a token id, -inf bans it; may be repeated."
+        ),
+    ] = None
+    json_schema: Annotated[
+        Path | None,
+        option("Rules", "File of a JSON schema that the text follows; needs specbranch[grammar]."),
+    ] = None
+    logprobs: Annotated[
+        int | None,
+        option("Rules", "Tell each token's log-probability, and those of the N likeliest."),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """Fields of SamplingParams. Raises ValueError for what is no TOKEN=X, and for a file that
+        has no JSON."""
+        biases = dict(map(_bias, self.logit_bias or ()))
+        schema = None if self.json_schema is None else _read_json(self.json_schema)
+        return asdict(self) | {"logit_bias": biases, "json_schema": schema}
+
+
+def _bias(given: str) -> tuple[int, float]:
+    token, _, bias = given.partition("=")
+    try:
+        return int(token), float(bias)
+    except ValueError:
+        raise ValueError(
+            f"--logit-bias: expected TOKEN=X, a token id and a number, got {given!r}"
+        ) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text_file(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--json-schema: expected a file of JSON, got {path}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from specbranch.cli.progress import reading_bar
-from specbranch.comparison.report import summary_line
+from specbranch.comparison.report import logprob_lines, summary_line
 from specbranch.comparison.runs import Run, finished_run
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
@@ -143,6 +143,14 @@ def ended(stream: GenerationStream, interrupted: bool) -> Generation:
     if interrupted and stream.generation.error:
         return replace(stream.generation, finish_reason="cancelled", error=None)
     return stream.generation
+
+
+def print_logprobs(generation: Generation, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A line for each token on standard error, where they are told."""
+    notes = Console(stderr=True)
+    lines = logprob_lines(generation.logprobs, lambda token: str(tokenizer.decode([token])))
+    for line in lines:
+        notes.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_summaries(runs: Sequence[Run]) -> None:

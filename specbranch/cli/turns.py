@@ -6,7 +6,7 @@ import sys
 
 from rich.console import Console
 
-from specbranch.cli.streaming import ended, show
+from specbranch.cli.streaming import ended, print_logprobs, show
 from specbranch.engine import Engine
 from specbranch.sampling import SamplingParams
 
@@ -63,6 +63,7 @@ class Chat:
             interrupted = True
         generation = ended(stream, interrupted)
         self.messages.append({"role": "assistant", "content": generation.text})
+        print_logprobs(generation, self._engine.pair.tokenizer)
         stats, read = generation.stats, len(generation.prompt_token_ids)
         reused = int(self._engine.stats()["prefix_hits"]) - int(known)
         self._note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from specbranch.comparison.runs import Run
 from specbranch.comparison.session import WALL_CLOCK
+from specbranch.logprobs import TokenLogprobs
 
 Figures = Mapping[str, Any]
 Summary = Mapping[str, Figures]
@@ -61,6 +62,17 @@ def comparison_rows(summary: Summary) -> list[list[str]]:
         for method, figures in summary.items()
     ]
     return [header, *rows]
+
+
+def logprob_lines(told: Sequence[TokenLogprobs], text_of: Callable[[int], str]) -> list[str]:
+    """A line for each token: its text, its log-probability, then those of the likeliest."""
+    lines = []
+    for each in told:
+        likeliest = ", ".join(
+            f"{text_of(token)!r} {chance:.2f}" for token, chance in each.top.items()
+        )
+        lines.append(f"{text_of(each.token_id)!r:<14}{each.logprob:8.2f}   {likeliest}".rstrip())
+    return lines
 
 
 def terminal_table(rows: Sequence[Sequence[str]]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,13 +48,19 @@ class Run:
     divergence: Divergence | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The run under the keys that `--json` writes."""
-        stats = self.generation.stats
+        """The run under the keys that `--json` writes; JSON knows no infinity."""
+        stats, params = self.generation.stats, asdict(self.params)
+        biases = {
+            token: bias if math.isfinite(bias) else str(bias)
+            for token, bias in self.params.logit_bias.items()
+        }
+        told = [each._asdict() for each in self.generation.logprobs]
+        asked = {} if self.params.logprobs is None else {"logprobs": told}
         host = {} if self.host_s is None else {"host_s": self.host_s}
         return {
             "method": self.method,
             "options": dict(self.options),
-            "sampling": asdict(self.params),
+            "sampling": params | {"logit_bias": biases},
             "prompt": self.prompt,
             "prompt_token_ids": self.generation.prompt_token_ids,
             "token_ids": self.generation.token_ids,
@@ -71,6 +78,7 @@ class Run:
             "first_divergence": self.divergence
             and {"position": self.divergence.position, "ar_margin": self.divergence.margin},
             "env": self.env,
+            **asked,
             **host,
         }
 

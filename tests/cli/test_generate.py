@@ -160,6 +160,20 @@ def test_policy_options_reach_the_policy(invoke: Invoke, tmp_path: Path) -> None
         (("--max-new-tokens", "4096"), "max_new_tokens: expected"),
         (("--dtype", "float7"), "dtype: expected"),
         (("--draft", "self:int3"), "self:int3"),
+        (("--frequency-penalty", "3"), "frequency_penalty: expected a number in [-2, 2], got 3.0"),
+        (("--presence-penalty", "nan"), "presence_penalty: expected a number in [-2, 2]"),
+        (
+            ("--repetition-penalty", "0"),
+            "repetition_penalty: expected a number > 0 that float32 holds",
+        ),
+        (("--min-new-tokens", "-1"), "min_new_tokens: expected an integer >= 0, got -1"),
+        (("--logprobs", "-1"), "logprobs: expected an integer >= 0, or None, got -1"),
+        (("--logit-bias", "5"), "--logit-bias: expected TOKEN=X, a token id and a number, got '5'"),
+        (("--logit-bias", "a=1"), "--logit-bias: expected TOKEN=X"),
+        (("--logit-bias", "5=inf"), "logit_bias: expected finite numbers or -inf, by token ids"),
+        (("--logit-bias", "64=1"), "logit_bias: expected token ids from 0 to 63, got 64"),
+        (("--json-schema", "no/such.json"), "--json-schema: expected a file of JSON, got no/such"),
+        (("--json-schema", __file__), "--json-schema: expected a file of JSON, got"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
