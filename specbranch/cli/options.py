@@ -181,7 +181,7 @@ class RuleOptions:
     ] = None
     json_schema: Annotated[
         Path | None,
-        option("Rules", "File of a JSON schema that the text follows; needs specbranch[grammar]."),
+        option("Rules", "File of a JSON schema that the text follows; needs the extra grammar."),
     ] = None
     logprobs: Annotated[
         int | None,

@@ -149,7 +149,7 @@ def test_policy_options_reach_the_policy(invoke: Invoke, tmp_path: Path) -> None
         (("--method", "oracle"), "method: expected one of ar, sps"),
         (("--method", "ar", "--gamma", "3"), "--gamma: expected an option of the method"),
         (("--method", "sps", "--gamma", "0"), "gamma: expected an integer >= 1, got 0"),
-        (("--temperature", "-1"), "temperature: expected a finite number >= 0"),
+        (("--temperature", "-1"), "temperature: expected a number >= 0 that float32 holds"),
         (("--coupling", "magic"), "coupling: expected one of gumbel, rejection"),
         (("--clock", "sundial"), "clock: expected wall, virtual:c=X, virtual:FILE or"),
         (("--clock", "virtual:c=4", "--draft-threads", "1"), "threads: expected none under a"),

@@ -33,7 +33,7 @@ def post(served: Served, body) -> httpx.Response:
 @pytest.mark.parametrize(
     ("options", "param", "words"),
     [
-        ({"temperature": -1}, "temperature", "expected a finite number >= 0, got -1"),
+        ({"temperature": -1}, "temperature", "expected a number >= 0 that float32 holds, got -1"),
         ({"temperature": "hot"}, "temperature", "valid number, got 'hot'"),
         ({"top_p": 0}, "top_p", "expected a number in (0, 1]"),
         ({"seed": 2**63}, "seed", "expected a signed 64-bit integer"),
@@ -48,7 +48,11 @@ def post(served: Served, body) -> httpx.Response:
         ({"logprobs": 2}, "logprobs", "valid boolean, got 2"),
         ({"frequency_penalty": 2.5}, "frequency_penalty", "expected a number in [-2, 2], got 2.5"),
         ({"presence_penalty": -3}, "presence_penalty", "expected a number in [-2, 2], got -3"),
-        ({"repetition_penalty": 0}, "repetition_penalty", "expected a finite number > 0"),
+        (
+            {"repetition_penalty": 0},
+            "repetition_penalty",
+            "expected a number > 0 that float32 holds",
+        ),
         ({"logit_bias": {"5": 101}}, "logit_bias", "less than or equal to 100"),
         ({"logit_bias": {"x": 1}}, "logit_bias", "logit_bias.x"),
         ({"logit_bias": {"64": 1}}, "logit_bias", "expected token ids from 0 to 63, got 64"),
