@@ -115,7 +115,7 @@ def _sample(x: Rows) -> Call:
     ids = ints(x.logits.device, [0] * len(x.logits))
 
     def call() -> Tensor:
-        ops.sample_out(x.logits, *inputs, ids, scratch)
+        ops.sample_out(x.logits, *inputs, None, ids, scratch)
         return ids
 
     return call

@@ -160,7 +160,7 @@ def _ours(x: Trees) -> Call:
     scratch = workspace(device)
 
     def call() -> tuple[Tensor, Tensor]:
-        ops.verify_tree_out(*inputs, *results, scratch)
+        ops.verify_tree_out(*inputs, None, *results, scratch)
         return path_len, next_token
 
     return call
