@@ -5,12 +5,16 @@ Examples are the same on every run; HYPOTHESIS_PROFILE=explore searches on.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from specbranch.loading.huge_pages import return_freed_memory
 
 if TYPE_CHECKING:
     from specbranch.loading import ModelPair
@@ -36,6 +40,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         large = LARGE.intersection(getattr(item, "fixturenames", ()))
         group = "large" if large else item.path.stem
         item.add_marker(pytest.mark.xdist_group(folder if folder in COMPILED else group))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def give_memory_back() -> Iterator[None]:
+    """What one file's models took is no longer there when the next file's come."""
+    yield
+    gc.collect()
+    return_freed_memory()
 
 
 @pytest.fixture(scope="session")

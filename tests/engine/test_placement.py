@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM
 
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine, default_lanes
@@ -144,13 +145,13 @@ def test_lanes_are_where_the_models_are(monkeypatch, draft, target, kind):
 def test_models_are_loaded_where_they_run(monkeypatch, tmp_path):
     target, draft = tiny.save_pair(tmp_path)
     monkeypatch.setattr(loading, "check_device", lambda name, device: torch.device(device))
-    loaded, load = [], loading.AutoModelForCausalLM.from_pretrained
+    loaded, load = [], AutoModelForCausalLM.from_pretrained
 
     def noted(source, **options):
         loaded.append(options.pop("device_map"))
         return load(source, **options)
 
-    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", noted)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noted)
     pair = loading.load_pair(str(target), str(draft), device="meta", draft_device="cpu")
     assert loaded == [{"": torch.device("meta")}, None]
     assert (pair.device.type, pair.draft.device) == ("meta", CPU)
