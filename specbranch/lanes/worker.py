@@ -118,6 +118,7 @@ class _Serving(threading.Thread):
 def _serve(todo: Todo, cores: Collection[int], threads: int) -> None:
     with suppress(OSError):  # where a sandbox forbids it
         os.sched_setaffinity(0, cores)
+    torch.get_num_threads()  # whose first call in a thread sets what any other asked for last
     torch._C.set_num_threads(threads)  # torch.set_num_threads does nothing inside vLLM on a CPU
     while job := todo.get():
         job.run()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 
 import pytest
 import torch
@@ -56,6 +57,18 @@ def test_each_lane_keeps_to_its_own_cores_and_threads(lanes):
     assert target == (set(lanes.target.cores), 1)
     assert not draft[0] & target[0]
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == before
+
+
+@two_cores
+def test_lanes_that_take_turns_keep_their_own_numbers_of_threads():
+    """Both threads are there before either has asked torch for anything."""
+    turns = ThreadLanes(1, 2)
+    try:
+        time.sleep(0.2)
+        assert turns.target.run("count", torch.get_num_threads) == 2
+        assert turns.draft.run("count", torch.get_num_threads) == 1
+    finally:
+        turns.close()
 
 
 @two_cores
