@@ -18,8 +18,8 @@ from specbranch.files import write_whole
 from specbranch.lanes import VirtualLanes
 from specbranch.pictures import METHOD_COLORS, ORIGIN_COLORS
 from specbranch.request import Request
-from specbranch.svg import lanes, lanes_height, shape, words
-from specbranch.timeline import STYLES
+from specbranch.svg import lane_names, lanes, lanes_height, shape, words
+from specbranch.timeline import STYLES, rounds
 from specbranch.trace import Label
 from specbranch.tree import Walk
 
@@ -126,8 +126,7 @@ def lanes_picture(generations: dict[str, Generation]) -> str:
             y = top + place * block
             yield words(20, y + 14, method, font_weight=600, fill=METHOD_COLORS[method])
             yield words(20, y + 32, f"{written(generation, start)} tokens", font_size=11)
-            for row, lane in enumerate(("draft", "target")):
-                yield words(left - 8, y + 12 + 20 * row, lane, font_size=11, text_anchor="end")
+            yield from lane_names(left - 8, y, text_anchor="end")
             yield from lanes(generation.trace, generation.stats, y, x_of, start + SHOWN)
         axis = top + block * len(generations) - 6
         yield shape("line", x1=left, x2=right, y1=axis, y2=axis, stroke=FAINT)
@@ -149,9 +148,8 @@ def lanes_picture(generations: dict[str, Generation]) -> str:
 
 def written(generation: Generation, start: float) -> int:
     """Tokens that were committed in the time shown."""
-    verdicts = [span.end for span in generation.trace.spans if span.label == Label.VERIFY]
-    lengths = generation.stats.accepted_lengths
-    return sum(n for end, n in zip(verdicts, lengths, strict=False) if end <= start + SHOWN)
+    done = rounds(generation.trace, generation.stats)
+    return sum(each.tokens for each in done if each.end <= start + SHOWN)
 
 
 def laid_out(parents: Sequence[int]) -> list[tuple[int, float]]:
@@ -275,7 +273,7 @@ def tree_picture(hit: Round, miss: Round) -> str:
     return page(24 + COLUMNS * COLUMN + 20, height, "the tree of two rounds", body())
 
 
-def telling(rounds: Sequence[Round], hit: bool) -> Round:
+def telling(trees: Sequence[Round], hit: bool) -> Round:
     """The round of that kind that shows most on a page: branches, accepted tokens, few nodes."""
 
     def score(round: Round) -> tuple[bool, bool, bool, int]:
@@ -284,7 +282,7 @@ def telling(rounds: Sequence[Round], hit: bool) -> Round:
         fits = len(round.parents) <= 22 and deepest < COLUMNS
         return fits, branches > 1, len(round.walk.path) > 1, branches
 
-    return max((each for each in rounds if (each.walk.winner >= 0) is hit), key=score)
+    return max((each for each in trees if (each.walk.winner >= 0) is hit), key=score)
 
 
 def main() -> None:
@@ -293,8 +291,8 @@ def main() -> None:
     texts = {generation.text for generation, _ in runs.values()}
     assert len(texts) == 1, texts
     write_whole(DOCS / "lanes.svg", lanes_picture({m: run for m, (run, _) in runs.items()}))
-    rounds = runs["specbranch"][1]
-    write_whole(DOCS / "tree.svg", tree_picture(telling(rounds, True), telling(rounds, False)))
+    trees = runs["specbranch"][1]
+    write_whole(DOCS / "tree.svg", tree_picture(telling(trees, True), telling(trees, False)))
 
 
 if __name__ == "__main__":

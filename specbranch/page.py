@@ -16,7 +16,7 @@ from specbranch.files import write_whole
 from specbranch.generation import Generation
 from specbranch.pictures import ORIGIN_COLORS
 from specbranch.stopping import Transcript
-from specbranch.svg import lanes, lanes_height, shape, words
+from specbranch.svg import lane_names, lanes, lanes_height, shape, words
 from specbranch.timeline import STYLES
 from specbranch.trace import Label
 
@@ -86,10 +86,7 @@ class Page:
         times = [span.end - span.start for span in trace.spans if span.label == Label.TARGET]
         end = max((span.end for span in trace.spans), default=1.0)
         scale = FORWARD / fmean(times) if times else FORWARD / end
-        names = [
-            words(0, 12 + 20 * row, lane, font_size=11)
-            for row, lane in enumerate(("draft", "target"))
-        ]
+        names = lane_names(0, 0)
         bars = lanes(trace, stats, 0, lambda moment: MARGIN + scale * moment, end)
         below = lanes_height() + 14
         ticks = [

@@ -8,10 +8,12 @@ of plain decoding, whatever other rows there are.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from specbranch.models.transfers import sent
@@ -21,22 +23,39 @@ if TYPE_CHECKING:
     from specbranch.request import Request
 
 Paths = Sequence[Sequence[int]]
+Integers = NDArray[np.integer[Any]]
 
 
 class Columns:
-    """Where tokens stand in a row of logits.
+    """Where tokens stand in a row of logits, found when a rule first asks.
 
     token_ids: int32 [width], the token of each column, None where it is the column's number.
     in_bitmask: word and bit of each column's token, where every token has a bit, 32 a word.
     """
 
     def __init__(self, width: int, token_ids: Tensor | None = None) -> None:
-        tokens = np.arange(width) if token_ids is None else token_ids[:width].cpu().numpy()
-        self.in_bitmask = tokens // 32, (tokens % 32).astype(np.int32)
-        self._columns = np.full(tokens.max() + 1, -1)
-        self._columns[tokens] = np.arange(len(tokens))
+        self._width = width
+        self._token_ids = token_ids
 
-    def of(self, tokens: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    @cached_property
+    def in_bitmask(self) -> tuple[Integers, Integers]:
+        return self._tokens // 32, (self._tokens % 32).astype(np.int32)
+
+    @cached_property
+    def _tokens(self) -> Integers:
+        if self._token_ids is None:
+            return np.arange(self._width)
+        tokens: Integers = self._token_ids[: self._width].cpu().numpy()
+        return tokens
+
+    @cached_property
+    def _columns(self) -> Integers:
+        """By token."""
+        columns = np.full(self._tokens.max() + 1, -1)
+        columns[self._tokens] = np.arange(len(self._tokens))
+        return columns
+
+    def of(self, tokens: Sequence[int]) -> Integers:
         """The column of each token, -1 where it has none."""
         wanted = np.asarray(tokens, np.int64)
         known = wanted < len(self._columns)

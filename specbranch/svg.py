@@ -34,6 +34,14 @@ def lanes_height() -> int:
     return len(LANES) * (LANE + GAP) + COMMITS
 
 
+def lane_names(x: float, y: float, **attributes: object) -> list[str]:
+    """The lanes' names, beside what `lanes` draws at the same y."""
+    return [
+        words(x, y + 12 + row * (LANE + GAP), lane, font_size=11, **attributes)
+        for row, lane in enumerate(LANES)
+    ]
+
+
 def lanes(
     trace: Trace, stats: Stats, y: float, x_of: Callable[[float], float], end: float
 ) -> Iterable[str]:

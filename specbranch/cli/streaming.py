@@ -50,20 +50,20 @@ class Outputs:
 
     def write(self, runs: Sequence[Run], tokenizer: PreTrainedTokenizerBase) -> None:
         """Write all: the figures of every run, the pictures of the first."""
-        generation = runs[0].generation
+        if not self:
+            return
+        records, generation = [run.as_json() for run in runs], runs[0].generation
+        pieces = pieces_of(tokenizer, generation.token_ids)
         if self.json:
-            records = [run.as_json() for run in runs]
             record = records[0] if len(records) == 1 else {"runs": records}
             write_whole(self.json, json.dumps(record, indent=1))
         if self.trace:
-            pieces = pieces_of(tokenizer, generation.token_ids)
             generation.trace.save(self.trace, verdicts(generation.stats, pieces))
         if self.timeline:
             window = steady_window(generation.trace, DRAWN_FORWARDS)
             save_timeline(generation.trace, generation.stats, self.timeline, window)
         if self.html:
-            pieces = pieces_of(tokenizer, generation.token_ids)
-            Page(runs[0].as_json(), generation, pieces).save(self.html)
+            Page(records[0], generation, pieces).save(self.html)
 
 
 def verdicts(stats: Stats, pieces: Sequence[str]) -> list[dict[str, object]]:

@@ -85,8 +85,9 @@ def ar_margin(
     block = runner.open()
     runner.prefill(block, tokens[:-1])
     logits = runner.forward([BlockRows(block, tokens[-1:], [-1], 1)]).cpu().float()
+    columns = Columns(logits.shape[1])
     for rule in rules_of(params, baseline.prompt_token_ids, params.ends(pair.eos_token_ids)):
-        rule.apply_(logits, Columns(logits.shape[1]), tokens, [[]])
+        rule.apply_(logits, columns, tokens, [[]])
     scores = _scores(logits[0].double(), len(tokens), params)
     chosen = baseline.token_ids[position]
     own = float(scores[chosen])

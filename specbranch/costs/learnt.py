@@ -16,8 +16,8 @@ ADAPTATION = 0.2  # weight of the newest observation
 SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
 FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
 FAR = 1e9  # rows: beyond any
-_NOTHING: NDArray[np.float64] = np.empty(0)
 MOST_CONTENTION = 2.0  # of two models that take turns on one device
+_NOTHING: NDArray[np.float64] = np.empty(0)
 
 
 def averaged(known: float, observed: float) -> float:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from specbranch._C import Tree
 
 TRIAL = 4  # rounds for which another way of working is tried
-FIRST_TRIAL = 8  # requests' rounds before the first, which tells what drafting beside it costs
+FIRST_TRIAL = 8  # rounds of requests before the first, which tells what drafting costs the target
 FIRST_STAY = 32  # rounds between two trials, to begin with: a trial costs about one
 LONGEST_STAY = 512
 LONGER = 4  # times as long, after a trial that brought nothing
