@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from specbranch.costs.learnt import Costs, SharedCosts
 from specbranch.policies.base import Outcome, Policy
 from specbranch.policies.cost_aware import Alone, CostAware, InSeries
+from specbranch.policies.prospects import Prospects
 from specbranch.trace import Span
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Choice:
     def __init__(self) -> None:
         self.anyway = self.pays = False
         self.current = self.settled = self.trials = 0
-        self.stay, self.rounds_left = FIRST_STAY // LONGER, FIRST_TRIAL
+        self.stay = FIRST_STAY // LONGER
+        self.rounds_left: float = FIRST_TRIAL
         self.latest: Sequence[Span] = ()  # of the latest round
 
 
@@ -61,7 +63,8 @@ class Auto(Policy):
     round has the prefill in it and a way's first round the tree that another way grew: neither
     teaches its pace. The first round without a draft beside the target tells how much that slows it
     down, and ends a trial that then promises nothing. What plain decoding's forwards take tells its
-    pace without further trials.
+    pace without further trials. Out of plain decoding drafting is tried where the best of chains
+    would pay for the draft's reading of what is committed, and the more rarely the more there is.
 
     Requests of one engine work in the same way. rows_draft, rows_target: rows of one of them in a
     forward, at most. fan: children of a node, at most.
@@ -74,10 +77,12 @@ class Auto(Policy):
         self.max_fan = fan
         self._limits = rows_draft, rows_target, fan
         alone = Costs()
+        beside = SharedCosts(alone)
+        prospects = Prospects(beside)
         self.ways = Ways(
-            CostAware(SharedCosts(alone), *self._limits),
-            Alone(alone, *self._limits),
-            InSeries(alone, *self._limits),
+            CostAware(beside, prospects, *self._limits),
+            Alone(alone, prospects, *self._limits),
+            InSeries(alone, prospects, *self._limits),
         )
         self._choice = Choice()
         self._way, self._way_before = 0, -1  # in this round, and in this request's last one
@@ -112,7 +117,7 @@ class Auto(Policy):
         contention: how many times as long a target forward takes beside drafting as alone."""
         return {
             "way": type(self.current).__name__,
-            "tokens_per_s": self.settled.pace.tokens_per_s,
+            "tokens_per_s": self.settled.tokens_per_s,
             "contention": self.settled.costs.contention,
         }
 
@@ -128,6 +133,8 @@ class Auto(Policy):
         self.ways[self._way].survey(trees)
 
     def submit(self, tree: Tree) -> Sequence[int]:
+        if self._way_before < 0:
+            self.current.prospects.meet(tree)
         return self.ways[self._way].submit(tree)
 
     def observe(self, outcome: Outcome) -> None:
@@ -139,7 +146,7 @@ class Auto(Policy):
         if outcome.requests > 1 and outcome.spans is self._choice.latest:
             return  # another request has told of this round
         self._choice.latest = outcome.spans
-        self._choice.rounds_left -= 1 if self._choice.trials else outcome.requests
+        self._choice.rounds_left -= self._counts(outcome.requests)
         over = self._choice.rounds_left <= 0 and self.current.pace.tokens_per_s > 0
         if self._is_outrun():
             self._settle_on(ALONE)
@@ -164,6 +171,7 @@ class Auto(Policy):
         ]
         choice.anyway = not others
         if not others:
+            choice.stay = choice.stay if settled.drafts else LONGEST_STAY
             self._stay_longer()
             return
         choice.current = others[choice.trials % len(others)]
@@ -173,7 +181,7 @@ class Auto(Policy):
 
     def _settle(self) -> None:
         """Stay with the faster of what was tried and what was done before."""
-        tried, before = self.current.pace.tokens_per_s, self.settled.pace.tokens_per_s
+        tried, before = self.current.tokens_per_s, self.settled.tokens_per_s
         if not self.current.drafts:
             self._choice.pays |= before > PAYS * tried
         elif not self.settled.drafts:
@@ -182,6 +190,16 @@ class Auto(Policy):
             self._settle_on(self._choice.current)
         else:
             self._stay_longer()
+
+    def _counts(self, requests: int) -> float:
+        """How many rounds this one counts for, on the way to the next decision. A trial costs about
+        one round and, where nothing was drafted, all that the draft reads for it."""
+        settled = self.settled
+        if not self._choice.trials:
+            return requests
+        if self.current is not settled or settled.drafts:
+            return 1
+        return 1 / (1 + settled.tokens_per_s * settled.prospects.reading)
 
     def _settle_on(self, way: int) -> None:
         choice = self._choice

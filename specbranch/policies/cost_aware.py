@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from specbranch.costs.learnt import Costs
 from specbranch.policies.base import Outcome
 from specbranch.policies.best_first import BestFirst
+from specbranch.policies.prospects import Prospects
 
 if TYPE_CHECKING:
     from specbranch._C import Tree
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 MEMORY = 0.9  # share of what is known about the pace that a round leaves
 # Share of the likeliest node's chance below which a node only fills the draft's block.
 FILLER = 0.01
-WORTH = 1.1  # contention from which on working by turns is tried
+WORTH = 1.1  # contention, and times plain decoding's pace, from which on another way is tried
 CERTAIN = 0.97  # of plain decoding's pace
 
 
@@ -74,26 +75,41 @@ class CostAware(BestFirst):
     they are. As requests become many, no row is worth what it adds.
 
     costs: what forwards cost by rows, learnt from the lanes' spans; perhaps shared with others.
+    prospects: what is known of requests; perhaps shared, too.
     rows_draft, rows_target: rows at most. fan: children of a node, at most.
     """
 
     beside = True  # both models work at once
 
-    def __init__(self, costs: Costs, rows_draft: int, rows_target: int, fan: int) -> None:
+    def __init__(
+        self, costs: Costs, prospects: Prospects, rows_draft: int, rows_target: int, fan: int
+    ) -> None:
         super().__init__(fan=fan)
         self.rows_draft = min(self.rows_draft, rows_draft)
         self.rows_target = min(self.rows_target, rows_target)
         self._limits = rows_draft, rows_target
         self.costs = costs
+        self.prospects = prospects
         self.pace = Pace()
         self.requests = 1  # in the latest round
         self.shares = Shares()
         self._expected = 1.0
         self._time_left = 0.0  # of the target's forward
 
+    @property
+    def tokens_per_s(self) -> float:
+        """Pace of all requests, with what the draft reads before it guesses; 0 if unknown."""
+        pace = self.pace.tokens_per_s
+        return pace and 1 / (1 / pace + self.prospects.reading_a_token)
+
     def promises(self, settled: CostAware) -> bool:
         """Whether it could be faster than this way, as far as is known without trying."""
-        return True
+        draft, target, requests = self.costs.draft, self.costs.target, settled.requests
+        if settled.drafts or not (draft(1) and target(1)):
+            return True
+        hidden = 1 - self.costs.slowdown if self.beside else 0.0
+        least = self.prospects.seconds_a_token(draft, target, requests, hidden)
+        return WORTH * least * settled.tokens_per_s < 1
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         if not (self.costs.draft(1) and (busy or self.pace.tokens_per_s)):
@@ -137,6 +153,7 @@ class CostAware(BestFirst):
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
         self.costs.learn(outcome.spans)
+        self.prospects.learn(outcome)
         self.requests = outcome.requests
 
     def learn(self, outcome: Outcome) -> None:
@@ -182,7 +199,9 @@ class InSeries(CostAware):
     beside = False
 
     def promises(self, settled: CostAware) -> bool:
-        return not settled.beside or settled.costs.contention > WORTH
+        return super().promises(settled) and (
+            not settled.beside or settled.costs.contention > WORTH
+        )
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return () if busy else super().grow(tree, busy, step)
@@ -194,16 +213,20 @@ class Alone(CostAware):
     drafts = False
     beside = False
 
+    @property
+    def tokens_per_s(self) -> float:
+        return self.pace.tokens_per_s
+
     def promises(self, settled: CostAware) -> bool:
         if not self.costs.target.most:  # the cheapest way to learn what drafting beside costs
             return True
-        return settled.pace.tokens_per_s * self.costs.target(settled.requests) < settled.requests
+        return settled.tokens_per_s * self.costs.target(settled.requests) < settled.requests
 
     def outruns(self, settled: CostAware) -> bool:
         """Whether it is faster for certain: its pace depends on no guess, so it need not be tried
         again to be known."""
         seconds = self.costs.target(settled.requests)
-        return 0 < seconds * settled.pace.tokens_per_s < CERTAIN * settled.requests
+        return 0 < seconds * settled.tokens_per_s < CERTAIN * settled.requests
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()

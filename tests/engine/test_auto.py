@@ -6,17 +6,23 @@ from itertools import pairwise
 
 import pytest
 
+from specbranch._C import Tree
 from specbranch.costs.learnt import MOST_CONTENTION, Costs, RowTimes, SharedCosts
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.policies import Auto, BestFirst, Outcome, SpecBranch
 from specbranch.policies.auto import FIRST_STAY, FIRST_TRIAL, LONGEST_STAY, TRIAL
 from specbranch.policies.base import Policy
 from specbranch.policies.cost_aware import Alone, CostAware, InSeries
+from specbranch.policies.prospects import Prospects
 from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
-from specbranch.trace import Span
+from specbranch.trace import Label, Span
 from tests.engine.pretended import Draft
 
 SURE, USELESS = (0.8,), (0.01,)
+
+
+def aware(costs: Costs, **limits: int) -> CostAware:
+    return CostAware(costs, Prospects(SharedCosts(Costs())), fan=16, **limits)
 
 
 class Machine:
@@ -99,8 +105,8 @@ def test_row_times_follow_a_machine_that_changes():
 
 
 def test_free_rows_are_all_taken_and_dear_ones_are_not():
-    free = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16))
-    dear = Machine(CostAware(Costs(), rows_draft=8, rows_target=32, fan=16), draft=1.0, target=5.0)
+    free = Machine(aware(Costs(), rows_draft=8, rows_target=32))
+    dear = Machine(aware(Costs(), rows_draft=8, rows_target=32), draft=1.0, target=5.0)
     for machine in (free, dear):
         machine.run(40, SURE)
     assert free.rows[-1] == 32
@@ -111,7 +117,7 @@ def test_free_rows_are_all_taken_and_dear_ones_are_not():
 
 def test_requests_share_the_rows_of_one_forward():
     """Rows are free up to 16 and dear beyond: four trees get 16 together, the surest one most."""
-    policy = CostAware(Costs(), rows_draft=8, rows_target=32, fan=16)
+    policy = aware(Costs(), rows_draft=8, rows_target=32)
     for rows, seconds in ((1, 1.0), (16, 1.0), (32, 100.0)) * 40:
         policy.costs.target.learn(rows, seconds)
     policy.pace.learn(4, 1.0)
@@ -128,7 +134,7 @@ def test_requests_share_the_rows_of_one_forward():
 
 
 def test_many_requests_begin_with_two_rows_each_at_most():
-    policy = CostAware(Costs(), rows_draft=16, rows_target=64, fan=16)
+    policy = aware(Costs(), rows_draft=16, rows_target=64)
     drafts = [Draft(policy, SURE) for _ in range(8)]
     for draft in drafts:
         draft.grow(busy=True, steps=6)
@@ -148,7 +154,7 @@ def test_many_requests_learn_early_what_plain_decoding_takes():
 
 
 def test_rows_at_most_double_from_round_to_round():
-    machine = Machine(CostAware(Costs(), rows_draft=16, rows_target=64, fan=16))
+    machine = Machine(aware(Costs(), rows_draft=16, rows_target=64))
     machine.run(12, SURE)
     assert machine.rows[0] == 8
     assert max(machine.steps[0]) == 4
@@ -253,9 +259,31 @@ def test_drafting_that_paid_on_a_text_is_tried_with_the_next():
     assert auto.begin().current.drafts
 
 
+@pytest.mark.parametrize("wanted", [8, 800])
+@pytest.mark.parametrize("covered", [False, True])
+def test_out_of_plain_decoding_drafting_promises_only_what_reading_leaves(wanted, covered):
+    """Tokens in 3 seconds instead of 10, after the draft has read for 100, perhaps beside the
+    target's reading and without slowing it down."""
+    alone = Costs()
+    prospects = Prospects(SharedCosts(alone))
+    prospects.meet(Tree(0, remaining=wanted))
+    plain, by_turns = (kind(alone, prospects, 8, 32, 16) for kind in (Alone, InSeries))
+    forwards = [Span("draft", "draft", 0, 1, 1), Span("target", "target", 1, 11, 8)]
+    reading = [Span("draft", Label.PREFILL, 11, 111)]
+    if covered:
+        reading.append(Span("target", Label.PREFILL, 11, 111))
+    plain.observe(Outcome(True, 1, 1, 10.0, 100.0, [*forwards, *reading]))
+    plain.learn(Outcome(True, 0, 0, 10.0, 10.0))
+    assert by_turns.promises(plain) == (wanted == 800 or covered)
+    for _ in range(50):  # of guesses that never hold
+        plain.observe(Outcome(False, 0, 1, 10.0))
+    alone.learn([Span("draft", "draft", 0, 8, 1)] * 50)
+    assert not by_turns.promises(plain)
+
+
 def test_drafting_beside_the_target_has_the_price_of_what_it_slows_down():
     alone = Costs()
-    policy = CostAware(SharedCosts(alone), rows_draft=8, rows_target=32, fan=16)
+    policy = aware(SharedCosts(alone), rows_draft=8, rows_target=32)
     spans = [Span("target", "target", 0.0, 10.0, 8), Span("draft", "draft", 0.0, 1.0, 1)]
     spans += [Span("draft", "draft", 4.0, 8.0, 1)]
     policy.costs.learn(spans)
