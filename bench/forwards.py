@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +36,6 @@ CONTEXT = 200
 PROMPT = 128  # tokens of the prompt that is read
 READ = f"prompt of {PROMPT}"
 OURS = {"fp32": ("float32", None), "bf16": ("bfloat16", None), "q4": ("float32", "q4")}
-TIMED = 3  # forwards at each turn, after one that brings threads and caches back
 
 
 class Contender(Protocol):
@@ -150,17 +148,6 @@ def contenders(target: str) -> Iterator[tuple[str, Contender]]:
         yield f"llama.cpp {file_type}", LlamaCpp(path, text)
 
 
-def settled(call: Call) -> list[float]:
-    """The clock of one who comes after others."""
-    call()
-    times = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
-
-
 @torch.inference_mode()
 def measure(
     field: Mapping[str, Contender], threads: int, turns: int
@@ -171,7 +158,7 @@ def measure(
 
     def timed(call_of: Callable[[Contender], Call]) -> dict[str, Timing]:
         calls = {name: call_of(contender) for name, contender in field.items()}
-        return take_turns(calls, rounds=turns, at_least=turns, clock=settled)
+        return take_turns(calls, rounds=turns, at_least=turns)
 
     found = {str(rows): timed(lambda each, rows=rows: each.forward(rows)) for rows in ROWS}
     return found | {READ: timed(lambda each: each.read())}
@@ -193,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.forwards", description=__doc__)
     parser.add_argument("--target", default=TARGET)
     parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
-    parser.add_argument("--turns", type=positive, default=10)
+    parser.add_argument("--turns", type=positive, default=30)
     parser.add_argument("--out", type=Path, help="JSON")
     options = parser.parse_args(arguments)
     disable_progress_bar()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.openmp import release_team
+
 Call = Callable[[], object]
 Clock = Callable[[Call], list[float]]
 """Runs a call once or several times and says how many seconds each run took."""
@@ -29,8 +31,14 @@ class Timing:
         return cls(min(seconds), statistics.median(seconds), max(seconds))
 
 
-def once(call: Call) -> list[float]:
-    """The clock of a CPU."""
+def alone(call: Call) -> list[float]:
+    """The clock of a CPU: a call after an untimed one, which wakes its threads.
+
+    OpenMP's threads stay awake for a while after a call, and would hold the cores of whoever comes
+    next with other threads: so they are let go before.
+    """
+    release_team()
+    call()
     start = time.perf_counter()
     call()
     return [time.perf_counter() - start]
@@ -42,7 +50,7 @@ def take_turns(
     rounds: int = 30,
     seconds: float = 2.0,
     at_least: int = 5,
-    clock: Clock = once,
+    clock: Clock = alone,
 ) -> dict[str, Timing]:
     """Time each contender `rounds` times, in turns so that disturbances hit all of them.
 

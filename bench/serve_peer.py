@@ -9,8 +9,8 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from bench.decoding.memory import held_bytes
-from bench.decoding.openmp import release_team
 from bench.mix import Wanted
+from bench.openmp import release_team
 from bench.served import Load, Queue, Served
 from specbranch.sampling import SamplingParams
 

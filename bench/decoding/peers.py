@@ -21,7 +21,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from bench import llama
 from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
-from bench.decoding.openmp import release_team
+from bench.openmp import release_team
 from specbranch.lanes import Lane
 from specbranch.loading.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams

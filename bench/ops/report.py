@@ -82,10 +82,11 @@ def markdown(record: Record) -> str:
         "# Ops",
         "",
         f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
-        "clock; eager torch and the best library by how many times as long they take; `of copy` "
-        "compares with a copy that reads and writes as many bytes in all, in the same turns, `of "
-        "lower roof` with that or a matrix product of as many operations, whichever takes longer, "
-        "`of read` with a sum of as many bytes.",
+        "clock (wall: after an untimed call, no threads awake but the call's own); eager torch and "
+        "the best library by how many times as long they take; `of copy` compares with a copy that "
+        "reads and writes as many bytes in all, in the same turns, `of lower roof` with that or a "
+        "matrix product of as many operations, whichever takes longer, `of read` with a sum of as "
+        "many bytes.",
         "",
         *md.table(GOAL_COLUMNS, *map(goal_cells, record["goals"])),
         "",

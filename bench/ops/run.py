@@ -12,11 +12,11 @@ import torch
 
 from bench import gpu
 from bench.floors import Work
-from bench.measure import Call, Clock, Product, Timing, copy_of, once, read_of, take_turns
+from bench.measure import Call, Clock, Product, Timing, alone, copy_of, read_of, take_turns
 from bench.ops.case import OURS, Case, Way
 
 COPY, READ, PRODUCT = "copy", "read", "matrix product"
-CPU_CLOCKS: dict[str, Clock] = {"wall": once}
+CPU_CLOCKS: dict[str, Clock] = {"wall": alone}
 LARGE_COPY = 128 << 20
 """Bytes: a smaller copy on a GPU measures its launch."""
 

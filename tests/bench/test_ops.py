@@ -12,7 +12,7 @@ import torch
 
 from bench import gpu
 from bench.floors import Heads, Work
-from bench.measure import Product, Timing, once, take_turns
+from bench.measure import Product, Timing, alone, take_turns
 from bench.models import MODELS, Model
 from bench.ops import cli, report
 from bench.ops.attention import EXPANDED, attention
@@ -135,7 +135,7 @@ def test_the_list_measures_nothing(capsys, monkeypatch):
 
 
 def bench(memory: int = 1 << 30, **clocks) -> Bench:
-    return Bench(CPU, clocks or {"wall": once}, 0.0, 1, 1, memory)
+    return Bench(CPU, clocks or {"wall": alone}, 0.0, 1, 1, memory)
 
 
 def test_what_does_not_fit_is_left_out_by_name():
@@ -160,10 +160,10 @@ def test_a_way_that_a_clock_cannot_time_is_left_out_of_that_clock():
     def graph(call):
         if "_eager" in getattr(call, "__qualname__", ""):
             raise RuntimeError("cannot be captured")
-        return once(call)
+        return alone(call)
 
     case = attention(SMALL, FP32, 1, 70, 2)
-    row = measure(case, bench(graph=graph, wall=once), absent_from([case], CPU))
+    row = measure(case, bench(graph=graph, wall=alone), absent_from([case], CPU))
     assert row["left_out"] == {f"{EAGER} (graph)": "RuntimeError: cannot be captured"}
     assert EAGER not in row["seconds"]["graph"]
     assert EAGER in row["seconds"]["wall"]
