@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import markdown
+from bench.commit import commit
 from bench.methods import MAX_NODES
-from bench.pairs import with_ratio
 from bench.recordings import TEMPERATURES, Case, Recordings, cases
+from bench.replays import CONCENTRATION, free, with_ratio
 from specbranch.costs.model import CostModel
 from specbranch.files import write_whole
 from specbranch.policies import make_policy
@@ -33,7 +34,7 @@ from specbranch.replay import synthetic_recording as synthetic
 
 RATIOS = (2, 4, 8, 15, 20)
 ALIGNMENTS = (0.4, 0.7, 0.95)
-CONCENTRATIONS = {"alike everywhere": None, "easy and hard places": 2.0}
+CONCENTRATIONS = {"alike everywhere": None, "easy and hard places": CONCENTRATION}
 TOKENS = 64  # of a request
 REQUESTS = 3  # of a group
 COSTS = Path("bench/results/costs-good.json")
@@ -109,7 +110,7 @@ def grouped(requests: Sequence[Request]) -> Groups:
 
 def report(cells: Cells, c: Sequence[int]) -> str:
     """The tables by cost model, and the goals."""
-    lines = ["# The start of auto", ""]
+    lines = [f"# The start of auto, at {commit()}", ""]
     for clock, rows in cells.items():
         header = [f"{clock}: draft", *(f"c={each}" for each in c)]
         table = [
@@ -142,7 +143,7 @@ def main() -> None:
     torch.set_num_threads(1)
     measured = CostModel.parse(f"virtual:{options.costs}")
     clocks = {
-        "rows free": lambda c: CostModel.rows_free(f"c={c}", c),
+        "rows free": free,
         "rows as measured": lambda c: with_ratio(measured, c),
     }
     recorded = {draft: Recorded(Recordings(options.target, draft), 1) for draft in options.drafts}

@@ -23,11 +23,12 @@ from rich.progress import Progress
 from torch import Tensor
 
 from bench import markdown
+from bench.commit import commit
 from bench.methods import MAX_NODES
 from bench.options import TARGET, positive
 from bench.prompts import EVALUATION, FOLDER, TUNING
 from bench.recordings import MAX_LEN, Case, Recordings, cases
-from specbranch.costs.model import CostModel
+from bench.replays import free, speedups
 from specbranch.engine import Engine
 from specbranch.files import write_whole
 from specbranch.hrad.features import FEATURE_LAYERS, text_features, with_embedding
@@ -75,7 +76,7 @@ class Verdict(NamedTuple):
 
 def collected(recordings: Recordings, prompts: int, folder: Path, bar: Progress) -> Collection:
     """The examples of so many prompts, made now where they are not in the folder."""
-    lanes = VirtualLanes(CostModel.rows_free("c=1", 1))
+    lanes = VirtualLanes(free(1))
     engine = Engine(recordings.pair, SpeculativeSampling(GAMMA), lanes=lanes, max_len=MAX_LEN)
     collector = Collector(engine, SamplingParams(max_new_tokens=128), GAMMA)
     collection = Collection.resume(folder / recordings.folder.name, collector.settings)
@@ -175,14 +176,14 @@ def outlooks(
 def replayed(texts: Sequence[Recorded], c: int, epsilon: float) -> list[Stats]:
     replayer = Replayer(
         SpecBranch(gamma=GAMMA, epsilon=epsilon),
-        CostModel.rows_free(f"c={c}", c),
+        free(c),
         max_nodes=MAX_NODES,
     )
     return [replayer.replay(*each).stats for each in texts]
 
 
 def speedup(runs: Sequence[Stats], c: int) -> float:
-    return geometric_mean(c * stats.tokens / stats.wall_s for stats in runs)
+    return geometric_mean(speedups(runs, free(c)))
 
 
 def loop_rows(
@@ -254,7 +255,11 @@ def main() -> None:
             *(of_pair(draft, options, bar) for draft in options.drafts), strict=True
         )
     lines = ["# What H-RAD is worth", "", *(__doc__ or "").split("\n\n", 1)[1].strip().split("\n")]
-    lines += ["", f"{options.prompts} prompts of {options.target}, greedy, gamma {GAMMA}.", ""]
+    lines += [
+        "",
+        f"{options.prompts} prompts of {options.target}, greedy, gamma {GAMMA}, at {commit()}.",
+        "",
+    ]
     header = ["draft", "predictor", "accuracy", "least, most of a split", "ROC area, nothing"]
     header += ["everything", *(f"{name}, precision / recall" for name in CLASSES)]
     lines += [*markdown.table(header, *(row for rows in held_out for row in rows)), ""]

@@ -1,23 +1,14 @@
-"""What a process holds now, and the most that it held since it was last asked to forget."""
+"""The most memory in use since a process was last asked to forget."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 from pathlib import Path
 
 import torch
 
 PROCESS = Path("/proc/self")
-
-
-def held_bytes(device: torch.device) -> int:
-    """Memory in use: what tensors take on a GPU, else what is resident of the process."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
-    pages = int((PROCESS / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def forget_peak(device: torch.device) -> None:

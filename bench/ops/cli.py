@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from bench.commit import commit
 from bench.goals import op_goals
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
-from bench.ops.selection import against, label, matching, select
+from bench.ops.selection import against, label, select
 from specbranch.files import write_whole
 from specbranch.info import environment
 
@@ -43,14 +44,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
     found.add_argument("--threads", type=int, help="of torch, on a CPU")
-    found.add_argument("--list", action="store_true", help="name the cases and measure nothing")
-    found.add_argument(
-        "--read",
-        nargs="+",
-        type=Path,
-        metavar="FILE.json",
-        help="show what --out wrote, runs on one machine together, and measure nothing",
-    )
     found.add_argument("--out", type=Path, metavar="FILE.json")
     found.add_argument("--plot", type=Path, metavar="FILE.png")
     found.add_argument("--markdown", type=Path, metavar="FILE.md")
@@ -61,11 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 1 where one of our ops failed. Exits with 2 for bad arguments."""
     options = parser().parse_args(arguments)
     try:
-        if options.list:
-            _, cases = chosen(options)
-            print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
-            return 0
-        record = joined(options) if options.read else run(options)
+        record = run(options)
     except ValueError as error:
         parser().error(str(error))
     show(record)
@@ -97,35 +86,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     return measured(cases, bench, absent, vars(options))
 
 
-def joined(options: argparse.Namespace) -> dict[str, Any]:
-    """Rows of all stored records that match, later ones in place of earlier ones."""
-    records = [json.loads(path.read_text()) for path in options.read]
-    machines = {report.machine(record) for record in records}
-    if len(machines) > 1:
-        raise ValueError(f"--read: expected runs on one machine, got {' and '.join(machines)}")
-    rows = {(row["op"], report.label(row)): row for record in records for row in record["rows"]}
-    failed = {
-        _op_and_label(name): why for record in records for name, why in record["failed"].items()
-    }
-    chosen_names = matching([*rows, *failed], options.op, options.shape)
-    found = [rows[name] for name in dict.fromkeys(chosen_names) if name in rows]
-    together = {
-        part: {name: why for record in records for name, why in record[part].items()}
-        for part in ("absent", "skipped")
-    }
-    together["failed"] = {
-        ": ".join(name): failed[name] for name in chosen_names if name not in rows
-    }
-    device = records[0]["environment"]["device"]
-    judged = list(map(asdict, op_goals(torch.device(device).type, found)))
-    return {**records[-1], **together, "rows": found, "goals": judged}
-
-
-def _op_and_label(name: str) -> tuple[str, str]:
-    op, _, shape = name.partition(": ")
-    return op, shape
-
-
 def measured(
     cases: Sequence[Case], bench: Bench, absent: dict[str, str], flags: dict[str, Any]
 ) -> dict[str, Any]:
@@ -151,7 +111,11 @@ def measured(
         release(bench.device)
     return {
         "environment": environment(bench.device)
-        | {"threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]},
+        | {
+            "commit": commit(),
+            "threads": torch.get_num_threads(),
+            "load_average": os.getloadavg()[0],
+        },
         "flags": {key: str(value) for key, value in flags.items() if value is not None},
         "clocks": list(bench.clocks),
         "seconds": bench.seconds,

@@ -12,7 +12,6 @@ from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, OURS, Case, Way
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, rows_of_each, slots
-from bench.ops.peers import COMPACTION_PEERS
 from specbranch import ops
 
 CONTEXT = 50
@@ -111,7 +110,7 @@ def compact_kv(model: Model, dtype: torch.dtype, batch: int, moved: int) -> Case
         ways=(
             Way(OURS, "ours", _compact),
             Way(EAGER, "eager", _select_and_copy),
-            *COMPACTION_PEERS,
+            Way("sgl-kernel, KV move", "library", _sgl_move, module="sgl_kernel"),
         ),
     )
 
@@ -136,3 +135,17 @@ def _select_and_copy(x: CompactionInputs) -> Call:
             layer.index_copy_(0, destination, layer.index_select(0, source))
 
     return call
+
+
+def _sgl_move(x: CompactionInputs) -> Call:
+    """To places in a flat cache, which it is given as our op would find them."""
+    from sgl_kernel.kvcacheio import transfer_kv_all_layer
+
+    source, destination = x.places()
+    k, v = (
+        torch.tensor([t.data_ptr() for t in caches], dtype=torch.uint64, device=x.table.device)
+        for caches in (x.k_caches, x.v_caches)
+    )
+    token_bytes = x.k_caches[0][0, 0].nbytes
+    layers = len(x.k_caches)
+    return lambda: transfer_kv_all_layer(k, k, v, v, source, destination, token_bytes, layers)

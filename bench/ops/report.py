@@ -81,7 +81,8 @@ def markdown(record: Record) -> str:
     lines = [
         "# Ops",
         "",
-        f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
+        f"{machine(record)}, at {record['environment']['commit']}. Times are medians in "
+        f"microseconds, {next(iter(record['clocks']))} "
         "clock (wall: after an untimed call, no threads awake but the call's own); eager torch and "
         "the best library by how many times as long they take; `of copy` compares with a copy that "
         "reads and writes as many bytes in all, in the same turns, `of lower roof` with that or a "

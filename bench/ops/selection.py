@@ -10,11 +10,12 @@ from itertools import product
 import torch
 
 from bench.models import LLAMA_8B, LLAMA_68M, MODELS, QWEN_1_5B, SMOLLM2, Model
-from bench.ops.attention import attention, tree_mask
+from bench.ops.attention import attention
 from bench.ops.case import Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
 from bench.ops.linear import packed, quantized
+from bench.ops.mask import tree_mask
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, verify_tree
 

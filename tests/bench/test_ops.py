@@ -14,7 +14,7 @@ from bench import gpu
 from bench.floors import Heads, Work
 from bench.measure import Product, Timing, alone, take_turns
 from bench.models import MODELS, Model
-from bench.ops import cli, report
+from bench.ops import cli
 from bench.ops.attention import EXPANDED, attention
 from bench.ops.case import EAGER, OURS
 from bench.ops.report import columns, markdown
@@ -128,12 +128,6 @@ def test_ways_are_chosen_by_name():
     assert chosen == [[OURS, EAGER], [OURS, EAGER]]
 
 
-def test_the_list_measures_nothing(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "measured", None)
-    assert cli.main(["--device", "cpu", "--list", "--op", "tree_mask"]) == 0
-    assert "tree_mask: -, batch 1, nodes 8, int32" in capsys.readouterr().out
-
-
 def bench(memory: int = 1 << 30, **clocks) -> Bench:
     return Bench(CPU, clocks or {"wall": alone}, 0.0, 1, 1, memory)
 
@@ -220,31 +214,6 @@ def test_a_product_does_about_as_much_as_it_is_to():
     assert Product.about(1, FP32, CPU).flops == 2 * 256**3
 
 
-def test_stored_runs_are_shown_together(tmp_path):
-    first, second, written = (tmp_path / name for name in ("a.json", "b.json", "b.md"))
-    for path, op in ((first, "^sample$|tree_mask"), (second, "append_kv_|^sample$")):
-        assert cli.main(["--smoke", "--device", "cpu", "--op", op, "--out", str(path)]) == 0
-    read = ["--read", str(first), str(second), "--markdown", str(written)]
-    assert cli.main([*read, "--out", str(tmp_path / "c.json")]) == 0
-    together = json.loads((tmp_path / "c.json").read_text())
-    assert [row["op"] for row in together["rows"]] == ["tree_mask", "sample", "append_kv_"]
-    latest = json.loads(second.read_text())["rows"]
-    assert together["rows"][1] == next(row for row in latest if row["op"] == "sample")
-    assert cli.main([*read, "--shape", "tokens"]) == 0
-    assert "| append_kv_ |" in written.read_text()
-    assert "| tree_mask |" not in written.read_text()
-
-
-def test_runs_on_two_machines_are_not_mixed(tmp_path):
-    path, other = tmp_path / "a.json", tmp_path / "b.json"
-    cli.main(["--smoke", "--device", "cpu", "--op", "tree_mask", "--out", str(path)])
-    record = json.loads(path.read_text())
-    record["environment"]["cpu"] = "another"
-    other.write_text(json.dumps(record))
-    with pytest.raises(SystemExit):
-        cli.main(["--read", str(path), str(other)])
-
-
 def test_a_missing_gpu_is_named(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit):
@@ -298,17 +267,6 @@ def test_our_own_failure_is_no_omission(capsys):
     assert "FAILED branch_attention" in capsys.readouterr().out
     assert "- branch_attention: " in markdown(record)
     assert "FAILED, RuntimeError: ours" in markdown(record)
-
-
-def test_a_failure_counts_until_it_was_measured(tmp_path):
-    path, failed = tmp_path / "a.json", tmp_path / "b.json"
-    assert cli.main(["--smoke", "--device", "cpu", "--op", "^sample$", "--out", str(path)]) == 0
-    record = json.loads(path.read_text())
-    name = f"sample: {report.label(record['rows'][0])}"
-    broken = {name: "RuntimeError: ours", "tree_mask: lost": "RuntimeError: ours"}
-    failed.write_text(json.dumps(record | {"rows": [], "failed": broken}))
-    assert cli.main(["--read", str(failed), str(path)]) == 1
-    assert cli.main(["--read", str(failed), str(path), "--op", "^sample$"]) == 0
 
 
 def test_a_library_that_fails_is_left_out_and_said_to_be():

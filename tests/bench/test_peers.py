@@ -20,10 +20,9 @@ from bench.ops.attention import attention
 from bench.ops.case import OURS, Case
 from bench.ops.kv import compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
-from bench.ops.peers import links
 from bench.ops.run import absent_from
 from bench.ops.sampling import sample
-from bench.ops.verify import verify_tree
+from bench.ops.verify import links, verify_tree
 from tests.threads import one_thread
 
 __all__ = ["one_thread"]
