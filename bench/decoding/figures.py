@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -41,11 +40,6 @@ class Figures:
     @property
     def drafts(self) -> bool:
         return self.stats.draft_forwards > 0
-
-    @property
-    def accepted_lengths(self) -> dict[int, int]:
-        """How many target forwards committed so many tokens."""
-        return dict(sorted(Counter(self.stats.accepted_lengths).items()))
 
 
 Table = dict[str, dict[str, Figures]]  # by contender, then by category

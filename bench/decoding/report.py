@@ -14,7 +14,6 @@ from bench.decoding.records import Record
 from bench.goals import Verdict, decoding_goals
 from specbranch.comparison.report import PERCENTAGES, margin_text, terminal_table
 
-POSITIONS = 8
 PAIR = ("builtin:smollm2", "self:int4")  # that the goals are set for
 
 
@@ -96,17 +95,6 @@ def _shares(figures: Figures) -> list[str]:
     return shares if figures.drafts else ["-"] * len(shares)
 
 
-def position_rows(report: Report) -> list[list[str]]:
-    """The acceptance rate of the first guess below the root, the second, and on."""
-    rows = []
-    for name, scopes in report.table.items():
-        rates = scopes[OVERALL].stats.acceptance_by_position[:POSITIONS]
-        if rates:
-            cells = [f"{rate:.0%}" for rate in rates]
-            rows.append([name, *cells, *["-"] * (POSITIONS - len(cells))])
-    return [["", *(f"{place}" for place in range(1, POSITIONS + 1))], *rows]
-
-
 def goal_lines(report: Report) -> list[str]:
     lines = list(map(str, report.verdicts()))
     made = report.made_under
@@ -127,7 +115,8 @@ def conditions(report: Report) -> Iterator[str]:
         f"target {made['target']} ({made['dtype']}), draft {made['draft']}, on {made['device']}: "
         f"{made['cpu']}, {made['cores']} cores, torch {made['torch']}, transformers "
         f"{made['transformers']}; temperature {made['temperature']:g}, at most "
-        f"{made['max_new_tokens']} tokens, {processes} process{'es' if processes > 1 else ''}"
+        f"{made['max_new_tokens']} tokens, {processes} process{'es' if processes > 1 else ''}, at "
+        f"{made['commit']}"
     )
     if made["prompts"] != "files":
         yield "example prompts: too few for figures"
@@ -153,8 +142,6 @@ def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
     lines += ["", "## Drafting", "", *READING_DRAFTING.splitlines(), ""]
     for scope in report.categories:
         lines += [f"{scope.capitalize()}:", "", *md.table(*drafting_rows(report, scope)), ""]
-    lines += ["Acceptance by position below the last committed token:", ""]
-    lines += [*md.table(*position_rows(report)), ""]
     lines += [f"![{what}]({name})" for what, name in pictures.items()]
     lines += ["", "## Texts that part from plain decoding's", ""]
     lines += _bullets(divergence_lines(report) or ["none"])
@@ -198,7 +185,6 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
         **own,
         **{rate: getattr(figures.stats, rate) for rate in rates},
         "acceptance_by_position": figures.stats.acceptance_by_position,
-        "accepted_lengths": figures.accepted_lengths,
         "stats": stats,
     }
 

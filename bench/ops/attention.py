@@ -100,7 +100,6 @@ def attention(model: Model, dtype: torch.dtype, batch: int, context: int, branch
             Way(EXPANDED, "library", _expanded, (branches * group + 1) * keys_bytes),
             Way(PACKED, "library", _packed, keys_bytes + scores_bytes),
             Way("FlashAttention, causal", "library", _flash_attention, module="flash_attn"),
-            Way("FlashInfer, single, mask", "library", _flashinfer_single, module="flashinfer"),
             Way("FlashInfer, paged, mask", "library", _flashinfer_mask, module="flashinfer"),
             Way("FlashInfer, cascade", "library", _flashinfer_cascade, module="flashinfer"),
         ),
@@ -174,17 +173,6 @@ def _flash_attention(x: AttentionInputs) -> Call:
     k, v = (keys.transpose(1, 2).contiguous() for keys in x.contiguous())
     lengths = ints(x.q.device, [x.length] * x.batch)
     return lambda: flash_attn_with_kvcache(x.q, k, v, cache_seqlens=lengths, causal=True)
-
-
-def _flashinfer_single(x: AttentionInputs) -> Call:
-    """Its prefill of one request, with a bit for each row and key."""
-    import flashinfer
-
-    if x.batch > 1:
-        raise ValueError(f"one request, but there are {x.batch}")
-    k, v = (keys[0].transpose(0, 1).contiguous() for keys in x.contiguous())
-    bits = flashinfer.packbits(x.visible().flatten(), bitorder="little")
-    return lambda: flashinfer.single_prefill_with_kv_cache(x.q[0], k, v, packed_custom_mask=bits)
 
 
 def _flashinfer_mask(x: AttentionInputs) -> Call:

@@ -45,7 +45,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
     found.add_argument("--threads", type=int, help="of torch, on a CPU")
     found.add_argument("--out", type=Path, metavar="FILE.json")
-    found.add_argument("--plot", type=Path, metavar="FILE.png")
     found.add_argument("--markdown", type=Path, metavar="FILE.md")
     return found
 
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser().error(str(error))
     show(record)
-    write(record, options.out, options.plot, options.markdown)
+    write(record, options.out, options.markdown)
     return 1 if record["failed"] else 0
 
 
@@ -135,14 +134,8 @@ def show(record: dict[str, Any]) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def write(
-    record: dict[str, Any], out: Path | None, plot: Path | None, markdown: Path | None
-) -> None:
+def write(record: dict[str, Any], out: Path | None, markdown: Path | None) -> None:
     if out:
         write_whole(out, json.dumps(record, indent=1) + "\n")
-    if plot and record["rows"]:
-        from bench.ops import figure
-
-        figure.draw(record, plot)
     if markdown:
         write_whole(markdown, report.markdown(record))

@@ -110,7 +110,6 @@ def compact_kv(model: Model, dtype: torch.dtype, batch: int, moved: int) -> Case
         ways=(
             Way(OURS, "ours", _compact),
             Way(EAGER, "eager", _select_and_copy),
-            Way("sgl-kernel, KV move", "library", _sgl_move, module="sgl_kernel"),
         ),
     )
 
@@ -135,17 +134,3 @@ def _select_and_copy(x: CompactionInputs) -> Call:
             layer.index_copy_(0, destination, layer.index_select(0, source))
 
     return call
-
-
-def _sgl_move(x: CompactionInputs) -> Call:
-    """To places in a flat cache, which it is given as our op would find them."""
-    from sgl_kernel.kvcacheio import transfer_kv_all_layer
-
-    source, destination = x.places()
-    k, v = (
-        torch.tensor([t.data_ptr() for t in caches], dtype=torch.uint64, device=x.table.device)
-        for caches in (x.k_caches, x.v_caches)
-    )
-    token_bytes = x.k_caches[0][0, 0].nbytes
-    layers = len(x.k_caches)
-    return lambda: transfer_kv_all_layer(k, k, v, v, source, destination, token_bytes, layers)

@@ -105,7 +105,6 @@ def sample(model: Model, dtype: torch.dtype, rows: int, kept: Filter = NO_FILTER
         floors.sample(rows=rows, vocab=model.vocab, element_size=dtype.itemsize),
         Way(OURS, "ours", _sample),
         Way(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
-        Way("FlashInfer, sampling", "library", _flashinfer_sample, module="flashinfer"),
     )
 
 
@@ -118,16 +117,6 @@ def _sample(x: Rows) -> Call:
         return ids
 
     return call
-
-
-def _flashinfer_sample(x: Rows) -> Call:
-    from flashinfer.sampling import sampling_from_logits, top_k_top_p_sampling_from_logits
-
-    if not x.kept.top_k:
-        return lambda: sampling_from_logits(x.logits.float())
-    return lambda: top_k_top_p_sampling_from_logits(
-        x.logits.float(), x.kept.top_k, x.kept.top_p, filter_apply_order="top_k_first"
-    )
 
 
 def draft_topk(coupling: str, model: Model, dtype: torch.dtype, rows: int, k: int) -> Case:

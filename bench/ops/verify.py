@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 import torch
@@ -140,7 +139,6 @@ def verify_tree(
         ways=(
             Way(OURS, "ours", _ours),
             Way(EAGER, "eager", _eager_chain if rejection else _eager_tree, 24 * elements),
-            *(() if kept.top_k else _peers(coupling, 8 * elements)),
         ),
     )
 
@@ -199,87 +197,3 @@ def _eager_chain(x: Trees) -> Call:
         return accepted + 1, eager_draw(law)
 
     return call
-
-
-def links(parents: list[int]) -> tuple[list[int], list[int]]:
-    """The first child of each node and the sibling after it, -1 where there is none."""
-    first, following = [-1] * len(parents), [-1] * len(parents)
-    latest: dict[int, int] = {}
-    for node, parent in enumerate(parents[1:], 1):
-        if parent in latest:
-            following[latest[parent]] = node
-        else:
-            first[parent] = node
-        latest[parent] = node
-    return first, following
-
-
-def _sgl_walk(x: Trees) -> dict[str, Tensor]:
-    """What both of sgl-kernel's walks take, by name; int64 but for the results."""
-    batch, nodes = x.candidates.shape
-    device = x.logits.device
-    first, following = (torch.tensor(link, device=device) for link in links(x.parents))
-    return {
-        "predicts": ints(device, [0] * batch * nodes),
-        "accept_index": ints(device, [[-1] * x.visited] * batch),
-        "accept_token_num": ints(device, [0] * batch),
-        "candidates": x.candidates.long(),
-        "retrive_index": torch.arange(batch * nodes, device=device).reshape(batch, nodes),
-        "retrive_next_token": first.repeat(batch, 1),
-        "retrive_next_sibling": following.repeat(batch, 1),
-    }
-
-
-def _sgl_greedy(x: Trees) -> Call:
-    from sgl_kernel import verify_tree_greedy
-
-    walk = _sgl_walk(x)
-    return lambda: verify_tree_greedy(**walk, target_predict=x.logits.argmax(-1))
-
-
-def _sgl_sampling(x: Trees) -> Call:
-    """A softmax, then the walk that knows the target's law alone.
-
-    Some versions mark rejected tokens in a tensor that is to be zero at first.
-    """
-    from sgl_kernel import tree_speculative_sampling_target_only as walk_tree
-
-    walk = _sgl_walk(x)
-    batch, nodes = x.candidates.shape
-    walk["uniform_samples"] = torch.rand(batch, nodes, device=x.logits.device)
-    walk["uniform_samples_for_final_sampling"] = torch.rand(batch, device=x.logits.device)
-    marks = {}
-    if "draft_probs" in inspect.signature(walk_tree).parameters:
-        marks["draft_probs"] = torch.empty_like(x.logits, dtype=torch.float32)
-
-    def call() -> None:
-        for mark in marks.values():
-            mark.zero_()
-        walk_tree(**walk, **marks, target_probs=x.logits.softmax(-1, dtype=torch.float32))
-
-    return call
-
-
-def _flashinfer_chain(x: Trees) -> Call:
-    """A softmax of the main line's rows, then its chain of ratio tests."""
-    from flashinfer.sampling import chain_speculative_sampling
-
-    if x.visited < 2:
-        raise ValueError("a chain of one guess at least")
-    ids = x.candidates[:, 1 : x.visited].contiguous()
-    laws = x.laws[:, : x.visited - 1].contiguous()
-    logits = x.logits[:, : x.visited]
-    return lambda: chain_speculative_sampling(laws, ids, logits.softmax(-1, dtype=torch.float32))
-
-
-def _peers(coupling: str, memory: int) -> tuple[Way[Trees], ...]:
-    """memory: bytes of the laws that sampling walks are given."""
-    if coupling == "greedy":
-        return (Way("sgl-kernel, greedy", "library", _sgl_greedy, module="sgl_kernel"),)
-    sampling = Way("sgl-kernel, sampling", "library", _sgl_sampling, memory, "sgl_kernel")
-    if coupling == "gumbel":
-        return (sampling,)
-    return (
-        sampling,
-        Way("FlashInfer, chain", "library", _flashinfer_chain, memory, "flashinfer"),
-    )

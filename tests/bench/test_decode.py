@@ -55,7 +55,7 @@ def test_all_contenders_answer_all_prompts_as_plain_decoding_does(run: Run, tmp_
     )
     assert len(summary["goals"]) == 3
     page = (tmp_path / "out" / "README.md").read_text()
-    for name in ("speedup.png", "accepted-lengths.png", "timeline.png"):
+    for name in ("speedup.png", "timeline.png"):
         assert (tmp_path / "out" / name).is_file()
         assert f"({name})" in page
 
