@@ -19,13 +19,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from bench.methods import MAX_NODES
+from bench.methods import MAX_NODES, Variant
 from bench.options import add_pair, positive
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Pending, VirtualLanes
 from specbranch.loading import load_pair
-from specbranch.policies import make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
 from specbranch.trace import Label
@@ -33,15 +32,15 @@ from specbranch.trace import Label
 T = TypeVar("T")
 
 COST_RATIO = 4
-MEASURED: dict[str, tuple[str, dict[str, int]]] = {
-    "ar": ("ar", {}),
-    "sps": ("sps", {"gamma": COST_RATIO}),
-    "pearl": ("pearl", {"gamma": COST_RATIO}),
-    "specbranch": ("specbranch", {}),
-    "bestfirst 8/32": ("bestfirst", {"rows_draft": 8, "rows_target": 32}),
-    "bestfirst 16/64": ("bestfirst", {"rows_draft": 16, "rows_target": 64}),
-    "auto": ("auto", {}),
-}
+MEASURED = (
+    Variant("ar", "ar"),
+    Variant("sps", "sps", (("gamma", COST_RATIO),)),
+    Variant("pearl", "pearl", (("gamma", COST_RATIO),)),
+    Variant("specbranch", "specbranch"),
+    Variant("bestfirst 8/32", "bestfirst", (("rows_draft", 8), ("rows_target", 32))),
+    Variant("bestfirst 16/64", "bestfirst", (("rows_draft", 16), ("rows_target", 64))),
+    Variant("auto", "auto"),
+)
 
 
 class Stopwatch:
@@ -124,11 +123,11 @@ def main() -> None:
     sizes = {"max_len": 512, "max_nodes": MAX_NODES, "max_requests": requests}
     costs = CostModel.rows_free(f"c={COST_RATIO}", COST_RATIO)
     found = {}
-    for name, (method, parameters) in MEASURED.items():
+    for each in MEASURED:
         lanes = VirtualLanes(costs)
         watch = Stopwatch(lanes)
-        with Engine(pair, make_policy(method, **parameters), lanes=lanes, **sizes) as engine:
-            found[name] = measure(engine, watch, requests, options.max_new_tokens)
+        with Engine(pair, each.policy(), lanes=lanes, **sizes) as engine:
+            found[each.label] = measure(engine, watch, requests, options.max_new_tokens)
     print(json.dumps(found, indent=1))
 
 

@@ -12,7 +12,7 @@ run goes on.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, geometric_mean
 from typing import NamedTuple
@@ -38,7 +38,7 @@ from specbranch.models.runner import ModelRunner
 from specbranch.policies import SpecBranch, SpeculativeSampling
 from specbranch.policies.base import Outlook
 from specbranch.prompts import read_prompts
-from specbranch.replay import Recorded, Replayer
+from specbranch.replay import DraftLaws, Recorded, Replayer
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
 from specbranch.training.hrad.collect import Collector
@@ -139,10 +139,10 @@ class Loop:
     def __init__(self, recordings: Recordings, classifiers: Classifiers) -> None:
         self._recordings = recordings
         self._classifiers = classifiers
-        pair = recordings.pair
-        self._embedding = pair.target
+        self._laws: list[tuple[Case, DraftLaws]] = []
+        self._target = recordings.pair.target
         self._runner = ModelRunner(
-            pair.target, max_len=MAX_LEN, max_nodes=MAX_NODES, feature_layers=FEATURE_LAYERS
+            self._target, max_len=MAX_LEN, max_nodes=MAX_NODES, feature_layers=FEATURE_LAYERS
         )
 
     def texts(self, wanted: Sequence[Case]) -> dict[str, list[Recorded]]:
@@ -150,16 +150,22 @@ class Loop:
         found: dict[str, list[Recorded]] = {CONFIDENCE: [], PUBLISHED: [], HYBRID: []}
         for case in wanted:
             laws, recording = self._recordings.laws(case), self._recordings.recording(case)
-            blocks = torch.tensor(next_blocks(laws, recording, GAMMA).laws)
+            blocks = torch.tensor(next_blocks(laws, recording, GAMMA).laws).reshape(-1, GAMMA, 2)
             self._recordings.save(case, laws)
+            self._laws.append((case, laws))
             text = recording.text[: len(blocks)]
             features = text_features(self._runner, recording.prompt, recording.text)[: len(text)]
-            inputs = with_embedding(self._embedding, features, text)
+            inputs = with_embedding(self._target, features, text)
             found[CONFIDENCE].append(Recorded(recording, laws))
             for side, lengths in ((PUBLISHED, [0]), (HYBRID, range(GAMMA + 1))):
                 foreseen = outlooks(self._classifiers[side], inputs, blocks, lengths)
                 found[side].append(Recorded(recording, laws, foreseen))
         return found
+
+    def save(self) -> None:
+        """Keep what the draft has computed."""
+        for case, laws in self._laws:
+            self._recordings.save(case, laws)
 
 
 def outlooks(
@@ -231,11 +237,11 @@ def of_pair(
         classifiers = trained(collection, *sides[:2])
         splits.append(judged(classifiers, sides[0], sides[2]))
     loop = Loop(recordings, classifiers)
-    texts: Callable[..., dict[str, list[Recorded]]] = lambda *which: loop.texts(  # noqa: E731
-        cases(*which, [0.0])
-    )
-    rows = loop_rows(draft, texts(*TUNING), texts(0, options.texts))
-    found = list(bar.track(rows, total=3 * len(RATIOS), description=f"{draft}: in the loop"))
+    tuning, evaluation = map(loop.texts, (cases(*TUNING, [0.0]), cases(0, options.texts, [0.0])))
+    rows, found = loop_rows(draft, tuning, evaluation), []
+    for row in bar.track(rows, total=3 * len(RATIOS), description=f"{draft}: in the loop"):
+        found.append(row)
+        loop.save()
     return list(held_out_rows(draft, splits)), found
 
 

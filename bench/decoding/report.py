@@ -48,7 +48,7 @@ def print_report(report: Report, console: Console) -> None:
 def speed_rows(report: Report) -> list[list[str]]:
     """Speedups by category, the header first."""
     categories = report.categories
-    header = ["", "tok/s", *categories, "spread", "first token", "peak", "same as ar"]
+    header = ["", "tok/s", *categories, "spread", "first token", "same as ar"]
     rows = [
         [
             name,
@@ -56,7 +56,6 @@ def speed_rows(report: Report) -> list[list[str]]:
             *(f"{figures[each].speedup:.2f}x" if each in figures else "-" for each in categories),
             f"{min(figures[OVERALL].speedups):.2f}-{max(figures[OVERALL].speedups):.2f}",
             f"{figures[OVERALL].first_token_s:.2f} s",
-            f"{figures[OVERALL].peak_bytes / 2**30:.2f} GiB",
             _identical(figures[OVERALL]),
         ]
         for name, figures in report.table.items()
@@ -153,8 +152,7 @@ Speedup over `ar`, our plain decoding on all cores: tokens over seconds against 
 seconds on the same prompts, the median of the repetitions, with their least and most as spread.
 Contenders take turns prompt by prompt, warmed up. Time is from the call to its return, prefill
 included; tokens are counted as generated. Second turns follow `ar`'s first answer. First token:
-the median time to it. Peak: of the process, which holds every contender's models and caches (on a
-GPU: of its tensors). Same as ar: texts identical token by token, of those that have to be."""
+the median time to it. Same as ar: texts identical token by token, of those that have to be."""
 
 READING_DRAFTING = """\
 M: tokens committed per target forward. Accepted: of the main-line guesses that were tested.

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from bench.commit import commit
 from bench.goals import op_goals
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
-from bench.ops.selection import against, label, select
+from bench.ops.selection import label, select
 from specbranch.files import write_whole
 from specbranch.info import environment
 
@@ -39,7 +38,6 @@ def parser() -> argparse.ArgumentParser:
         sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=words)
     found.add_argument("--op", default="", metavar="REGEX", help="ops to measure")
     found.add_argument("--shape", default="", metavar="REGEX", help="model, shape and dtype")
-    found.add_argument("--against", default="", metavar="REGEX", help="ways besides ours")
     found.add_argument("--device", choices=DTYPES, help="default: cuda where there is one")
     found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
@@ -56,8 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = run(options)
     except ValueError as error:
         parser().error(str(error))
-    show(record)
-    write(record, options.out, options.markdown)
+    page = report.markdown(record)
+    print(page)
+    if options.out:
+        write_whole(options.out, json.dumps(record, indent=1) + "\n")
+    if options.markdown:
+        write_whole(options.markdown, page)
     return 1 if record["failed"] else 0
 
 
@@ -78,7 +80,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The record of a new run."""
     device, cases = chosen(options)
     absent = absent_from(cases, device)
-    cases = against(cases, options.against)
     if options.threads:
         torch.set_num_threads(options.threads)
     bench = Bench.on(device, options.seconds or SECONDS[options.size])
@@ -124,18 +125,3 @@ def measured(
         "skipped": skipped,
         "failed": failed,
     }
-
-
-def show(record: dict[str, Any]) -> None:
-    console = Console(width=None if Console().is_terminal else 200)
-    for table in report.tables(record):
-        console.print(table)
-    for line in report.omissions(record):
-        console.print(line, highlight=False, markup=False)
-
-
-def write(record: dict[str, Any], out: Path | None, markdown: Path | None) -> None:
-    if out:
-        write_whole(out, json.dumps(record, indent=1) + "\n")
-    if markdown:
-        write_whole(markdown, report.markdown(record))

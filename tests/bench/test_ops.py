@@ -21,7 +21,6 @@ from bench.ops.report import columns, markdown
 from bench.ops.run import (
     COPY,
     PRODUCT,
-    READ,
     Bench,
     absent_from,
     disturbed,
@@ -29,7 +28,7 @@ from bench.ops.run import (
     ratios,
     shares,
 )
-from bench.ops.selection import SIZES, against, label, select
+from bench.ops.selection import SIZES, label, select
 from tests.threads import one_thread
 
 __all__ = ["one_thread"]
@@ -85,7 +84,6 @@ def test_a_run_records_everything(tmp_path, capsys):
         (["--op", "no_such_op"], "--op: expected a pattern found in one of append_kv_,"),
         (["--op", "sample", "--shape", "context 7"], "--shape: expected a pattern found in one of"),
         (["--op", "("], "--op: expected a regular expression, got '('"),
-        (["--against", "nobody"], "--against: expected a pattern found in one of FlashAttention,"),
         (["--smoke", "--all"], "not allowed with"),
     ],
 )
@@ -112,12 +110,6 @@ def test_filters_choose_by_op_and_shape():
     assert [label(case) for case in found] == [
         "SmolLM2-135M, batch 8, branches 4, context 8192, float32"
     ]
-
-
-def test_ways_are_chosen_by_name():
-    cases = select("smoke", FP32, "branch_attention|sample$", "")
-    chosen = [[c.name for c in case.ways] for case in against(cases, "eager")]
-    assert chosen == [[OURS, EAGER], [OURS, EAGER]]
 
 
 def bench(memory: int = 1 << 30, **clocks) -> Bench:
@@ -168,8 +160,8 @@ def times(**seconds: float) -> dict[str, Timing]:
 def test_shares_are_of_the_slower_roof():
     found = shares(
         Work(600, 400, flops=2000),
-        times(ours=4.0, copy=1.0, read=3.0, matrix_product=1.0),
-        {COPY: 0.5, READ: 1.0, PRODUCT: 2.0},
+        times(ours=4.0, copy=1.0, matrix_product=1.0),
+        {COPY: 0.5, PRODUCT: 2.0},
     )
     assert found == {
         "gb_per_s": 1000 / 4 / 1e9,
@@ -177,10 +169,9 @@ def test_shares_are_of_the_slower_roof():
         "of_copy_bandwidth": 0.125,
         "product_gflop_per_s": 2000 / 2 / 1e9,
         "of_lower_roof": 0.5,
-        "of_read_bandwidth": 0.75,
     }
     without = shares(Work(600, 400), times(ours=4.0, copy=1.0), {COPY: 1.0})
-    assert without["of_lower_roof"] is without["of_read_bandwidth"] is None
+    assert without["of_lower_roof"] is None
 
 
 def test_a_median_of_more_than_twice_the_minimum_is_disturbed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive, SpecBranch
 from specbranch.policies.base import Outcome, Outlook
-from specbranch.replay import DraftLaws, DraftModel, LawStore, record
+from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, Replayer, record
 from specbranch.sampling import SamplingParams
 from specbranch.training.hrad.examples import next_blocks
 from tests.engine import tiny
@@ -136,14 +137,42 @@ def test_each_round_foresees_from_where_the_target_stopped_and_what_the_draft_ha
     tokens = [recording.text[root] for root in roots]
     expected = torch.tensor(hrad.outlooks(features, tokens, seen))
     torch.testing.assert_close(told, expected, atol=1e-3, rtol=0)
-    drafting = DraftModel(ModelRunner(pair.draft, max_len=64, max_nodes=256), 64)
-    laws = DraftLaws(lambda: drafting, recording, LawStore())
-    blocks = next_blocks(laws, recording, hrad.config.gamma).laws
+    blocks = blocks_of(pair, recording, hrad.config.gamma)
     assert {len(block) for block in seen} >= {0, 2, 4}
     for root, block in zip(roots, seen, strict=True):
         if root < len(blocks) and block:
             whole = torch.tensor(blocks[root][: len(block)])
             torch.testing.assert_close(torch.tensor(block), whole, atol=1e-4, rtol=0)
+
+
+def test_a_replay_foresees_what_the_engine_does(engine, pair, hrad):
+    gamma = hrad.config.gamma
+    recording = record(engine, [7, 3, 9], FILTERS["T=1"])
+    lengths = engine.policy.lengths()
+    blocks = blocks_of(pair, recording, gamma)
+    tokens = recording.text[: len(blocks)]
+    runner = ModelRunner(pair.target, max_len=64, max_nodes=16, feature_layers=FEATURE_LAYERS)
+    features = text_features(runner, recording.prompt, recording.text)[: len(blocks)]
+    by_length = [
+        hrad.outlooks(features, tokens, [block[:drafted] for block in blocks])
+        for drafted in range(gamma + 1)
+    ]
+    replayer = Replayer(SpecBranch(k_max=4, gamma=gamma), CostModel.parse("virtual:c=4"))
+    laws = laws_of(pair, recording)
+    replay = replayer.replay(recording, laws, list(zip(*by_length, strict=True)))
+    told = [n for n, end in zip(lengths, accumulate(lengths), strict=True) if end <= len(blocks)]
+    assert replay.stats.accepted_lengths[: len(told)] == told
+    without = replayer.replay(recording, laws).stats.accepted_lengths
+    assert without[: len(told)] != told
+
+
+def laws_of(pair, recording: Recording) -> DraftLaws:
+    drafting = DraftModel(ModelRunner(pair.draft, max_len=64, max_nodes=256), 64)
+    return DraftLaws(lambda: drafting, recording, LawStore())
+
+
+def blocks_of(pair, recording: Recording, gamma: int) -> list[tuple[Certainty, ...]]:
+    return next_blocks(laws_of(pair, recording), recording, gamma).laws
 
 
 def test_a_policy_that_does_not_read_it_does_not_pay(pair, hrad):
