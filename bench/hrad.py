@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean, geometric_mean
+from statistics import geometric_mean
 from typing import NamedTuple
 
 import torch
@@ -219,8 +219,11 @@ def held_out_rows(draft: str, splits: Sequence[dict[str, Verdict]]) -> Iterator[
             name,
             f"{summed.accuracy:.1%}",
             f"{min(accuracies):.1%}, {max(accuracies):.1%}",
-            *(f"{fmean(column):.3f}" for column in zip(*areas, strict=True)),
-            *(f"{p:.0%} / {r:.0%}" for p, r in zip(summed.precision, summed.recall, strict=True)),
+            *(f"{mean:.3f}" for mean in torch.tensor(areas).nanmean(dim=0).tolist()),
+            *(
+                f"{p:.0%} / {r:.0%}".replace("nan%", "-")
+                for p, r in zip(summed.precision, summed.recall, strict=True)
+            ),
         ]
 
 
