@@ -21,16 +21,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 from bench import markdown
+from bench.commit import commit
 from bench.options import TARGET, positive
 from bench.prompts import fetch
 from specbranch.comparison.baseline import BASELINE
 from specbranch.comparison.divergence import Text, divergence
 from specbranch.comparison.methods import options_by_method
-from specbranch.comparison.report import terminal_table
 from specbranch.comparison.session import Session
 from specbranch.files import write_whole
 from specbranch.generation import Generation
@@ -73,12 +72,12 @@ class Asked(NamedTuple):
 
 
 class Folder:
-    """JSON that is made once, and read from then on."""
+    """JSON that is made once, and read from then on by the same code."""
 
     def __init__(self, folder: Path, asked: Sequence[Asked], options: argparse.Namespace) -> None:
         self._folder = folder
         shape = f"{len(asked)}-texts_{options.max_new_tokens}-tokens_{options.requests}-at-once"
-        self._start = f"{options.device}_{shape}"
+        self._start = f"{commit()}_{options.device}_{shape}"
 
     def keep(self, name: Sequence[Any], make: Callable[[], list[Outcome]]) -> list[Outcome]:
         parts = (str(part).rpartition(".")[2].replace(":", "-") for part in name)
@@ -206,16 +205,15 @@ def _report(folder: Path, found: Sequence[tuple[Cell, list[Outcome]]]) -> None:
                     f"{cell} {each['setting']} {each['task']}: at token {each['position']}, "
                     f"by {each['margin']}"
                 )
-    methods = next(iter(counts.values()))
-    header = ["draft", "dtype", "threads", "setting", *methods]
+    header = ["draft", "dtype", "threads", "setting", *next(iter(counts.values()))]
     rows = [
         [*key, *(f"{sum(same)}/{len(same)}" for same in row.values())]
         for key, row in counts.items()
     ]
-    Console().print(terminal_table([header, *rows]))
-    print(*parted, sep="\n")
-    lines = ["# Texts that are plain decoding's own, of all\n", *markdown.table(header, *rows), ""]
-    lines += ["Others:", *(f"- {line}" for line in parted or ["none"])]
+    lines = [f"# Texts that are plain decoding's own, of all, at {commit()}", ""]
+    lines += [*markdown.table(header, *rows), "", "Others:"]
+    lines += [f"- {line}" for line in parted or ["none"]]
+    print(*lines, sep="\n")
     write_whole(folder / "accept.md", "\n".join(lines) + "\n")
 
 

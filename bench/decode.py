@@ -24,11 +24,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.commit import commit
 from bench.decoding.answer import method_and_source, of_engine, open_engines
 from bench.decoding.cases import CATEGORIES, EXAMPLES, SETS, Question, by_turns, read_questions
 from bench.decoding.figures import tabulate
 from bench.decoding.peers import PEERS, Peers, load_peers
-from bench.decoding.pictures import save_lanes, save_pictures
+from bench.decoding.pictures import save_lanes, speedups
 from bench.decoding.records import Key, RunFile
 from bench.decoding.report import Report, as_json, markdown, print_report
 from bench.decoding.run import Field, missing_turns, run_turn, warm_up
@@ -38,6 +39,7 @@ from specbranch.comparison.methods import parse_methods
 from specbranch.comparison.session import Session
 from specbranch.engine import Engine
 from specbranch.files import write_whole
+from specbranch.pictures import save_picture
 from specbranch.policies import POLICIES
 from specbranch.sampling import SamplingParams
 
@@ -186,6 +188,7 @@ def _made_under(
     made_under = session.environment(baseline.lanes)
     del made_under["date"]
     return made_under | {
+        "commit": commit(),
         "prompts": prompts,
         "temperature": params.temperature,
         "max_new_tokens": params.max_new_tokens,
@@ -194,7 +197,8 @@ def _made_under(
 
 
 def _write(report: Report, folder: Path, command: str) -> None:
-    pictures = save_pictures(report, folder)
+    save_picture(speedups(report), folder / "speedup.png")
+    pictures = {"Speedup over plain decoding": "speedup.png"}
     if (folder / "timeline.png").is_file():
         pictures["A stretch of one request"] = "timeline.png"
     write_whole(folder / "summary.json", json.dumps(as_json(report), indent=1) + "\n")

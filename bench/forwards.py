@@ -1,7 +1,7 @@
 """What a forward costs by its rows, beside llama.cpp and transformers: `python -m bench.forwards`.
 
 A context, and so many rows behind it, whose logits are all wanted: what a target does with a chain
-of guesses. And a prompt that is read. Contenders take turns, with one thread and with two. Ours are
+of guesses. And a prompt that is read. Targets take turns, with one thread and with two. Ours are
 of the weights in float32, bfloat16 and 4 bits; llama.cpp, where llama-cpp-python is installed, has
 the target's file as it is shipped, in Q4_0, which it is fastest with, and in F32.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from bench import llama
+from bench.commit import commit
 from bench.measure import Call, Timing, take_turns
 from bench.options import TARGET, positive
 from specbranch.files import write_whole
@@ -37,10 +37,11 @@ CONTEXT = 200
 PROMPT = 128  # tokens of the prompt that is read
 READ = f"prompt of {PROMPT}"
 OURS = {"fp32": ("float32", None), "bf16": ("bfloat16", None), "q4": ("float32", "q4")}
-TIMED = 3  # forwards at each turn, after one that brings threads and caches back
 
 
-class Contender(Protocol):
+class Target(Protocol):
+    """Someone's implementation of the target."""
+
     def with_threads(self, threads: int) -> None: ...
 
     def forward(self, rows: int) -> Call:
@@ -139,7 +140,7 @@ class LlamaCpp:
         return call
 
 
-def contenders(target: str) -> Iterator[tuple[str, Contender]]:
+def targets(target: str) -> Iterator[tuple[str, Target]]:
     for name, (dtype, weights) in OURS.items():
         pair = load_pair(target, "self", dtype=dtype, target_weights=weights)
         text = (CONTEXT * pair.encode(EXAMPLE_PROMPTS[0]))[: CONTEXT + max(ROWS)]
@@ -150,28 +151,15 @@ def contenders(target: str) -> Iterator[tuple[str, Contender]]:
         yield f"llama.cpp {file_type}", LlamaCpp(path, text)
 
 
-def settled(call: Call) -> list[float]:
-    """The clock of one who comes after others."""
-    call()
-    times = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return times
-
-
 @torch.inference_mode()
-def measure(
-    field: Mapping[str, Contender], threads: int, turns: int
-) -> dict[str, dict[str, Timing]]:
-    """By what is computed, and contender."""
-    for contender in field.values():
-        contender.with_threads(threads)
+def measure(field: Mapping[str, Target], threads: int, turns: int) -> dict[str, dict[str, Timing]]:
+    """By what is computed, and by whom."""
+    for each in field.values():
+        each.with_threads(threads)
 
-    def timed(call_of: Callable[[Contender], Call]) -> dict[str, Timing]:
-        calls = {name: call_of(contender) for name, contender in field.items()}
-        return take_turns(calls, rounds=turns, at_least=turns, clock=settled)
+    def timed(call_of: Callable[[Target], Call]) -> dict[str, Timing]:
+        calls = {name: call_of(each) for name, each in field.items()}
+        return take_turns(calls, rounds=turns, at_least=turns)
 
     found = {str(rows): timed(lambda each, rows=rows: each.forward(rows)) for rows in ROWS}
     return found | {READ: timed(lambda each: each.read())}
@@ -193,19 +181,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.forwards", description=__doc__)
     parser.add_argument("--target", default=TARGET)
     parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
-    parser.add_argument("--turns", type=positive, default=10)
+    parser.add_argument("--turns", type=positive, default=30)
     parser.add_argument("--out", type=Path, help="JSON")
     options = parser.parse_args(arguments)
     disable_progress_bar()
     with torch.inference_mode():
-        field = dict(contenders(options.target))
+        field = dict(targets(options.target))
     results = {}
     for threads in options.threads:
         found = measure(field, threads, options.turns)
         Console(width=130).print(table(threads, found))
         results[threads] = as_json(found)
     if options.out is not None:
-        about = environment(torch.device("cpu")) | {"context": CONTEXT, "target": options.target}
+        about = environment(torch.device("cpu")) | {
+            "commit": commit(),
+            "context": CONTEXT,
+            "target": options.target,
+        }
         write_whole(options.out, json.dumps({"about": about, "seconds": results}, indent=1) + "\n")
 
 

@@ -80,7 +80,7 @@ ROLLBACKS = {
 def schedule_goals(methods: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
     """methods: rows of `bench.pairs`. Of rollback something is wanted on a poor pair only."""
     by_label = {method["label"]: method for method in methods}
-    yield from of_ratios({n: row["speedups"]["all"] for n, row in by_label.items()}, SCHEDULE_GOALS)
+    yield from of_ratios({n: row["speedup"] for n, row in by_label.items()}, SCHEDULE_GOALS)
     for name, figure in ROLLBACKS.items():
         ours, theirs = (by_label.get(label, {}).get(figure) for label in ("specbranch", "pearl"))
         found = {"": ours / theirs} if ours is not None and theirs else {}

@@ -1,4 +1,4 @@
-"""A GPU, and the time it takes: eager and in a replayed graph, with and without its L2 cache."""
+"""A GPU, and the time that a replayed graph takes on it, with and without its L2 cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from bench.measure import Call, Clock
 
 FLUSH = 256 << 20
 """Bytes written before each timed call: more than any L2 holds."""
-REPEATS = 20
 
 
 def captured(call: Call) -> torch.cuda.CUDAGraph:
@@ -57,32 +56,14 @@ def graph_warm(call: Call) -> list[float]:
     return [ms / 1e3 for ms in do_bench_cudagraph(call, rep=5, return_mode="all")]
 
 
-def eager_cold(call: Call) -> list[float]:
-    """Launched from Python, with nothing of it in L2."""
-    from triton.testing import do_bench
-
-    return [ms / 1e3 for ms in do_bench(call, warmup=5, rep=20, return_mode="all")]
-
-
-def eager_warm(call: Call, rounds: int = 10) -> list[float]:
-    """One among many launched from Python one after the other."""
-
-    def repeated() -> None:
-        for _ in range(REPEATS):
-            call()
-
-    call()
-    return [seconds / REPEATS for seconds in _timed(repeated, lambda: None, rounds)]
-
-
 GRAPH_COLD, GRAPH_WARM = "graph, cold L2", "graph, warm L2"
 
 
 def clocks() -> dict[str, Clock]:
-    """By name; without triton two of them."""
-    found = {GRAPH_COLD: graph_cold, "eager, warm L2": eager_warm}
+    """By name; without triton one of them."""
+    found: dict[str, Clock] = {GRAPH_COLD: graph_cold}
     if importlib.util.find_spec("triton"):
-        found |= {GRAPH_WARM: graph_warm, "eager, cold L2": eager_cold}
+        found[GRAPH_WARM] = graph_warm
     return found
 
 

@@ -2,9 +2,7 @@
 
 Policy, tree and loop run on the host's one thread while both lanes wait for them. Measures the time
 of a round outside the lanes' work, beside the forwards of the same rounds: medians of all rounds,
-so that what else the machine does counts little. With `--operators METHOD` instead: where the
-models' time goes, operator by operator, every operator's own time without that of what it calls.
-All work runs on one thread, in virtual lanes.
+so that what else the machine does counts little. All work runs on one thread, in virtual lanes.
 """
 
 from __future__ import annotations
@@ -13,25 +11,20 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from torch.autograd.profiler_util import FunctionEventAvg
-from torch.profiler import ProfilerActivity, profile
 
-from bench.methods import MAX_NODES
+from bench.methods import MAX_NODES, Variant
 from bench.options import add_pair, positive
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Pending, VirtualLanes
 from specbranch.loading import load_pair
-from specbranch.policies import POLICIES, make_policy
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
 from specbranch.trace import Label
@@ -39,15 +32,15 @@ from specbranch.trace import Label
 T = TypeVar("T")
 
 COST_RATIO = 4
-MEASURED: dict[str, tuple[str, dict[str, int]]] = {
-    "ar": ("ar", {}),
-    "sps": ("sps", {"gamma": COST_RATIO}),
-    "pearl": ("pearl", {"gamma": COST_RATIO}),
-    "specbranch": ("specbranch", {}),
-    "bestfirst 8/32": ("bestfirst", {"rows_draft": 8, "rows_target": 32}),
-    "bestfirst 16/64": ("bestfirst", {"rows_draft": 16, "rows_target": 64}),
-    "auto": ("auto", {}),
-}
+MEASURED = (
+    Variant("ar", "ar"),
+    Variant("sps", "sps", (("gamma", COST_RATIO),)),
+    Variant("pearl", "pearl", (("gamma", COST_RATIO),)),
+    Variant("specbranch", "specbranch"),
+    Variant("bestfirst 8/32", "bestfirst", (("rows_draft", 8), ("rows_target", 32))),
+    Variant("bestfirst 16/64", "bestfirst", (("rows_draft", 16), ("rows_target", 64))),
+    Variant("auto", "auto"),
+)
 
 
 class Stopwatch:
@@ -118,56 +111,23 @@ def measure(engine: Engine, watch: Stopwatch, requests: int, new_tokens: int) ->
     return {"rounds": len(watch.rounds)} | kinds | {"host_share": share}
 
 
-def operators(engine: Engine, new_tokens: int, top: int) -> Table:
-    """Of one example, from the second round on: the first holds the prefill."""
-    params = SamplingParams(max_new_tokens=new_tokens)
-    engine.generate(EXAMPLE_PROMPTS[0], params)
-    chunks = iter(engine.stream(EXAMPLE_PROMPTS[0], params))
-    next(chunks)
-    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU]) as profiler:
-        rounds = sum(1 for _ in chunks)
-    return table(profiler.key_averages(), rounds, top)
-
-
-def table(events: Iterable[FunctionEventAvg], rounds: int, top: int) -> Table:
-    """The operators that take longest, and what is left."""
-    ranked = sorted(events, key=lambda event: -event.self_cpu_time_total)
-    total = sum(event.self_cpu_time_total for event in ranked)
-    found = Table(title=f"{total / 1e3 / rounds:.1f} ms a round")
-    for column in ("operator", "share", "calls a round"):
-        found.add_column(column, justify="left" if column == "operator" else "right")
-    rest = ranked[top:]
-    for name, those in [(e.key, [e]) for e in ranked[:top]] + [(f"{len(rest)} others", rest)]:
-        share = sum(event.self_cpu_time_total for event in those) / total
-        calls = sum(event.count for event in those) / rounds
-        found.add_row(name, f"{share:.1%}", f"{calls:.1f}")
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_pair(parser)
     parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--requests", type=positive, default=1, help="that run at a time")
-    parser.add_argument("--operators", choices=list(POLICIES), metavar="METHOD")
-    parser.add_argument("--top", type=int, default=12, help="operators to list")
     options = parser.parse_args()
     torch.set_num_threads(1)
     pair = load_pair(options.target, options.draft)
     requests = options.requests
     sizes = {"max_len": 512, "max_nodes": MAX_NODES, "max_requests": requests}
     costs = CostModel.rows_free(f"c={COST_RATIO}", COST_RATIO)
-    if options.operators:
-        policy = make_policy(options.operators)
-        with Engine(pair, policy, lanes=VirtualLanes(costs), **sizes) as engine:
-            Console().print(operators(engine, options.max_new_tokens, options.top))
-        return
     found = {}
-    for name, (method, parameters) in MEASURED.items():
+    for each in MEASURED:
         lanes = VirtualLanes(costs)
         watch = Stopwatch(lanes)
-        with Engine(pair, make_policy(method, **parameters), lanes=lanes, **sizes) as engine:
-            found[name] = measure(engine, watch, requests, options.max_new_tokens)
+        with Engine(pair, each.policy(), lanes=lanes, **sizes) as engine:
+            found[each.label] = measure(engine, watch, requests, options.max_new_tokens)
     print(json.dumps(found, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Timing that survives a busy machine: contenders take turns, and their ratio is what counts."""
+"""Timing that survives a busy machine: calls take turns, and their ratio is what counts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from bench.openmp import release_team
 
 Call = Callable[[], object]
 Clock = Callable[[Call], list[float]]
@@ -29,33 +31,39 @@ class Timing:
         return cls(min(seconds), statistics.median(seconds), max(seconds))
 
 
-def once(call: Call) -> list[float]:
-    """The clock of a CPU."""
+def alone(call: Call) -> list[float]:
+    """The clock of a CPU: a call after an untimed one, which wakes its threads.
+
+    OpenMP's threads stay awake for a while after a call, and would hold the cores of whoever comes
+    next with other threads: so they are let go before.
+    """
+    release_team()
+    call()
     start = time.perf_counter()
     call()
     return [time.perf_counter() - start]
 
 
 def take_turns(
-    contenders: Mapping[str, Call],
+    calls: Mapping[str, Call],
     *,
     rounds: int = 30,
     seconds: float = 2.0,
     at_least: int = 5,
-    clock: Clock = once,
+    clock: Clock = alone,
 ) -> dict[str, Timing]:
-    """Time each contender `rounds` times, in turns so that disturbances hit all of them.
+    """Time each call `rounds` times, in turns so that disturbances hit all of them.
 
     seconds: stop earlier than `rounds` once this much time has passed, but not before `at_least`.
     """
-    for call in contenders.values():
+    for call in calls.values():
         call()
-    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    samples: dict[str, list[float]] = {name: [] for name in calls}
     deadline = time.perf_counter() + seconds
     for turn in range(rounds):
         if turn >= at_least and time.perf_counter() > deadline:
             break
-        for name, call in contenders.items():
+        for name, call in calls.items():
             samples[name] += clock(call)
     return {name: Timing.of(times) for name, times in samples.items()}
 
@@ -65,11 +73,6 @@ def copy_of(num_bytes: int, device: torch.device | str = "cpu") -> Call:
     source = torch.ones(max(1, num_bytes // 4), device=device)
     destination = torch.empty_like(source)
     return lambda: destination.copy_(source)
-
-
-def read_of(num_bytes: int, device: torch.device | str = "cpu") -> Call:
-    """A sum that reads `num_bytes` and writes nothing."""
-    return torch.ones(max(1, num_bytes // 4), device=device).sum
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,34 +9,35 @@ swept on other prompts than those of the figures. Everything is kept: an interru
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
+from typing import NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.methods import MAX_NODES, Variant, sweeps
+from bench import markdown
+from bench.commit import commit
+from bench.goals import schedule_goals
+from bench.methods import Sweep, sweeps
 from bench.options import add_pair
-from bench.pairs_report import counts_of, write_report
 from bench.prompts import EVALUATION, TUNING
-from bench.recordings import TEMPERATURES, Case, Recordings, cases
-from specbranch.costs.model import CostModel, LaneCosts, RowCosts
+from bench.recordings import SETS, TEMPERATURES, Case, Recordings, cases
+from bench.replays import Cell, Cells, Requests, best, figures, free, replayed, speedups, with_ratio
+from specbranch.costs.model import CostModel
 from specbranch.files import write_whole
-from specbranch.replay import Replayer
+from specbranch.pictures import method_color, save_picture
 
 RATIOS = (8, 15)
+SHARES = {"rollback": "rollback_rate", "all waste": "discarded_rate", "overlap": "overlap"}
+HEADER = ("method", "parameters", "speedup", *SETS, "M", "accepted", *SHARES)
+HEADER += ("rolled back per token",)
 
-Figures = list[dict[str, Any]]  # a request each
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """What a comparison is made under: the clock, and the temperature of the texts."""
 
     clock: str
@@ -44,116 +45,91 @@ class Setting:
     costs: CostModel
     temperature: float
 
+    def __str__(self) -> str:
+        return f"{self.clock}, temperature {self.temperature:g}"
+
 
 def settings(
     calibration: Path | None, ratios: Sequence[int], temperatures: Sequence[float]
-) -> list[Setting]:
+) -> Iterator[Setting]:
     """For each c rows free and, if they were measured, at what they cost."""
     clocks = []
     for c in ratios:
-        clocks.append((f"c={c}, rows free", c, CostModel.parse(f"virtual:c={c}")))
+        clocks.append((f"c={c}, rows free", c, free(c)))
         if calibration:
             measured = CostModel.parse(f"virtual:{calibration}")
             clocks.append((f"c={c}, rows as measured", c, with_ratio(measured, c)))
-    return [Setting(*clock, temperature) for clock in clocks for temperature in temperatures]
+    return (Setting(*clock, temperature) for clock in clocks for temperature in temperatures)
 
 
-def with_ratio(measured: CostModel, c: float) -> CostModel:
-    """The measured growth with the rows, for a draft step of one row that takes 1 and a target
-    forward of one row that takes c, each on a device of its own."""
+def requests_of(recordings: Recordings, wanted: Sequence[Case]) -> Requests:
+    def requests() -> Iterator:
+        for case in wanted:
+            laws = recordings.laws(case)
+            yield recordings.recording(case), laws
+            recordings.save(case, laws)
 
-    def scaled(costs: RowCosts, seconds: float) -> LaneCosts:
-        unit = costs(1) / seconds
-        return LaneCosts(RowCosts(costs.rows, tuple(each / unit for each in costs.seconds)))
+    return requests
 
-    return CostModel(
-        f"{measured.name}, c={c:g}", scaled(measured.draft.rows, 1), scaled(measured.target.rows, c)
+
+def compared(
+    recordings: Recordings, setting: Setting, sweep: Sweep, tuning: list[Case], texts: list[Case]
+) -> Cell:
+    """A method at its best under one setting."""
+    costs = setting.costs
+    variant = best(sweep, costs, requests_of(recordings, tuning))
+    runs = replayed(variant, costs, requests_of(recordings, texts))
+    gains = speedups(runs, costs)
+    by_set = {
+        name: geometric_mean(
+            gain for gain, case in zip(gains, texts, strict=True) if case.prompts == name
+        )
+        for name in SETS
+    }
+    return {"label": sweep.label, "parameters": variant.parameters(), "by_set": by_set} | figures(
+        runs, costs
     )
 
 
-class Comparison:
-    """The replays of one pair: a file for each variant and setting, beside the recordings."""
-
-    def __init__(self, recordings: Recordings) -> None:
-        self.recordings = recordings
-
-    def figures(self, setting: Setting, variant: Variant, wanted: Sequence[Case]) -> Figures:
-        """What each case came to, replayed by one engine in this order if it was not before."""
-        path = self._path(setting, variant, wanted)
-        if path.is_file():
-            return json.loads(path.read_text())["cases"]
-        policy = variant.policy()
-        replayer = Replayer(policy, setting.costs, max_nodes=MAX_NODES)
-        figures = [self._replayed(replayer, variant, case) for case in wanted]
-        write_whole(path, json.dumps({"variant": variant.key, "cases": figures}))
-        return figures
-
-    def _replayed(self, replayer: Replayer, variant: Variant, case: Case) -> dict[str, Any]:
-        laws = self.recordings.laws(case)
-        recording = self.recordings.recording(case)
-        replay = replayer.replay(recording, laws)
-        self.recordings.save(case, laws)
-        if replay.token_ids != list(recording.text):
-            raise RuntimeError(f"{case.name}: {replayer.policy.name} wrote another text")
-        return {"prompts": case.prompts, "index": case.index, **counts_of(replay.stats)}
-
-    def _path(self, setting: Setting, variant: Variant, wanted: Sequence[Case]) -> Path:
-        costs = setting.costs
-        shapes_it = [costs.draft, costs.target, costs.launch, costs.sync, variant, MAX_NODES]
-        digest = hashlib.sha256(repr(shapes_it).encode()).hexdigest()[:12]
-        folder = f"T{setting.temperature:g}-prompts-{wanted[0].index}-{wanted[-1].index}"
-        name = f"c{setting.c}-{variant.label.replace('/', '-')}-{digest}.json"
-        return self.recordings.folder / folder / name
+def report(title: str, about: str, sections: dict[str, list[Cell]]) -> str:
+    lines = [f"# {title}", "", f"{about}, at {commit()}."]
+    for clock, methods in sections.items():
+        lines += ["", f"## {clock}", "", *markdown.table(HEADER, *map(_row, methods))]
+        if "free" in clock:
+            lines += ["", *(f"- {verdict}" for verdict in schedule_goals(methods))]
+    return "\n".join(lines) + "\n"
 
 
-def speedup(figures: Figures, baseline: Figures) -> float:
-    """Geometric mean over the requests."""
-    pairs = zip(figures, baseline, strict=True)
-    return geometric_mean(plain["wall_s"] / each["wall_s"] for each, plain in pairs)
+def _row(method: Cell) -> list[str]:
+    gains = (method["speedup"], *method["by_set"].values())
+    return [
+        method["label"],
+        method["parameters"],
+        *(f"{gain:.2f}x" for gain in gains),
+        f"{method['mean_accepted_length']:.2f}",
+        f"{method['acceptance_rate']:.0%}",
+        *(f"{method[share]:.0%}" for share in SHARES.values()),
+        f"{method['rolled_back_per_token']:.2f}",
+    ]
 
 
-def compare(
-    comparison: Comparison,
-    setting: Setting,
-    tuning: Sequence[Case],
-    evaluation: Sequence[Case],
-    labels: Sequence[str] | None,
-    bar: Progress,
-) -> dict[str, Any]:
-    """The methods of these labels, or all, each at its best under one setting."""
-    ar, *methods = sweeps(setting.c)
-    if labels is not None:
-        methods = [sweep for sweep in methods if sweep.label in labels]
-    plain = Variant(ar.label, ar.method)
-    tuned = comparison.figures(setting, plain, tuning)
-    baseline = comparison.figures(setting, plain, evaluation)
-    rows = [{"label": plain.label, "parameters": "-", "cases": baseline, "swept": {}}]
-    for sweep in bar.track(methods, description=f"{setting.clock}, T={setting.temperature:g}"):
-        swept = {
-            variant: speedup(comparison.figures(setting, variant, tuning), tuned)
-            for variant in sweep.variants()
-        }
-        best = max(swept, key=lambda variant: swept[variant])
-        rows.append(
-            {
-                "label": best.label,
-                "parameters": best.parameters(),
-                "cases": comparison.figures(setting, best, evaluation),
-                "swept": {each.parameters(): speed for each, speed in swept.items()},
-            }
+def draw(title: str, sections: dict[str, list[Cell]]) -> Figure:
+    rows = (len(sections) + 1) // 2
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False, sharex=True).flat
+    for panel, (clock, methods) in zip(panels, sections.items(), strict=False):
+        labels = [method["label"] for method in methods]
+        bars = panel.barh(
+            labels, [method["speedup"] for method in methods], color=list(map(method_color, labels))
         )
-    return {
-        "clock": setting.clock,
-        "c": setting.c,
-        "temperature": setting.temperature,
-        "methods": rows,
-    }
-
-
-def _ratio(text: str) -> int:
-    if int(text) < 2:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 2, got {text}")
-    return int(text)
+        panel.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
+        panel.invert_yaxis()
+        panel.tick_params(labelsize=7)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_title(clock, fontsize=8)
+        panel.set_xlabel("speedup over plain decoding", fontsize=7)
+    figure.suptitle(title, fontsize=9)
+    return figure
 
 
 def _prompts(text: str) -> int:
@@ -162,30 +138,39 @@ def _prompts(text: str) -> int:
     return int(text)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.pairs", description=__doc__)
     add_pair(parser)
     parser.add_argument("--name", required=True, help="of the pair's results")
     parser.add_argument("--costs", type=Path, help="what `specbranch calibrate` wrote for the pair")
-    labels = [sweep.label for sweep in sweeps(RATIOS[0])]
-    parser.add_argument("--methods", nargs="+", choices=labels, help="all by default")
-    parser.add_argument("--ratios", type=_ratio, nargs="+", default=RATIOS, help="c")
+    parser.add_argument("--ratios", type=int, nargs="+", default=RATIOS, help="c")
     parser.add_argument("--temperatures", type=float, nargs="+", default=TEMPERATURES)
     parser.add_argument("--prompts", type=_prompts, default=EVALUATION, help="of each set")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     recordings = Recordings(options.target, options.draft)
-    comparison = Comparison(recordings)
-    wanted = settings(options.costs, options.ratios, options.temperatures)
-    pair = {"name": options.name, "target": options.target, "draft": options.draft}
-    results = []
+    path = options.out / f"pairs-{options.name}"
+    cells = Cells(path.with_suffix(".json"))
+    about = f"Target {options.target}, draft {options.draft}; the first {options.prompts} prompts"
+    sections: dict[str, list[Cell]] = {}
     with Progress(console=Console(stderr=True)) as bar:
-        for setting in wanted:
-            tuning = cases(*TUNING, [setting.temperature])
-            evaluation = cases(0, options.prompts, [setting.temperature])
-            results.append(compare(comparison, setting, tuning, evaluation, options.methods, bar))
-            write_report(options.out, pair, results)
+        for setting in settings(options.costs, options.ratios, options.temperatures):
+            texts = [
+                cases(*which, [setting.temperature]) for which in (TUNING, (0, options.prompts))
+            ]
+            sections[str(setting)] = [
+                cells.cell(
+                    f"{about}, {tuple(setting)}, {sweep}",
+                    lambda sweep=sweep, of=(setting, texts): compared(
+                        recordings, of[0], sweep, *of[1]
+                    ),
+                )
+                for sweep in bar.track(sweeps(setting.c), description=str(setting))
+            ]
+            written = report(f"Pair: {options.name}", f"{about} of each set", sections)
+            write_whole(path.with_suffix(".md"), written)
+            save_picture(draw(about, sections), path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

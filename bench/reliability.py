@@ -1,9 +1,11 @@
-"""Do guesses come true as often as estimated? `python -m bench.reliability`.
+"""How often is a draft right, and as often as it estimates? `python -m bench.reliability`.
 
 Goes through texts of a pair, recorded if they were not before, as decoding would: at every
 token the draft's ranked guesses are estimated, then compared with the token, then learnt from.
 Draws the share of right guesses over their estimates, the draft's own and the calibrated ones, and
-writes both errors beside the picture.
+writes both errors beside the picture, with the share of tokens that are the first guess, by kind of
+prompt, or among the first four. At temperature 1 guesses are made with the noise that the target
+draws with.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bench.commit import commit
 from bench.options import add_pair, positive
 from bench.prompts import EVALUATION
 from bench.recordings import FOLDER, SETS, Case, Recordings, cases
@@ -30,6 +33,7 @@ FAN = 8  # guesses of a node
 EDGES = np.array([0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 1.0])
 SETTINGS = {0.0: "greedy", 1.0: "temperature 1"}
 KINDS = ("the draft's own", "calibrated")
+AMONG = 4  # first guesses
 
 Guesses = NDArray[np.float64]  # [n, 3]: own estimate, calibrated estimate, 1 if right
 
@@ -42,27 +46,43 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench/reliability.png"))
     options = parser.parse_args()
     recordings = Recordings(options.target, options.draft, options.folder)
-    guesses = {
-        temperature: collect(recordings, cases(0, options.prompts, [temperature]))
-        for temperature in SETTINGS
-    }
+    summary: dict[str, Any] = {"commit": commit(), "target": options.target, "draft": options.draft}
+    guesses = {}
+    for temperature, name in SETTINGS.items():
+        wanted = cases(0, options.prompts, [temperature])
+        guesses[temperature], ranks = collect(recordings, wanted)
+        summary[name] = {"texts": len(wanted)} | shares(ranks) | errors(guesses[temperature])
     save_picture(draw(guesses, f"{options.draft} for {options.target}"), options.out)
-    texts = {"texts": options.prompts * len(SETS)}
-    summary = {SETTINGS[temperature]: texts | errors(of) for temperature, of in guesses.items()}
     write_whole(options.out.with_suffix(".json"), json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 
 
-def collect(recordings: Recordings, wanted: Sequence[Case]) -> Guesses:
-    """Every guess at every token of the texts."""
+def collect(recordings: Recordings, wanted: Sequence[Case]) -> tuple[Guesses, dict[str, list[int]]]:
+    """Every guess at every token of the texts, and by set of prompts the token's place among them,
+    FAN if it is none."""
     reliability = Reliability()
     rows: list[tuple[float, float, bool]] = []
+    ranks: dict[str, list[int]] = {name: [] for name in SETS}
     for case in wanted:
         laws, text = recordings.laws(case), recordings.recording(case).text
-        for position, law in enumerate(laws.laws([Place(at) for at in range(len(text))])):
-            rows += judged(law.ids[:FAN], law.estimates[:FAN], text[position], reliability)
+        found = laws.laws([Place(at) for at in range(len(text))])
+        for token, law in zip(text, found, strict=True):
+            ids = law.ids[:FAN]
+            rows += judged(ids, law.estimates[:FAN], token, reliability)
+            ranks[case.prompts].append(ids.index(token) if token in ids else FAN)
         recordings.save(case, laws)
-    return np.array(rows)
+    return np.array(rows), ranks
+
+
+def shares(ranks: dict[str, list[int]]) -> dict[str, Any]:
+    """Of tokens that are the first guess, and that are among the first."""
+    every = np.array([rank for of_set in ranks.values() for rank in of_set])
+    first = {name: round(float(np.mean(np.equal(of, 0))), 3) for name, of in ranks.items()}
+    return {
+        "first guess": first | {"all": round(float(np.mean(every == 0)), 3)},
+        f"among {AMONG}": round(float(np.mean(every < AMONG)), 3),
+        "tokens": len(every),
+    }
 
 
 def judged(

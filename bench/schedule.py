@@ -1,45 +1,38 @@
 """Schedules at any scale, under the virtual clock with rows free: `python -m bench.schedule`.
 
 Every method over the cost ratio c = T_target / T_draft and the draft's alignment, which is the
-chance that its first guess is right: on synthetic acceptance, on real tokens of a recorded pair,
-and against the speedups that arXiv 2506.01979 publishes. A cell that is in the results already is
-kept, so an interrupted run goes on.
+chance that its first guess is right, on synthetic acceptance; and beside the speedups that arXiv
+2506.01979 publishes. A cell that this code has made is kept, so an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from statistics import fmean, geometric_mean
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
 from scipy.optimize import brentq
 
 from bench import markdown
-from bench.methods import MAX_NODES, Sweep, coarse_sweeps
-from bench.prompts import TUNING
-from bench.recordings import Case, Recordings, cases
-from bench.schedule_figures import draw_heatmaps, draw_lines
-from specbranch.costs.model import PRESETS, CostModel
+from bench.commit import commit
+from bench.methods import Sweep, sweeps
+from bench.replays import Cell, Cells, best, figures, free, replayed, synthetic
+from specbranch.costs.model import PRESETS
 from specbranch.files import write_whole
-from specbranch.replay import LawSource, Recording, Replayer, SyntheticLaws, rank_rates
-from specbranch.replay import synthetic_recording as synthetic
-from specbranch.stats import Stats
+from specbranch.pictures import save_picture
 
 RATIOS = (4, 8, 12, 20)
 ALIGNMENTS = (0.3, 0.45, 0.6, 0.75, 0.9, 0.97)
-CONCENTRATION = 2.0  # easy and hard places: at 0.75 the beta law has parameters 1.5 and 0.5
 TOKENS = 600  # of a cell
 TABLE_TOKENS = 3000  # of a cell beside published figures
 TASKS = ("HumanEval", "GSM8K", "CNN-DM")
-COMPARED = ("pearl", "specbranch", "bestfirst 8/32")
 COLUMNS = ("pair, c", "task", "alignment", "PEARL published", "replayed")
 COLUMNS += ("SpecBranch published", "replayed", "bestfirst 8/32, replayed")
+TITLES = {"speedup": "speedup over plain decoding", "rollback_rate": "rollback rate, main line"}
 # Speedups over plain decoding by task, arXiv 2506.01979.
 PUBLISHED = {
     "llama-68m-7b": {"pearl": (1.69, 1.86, 1.66), "specbranch": (2.04, 2.12, 1.87)},
@@ -48,90 +41,20 @@ PUBLISHED = {
     "llama-3.1-8b-70b": {"pearl": (3.75, 3.35, 3.04), "specbranch": (4.02, 3.67, 3.37)},
 }
 
-Request = tuple[Recording, LawSource]
-Cell = dict[str, Any]
+Grid = Mapping[tuple[int, float], Mapping[str, Cell]]  # by c and alignment, then method
 
 
-def measure(sweep: Sweep, c: int, requests: Callable[[], Iterator[Request]]) -> Cell:
-    """The method at its best on some requests, each replayed as `requests` hands it out."""
-    costs = CostModel.rows_free(f"c={c}", c)
-    best: Cell = {}
-    for variant in sweep.variants():
-        replayer = Replayer(variant.policy(), costs, max_nodes=MAX_NODES)
-        runs = [replayer.replay(*request).stats for request in requests()]
-        cell = figures(runs, c) | {"parameters": variant.parameters()}
-        best = max(best, cell, key=lambda each: each.get("speedup", 0.0))
-    return best
+def compared(sweep: Sweep, c: int, alignment: float, tokens: int) -> Cell:
+    """A method at its best on one synthetic draft and text."""
+    costs, requests = free(c), synthetic(alignment, tokens)
+    variant = best(sweep, costs, requests)
+    found = figures(replayed(variant, costs, requests), costs)
+    return found | {"parameters": variant.parameters()}
 
 
-def figures(runs: Sequence[Stats], c: int) -> Cell:
-    """Means over the requests; of the speedup the geometric one."""
-    return {
-        "speedup": geometric_mean(c * stats.tokens / stats.wall_s for stats in runs),
-        "mean_accepted_length": fmean(stats.mean_accepted_length for stats in runs),
-        "rollback_rate": fmean(stats.rollback_rate for stats in runs),
-        "branch_waste": fmean(stats.branch_waste for stats in runs),
-        "waste_of_all": fmean(stats.discarded_rate for stats in runs),
-        "overlap": fmean(stats.overlap for stats in runs),
-    }
-
-
-class Results:
-    """Cells by name, in a JSON file that is written as they come."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.cells: dict[str, Cell] = json.loads(path.read_text()) if path.is_file() else {}
-
-    def cell(self, name: str, compute: Callable[[], Cell]) -> Cell:
-        if name not in self.cells:
-            self.cells[name] = compute()
-            write_whole(self._path, json.dumps(self.cells, indent=1) + "\n")
-        return self.cells[name]
-
-
-def _told_apart(sweep: Sweep) -> str:
-    """The method, and a digest of what is swept under which constants."""
-    shapes_it = repr([dict(sweep.grid), CONCENTRATION, MAX_NODES])
-    return f"{sweep.label} {hashlib.sha256(shapes_it.encode()).hexdigest()[:6]}"
-
-
-def on_synthetic(
-    results: Results, c: int, alignment: float, sweeps: Sequence[Sweep], tokens: int
-) -> dict[str, Cell]:
-    """Methods on one synthetic draft and text."""
-
-    def requests() -> Iterator[Request]:
-        laws = SyntheticLaws(rank_rates(alignment), concentration=CONCENTRATION)
-        yield synthetic(tokens), laws
-
-    return {
-        sweep.label: results.cell(
-            f"synthetic, {tokens} tokens, c={c}, alignment {alignment:.3f}, {_told_apart(sweep)}",
-            lambda sweep=sweep: measure(sweep, c, requests),
-        )
-        for sweep in sweeps
-    }
-
-
-def on_real_tokens(
-    results: Results, recordings: Recordings, wanted: Sequence[Case], c: int
-) -> dict[str, Cell]:
-    """All methods on recorded texts of one pair."""
-
-    def requests() -> Iterator[Request]:
-        for case in wanted:
-            laws = recordings.laws(case)
-            yield recordings.recording(case), laws
-            recordings.save(case, laws)
-
-    return {
-        sweep.label: results.cell(
-            f"{recordings.target}, {recordings.draft}, c={c}, {_told_apart(sweep)}",
-            lambda sweep=sweep: measure(sweep, c, requests),
-        )
-        for sweep in coarse_sweeps(c)
-    }
+def cell(cells: Cells, sweep: Sweep, c: int, alignment: float, tokens: int) -> Cell:
+    name = f"{tokens} tokens, c={c}, alignment {alignment:.3f}, {sweep.label}, {sweep.grid}"
+    return cells.cell(name, lambda: compared(sweep, c, alignment, tokens))
 
 
 def pearl_speedup(alignment: float, c: float) -> float:
@@ -149,56 +72,71 @@ def alignment_of(pair: str, task: int) -> float:
     return brentq(lambda a: pearl_speedup(a, PRESETS[pair]) - wanted, 0.01, 0.9999)
 
 
-def published_rows(results: Results) -> Iterator[list[str]]:
+def published_rows(cells: Cells) -> Iterator[list[str]]:
     """Published and replayed speedups side by side, at the alignment that PEARL's implies."""
     for pair, published in PUBLISHED.items():
         c = int(PRESETS[pair])
-        compared = [sweep for sweep in coarse_sweeps(c) if sweep.label in COMPARED]
+        own = {sweep.label: sweep for sweep in sweeps(c)}
+        closed_form = Sweep("pearl", "pearl", {"gamma": (c,)})
+        methods = closed_form, own["specbranch"], own["bestfirst 8/32"]
         for index, task in enumerate(TASKS):
             alignment = alignment_of(pair, index)
-            cells = on_synthetic(results, c, alignment, compared, TABLE_TOKENS)
-            pearl, branch, best = (f"{cells[label]['speedup']:.2f}" for label in COMPARED)
-            yield [
-                f"{pair}, {c}",
-                task,
-                f"{alignment:.2f}",
-                f"{published['pearl'][index]}",
-                pearl,
-                f"{published['specbranch'][index]}",
-                branch,
-                best,
-            ]
+            gains = [cell(cells, each, c, alignment, TABLE_TOKENS)["speedup"] for each in methods]
+            pearl, branch, first = (f"{gain:.2f}" for gain in gains)
+            told = (str(published[name][index]) for name in ("pearl", "specbranch"))
+            of_pearl, of_branch = told
+            name = f"{pair}, {c}"
+            yield [name, task, f"{alignment:.2f}", of_pearl, pearl, of_branch, branch, first]
+
+
+def draw(grid: Grid, figure_name: str) -> Figure:
+    """A map of every method over c and alignment; bright is good."""
+    ratios, alignments = (sorted(set(axis)) for axis in zip(*grid, strict=True))
+    labels = list(next(iter(grid.values())))
+    reverse = figure_name == "rollback_rate"
+    highest = max(of[figure_name] for methods in grid.values() for of in methods.values())
+    shown: dict[str, Any] = {"origin": "lower", "aspect": "auto", "vmin": 0, "vmax": highest}
+    shown["cmap"] = "viridis_r" if reverse else "viridis"
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    panels = figure.subplots(2, -(-len(labels) // 2), sharex=True, sharey=True).flat
+    for panel, label in zip(panels, labels, strict=False):
+        values = [[grid[c, a][label][figure_name] for c in ratios] for a in alignments]
+        panel.imshow(values, **shown)
+        for row, of_alignment in enumerate(values):
+            for column, value in enumerate(of_alignment):
+                shade = "black" if (value > 0.6 * highest) is not reverse else "white"
+                place = {"ha": "center", "va": "center", "fontsize": 6, "color": shade}
+                panel.text(column, row, f"{value:.2f}", **place)
+        panel.set_title(label, fontsize=8)
+        panel.set_xticks(range(len(ratios)), ratios, fontsize=7)
+        panel.set_yticks(range(len(alignments)), alignments, fontsize=7)
+        panel.set_xlabel("c", fontsize=7)
+        panel.set_ylabel("alignment", fontsize=7)
+    figure.suptitle(f"{TITLES[figure_name]}, synthetic acceptance, rows free", fontsize=9)
+    return figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target", default="builtin:smollm2")
-    parser.add_argument("--drafts", nargs="*", default=[], help="of recorded pairs, replayed too")
     parser.add_argument("--ratios", nargs="*", type=int, default=RATIOS, help="c")
     parser.add_argument("--alignments", nargs="*", type=float, default=ALIGNMENTS)
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder")
     options = parser.parse_args()
-    results = Results(options.out / "schedule.json")
-    published = len(PUBLISHED) * len(TASKS)
+    cells = Cells(options.out / "schedule.json")
     with Progress(console=Console(stderr=True)) as bar:
         grid = {
-            (c, alignment): on_synthetic(results, c, alignment, coarse_sweeps(c), TOKENS)
+            (c, alignment): {
+                sweep.label: cell(cells, sweep, c, alignment, TOKENS) for sweep in sweeps(c)
+            }
             for c in bar.track(options.ratios, description="synthetic")
             for alignment in options.alignments
         }
-        rows = list(bar.track(published_rows(results), description="published", total=published))
-        lines = {}
-        for draft in options.drafts:
-            recordings = Recordings(options.target, draft)
-            lines[draft] = {
-                c: on_real_tokens(results, recordings, cases(*TUNING), c)
-                for c in bar.track(options.ratios, description=draft)
-            }
-    table = ["# Beside the published table", "", *markdown.table(COLUMNS, *rows)]
+        published = len(PUBLISHED) * len(TASKS)
+        rows = list(bar.track(published_rows(cells), description="published", total=published))
+    table = [f"# Beside the published table, at {commit()}", "", *markdown.table(COLUMNS, *rows)]
     write_whole(options.out / "schedule.md", "\n".join(table) + "\n")
-    draw_heatmaps(grid, "speedup", options.out / "schedule-speedup.png")
-    draw_heatmaps(grid, "rollback_rate", options.out / "schedule-rollback.png")
-    draw_lines(grid, lines, options.out / "schedule-lines.png")
+    for name, picture in (("speedup", "speedup"), ("rollback_rate", "rollback")):
+        save_picture(draw(grid, name), options.out / f"schedule-{picture}.png")
 
 
 if __name__ == "__main__":

@@ -10,19 +10,20 @@ another. Shown are all requests' tokens a second over plain decoding's of as man
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from bench import markdown
+from bench.commit import commit
 from bench.floors import Work
-from bench.methods import MAX_NODES
+from bench.methods import MAX_NODES, Variant
+from bench.replays import CONCENTRATION
 from bench.roofline import DEVICES, Device
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.files import write_whole
-from specbranch.policies import Policy, make_policy
 from specbranch.replay import (
     Recorded,
     Replayer,
@@ -36,15 +37,14 @@ PARAMETERS = {"target": 8.0e9, "draft": 1.2e9}
 ROWS = (1, 64, 128, 192, 256, 512, 1024, 2048)
 REQUESTS = (1, 4, 16, 64)
 ALIGNMENTS = (0.4, 0.7, 0.9)
-CONCENTRATION = 2.0  # easy and hard places
 ROUNDS_OF_REQUESTS = 3  # so many after one another in each place of a batch
-METHODS: Mapping[str, Callable[[], Policy]] = {
-    "ar": lambda: make_policy("ar"),
-    "specbranch": lambda: make_policy("specbranch"),
-    "bestfirst 4/8": lambda: make_policy("bestfirst"),
-    "bestfirst 8/32": lambda: make_policy("bestfirst", rows_draft=8, rows_target=32),
-    "auto": lambda: make_policy("auto"),
-}
+METHODS = (
+    Variant("ar", "ar"),
+    Variant("specbranch", "specbranch"),
+    Variant("bestfirst 4/8", "bestfirst"),
+    Variant("bestfirst 8/32", "bestfirst", (("rows_draft", 8), ("rows_target", 32))),
+    Variant("auto", "auto"),
+)
 
 
 def costs(device: Device = DEVICE) -> CostModel:
@@ -58,9 +58,9 @@ def _row_costs(device: Device, parameters: float) -> RowCosts:
     return RowCosts(ROWS, tuple(map(device.seconds, works)))
 
 
-def tokens_per_s(method: str, requests: int, alignment: float, tokens: int) -> float:
+def tokens_per_s(method: Variant, requests: int, alignment: float, tokens: int) -> float:
     """Of so many requests at a time, each of which commits so many tokens."""
-    replayer = Replayer(METHODS[method](), costs(), max_nodes=MAX_NODES, max_requests=requests)
+    replayer = Replayer(method.policy(), costs(), max_nodes=MAX_NODES, max_requests=requests)
     text, rates = synthetic_recording(tokens), rank_rates(alignment)
     recorded = [
         Recorded(text, SyntheticLaws(rates, concentration=CONCENTRATION, seed=seed))
@@ -89,9 +89,9 @@ def main() -> None:
     with Progress(console=Console(stderr=True)) as bar:
         total = len(ALIGNMENTS) * len(REQUESTS)
         found = list(bar.track(rows(options.tokens), total=total, description="requests"))
-    plain, *others = METHODS
+    plain, *others = (method.label for method in METHODS)
     header = ["alignment", "requests", f"{plain}, tok/s", *others]
-    title = f"# Many requests: {costs().name}, PREDICTED costs"
+    title = f"# Many requests: {costs().name}, PREDICTED costs, at {commit()}"
     table = [title, "", *markdown.table(header, *found)]
     write_whole(options.out / "schedule-requests.md", "\n".join(table) + "\n")
     print(*table, sep="\n")

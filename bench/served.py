@@ -1,90 +1,76 @@
-"""Requests as they were served, and what that comes to.
+"""Requests of mixed lengths, cut from real prompts, and what serving them comes to.
 
-A round commits several tokens at once, so there are two times between tokens. Between bursts: from
-one round's tokens to the next one's, which a reader waits. Per token: that divided by the tokens of
-the later round, each of them counted, which is the pace. A request's first round is in neither, but
-in the time to first token, which begins when the request comes.
+A round commits several tokens at once. The pace is per token: the time from one round's tokens to
+the next one's over the tokens of the later round, each of them counted. A request's first round is
+in the time to first token instead.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.mix import Wanted
 
-SETTLING = 0.2  # share of the requests before memory has to be flat
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How many requests, and their least and most tokens."""
 
-Floats = NDArray[np.float64]
+    requests: int
+    prompt_tokens: tuple[int, int] = (8, 256)
+    new_tokens: tuple[int, int] = (4, 64)
+
+    @property
+    def longest(self) -> int:
+        return self.prompt_tokens[1] + self.new_tokens[1]
+
+
+SMOKE = Mix(6, (8, 32), (2, 6))
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Requests in flight at all times, or, where `rate` is not 0, arrivals a second at random."""
+class Wanted:
+    """A request that will come."""
 
-    in_flight: int
-    rate: float = 0.0
+    prompt: list[int]
+    new_tokens: int
 
-    @classmethod
-    def of(cls, text: str) -> Load:
-        """`8`, or `poisson:0.5`, of which up to 64 run at a time."""
-        kind, _, rate = text.partition(":")
-        return cls(64, float(rate)) if kind == "poisson" else cls(int(text))
 
-    def __str__(self) -> str:
-        return f"{self.rate:g} a second" if self.rate else f"{self.in_flight} in flight"
+def draw_requests(
+    mix: Mix, texts: Sequence[Sequence[int]], generator: random.Random
+) -> list[Wanted]:
+    """Requests of log-uniform lengths; prompts longer than a text go on with others."""
+    requests = []
+    for _ in range(mix.requests):
+        length, prompt = _log_uniform(mix.prompt_tokens, generator), []
+        while len(prompt) < length:
+            prompt += generator.choice(texts)
+        requests.append(Wanted(prompt[:length], _log_uniform(mix.new_tokens, generator)))
+    return requests
 
-    def arrivals(self, count: int, chance: random.Random) -> list[float]:
-        """Seconds at which so many requests come; 0 where they wait for others to end."""
-        if not self.rate:
-            return [0.0] * count
-        gaps = np.array([chance.expovariate(self.rate) for _ in range(count)])
-        return list(np.cumsum(gaps))
+
+def _log_uniform(bounds: tuple[int, int], generator: random.Random) -> int:
+    least, most = bounds
+    return min(most, int(math.exp(generator.uniform(math.log(least), math.log(most + 1)))))
 
 
 @dataclass(slots=True)
 class Served:
-    """A request on its way. came: when. times, counts: of its bursts; held: bytes in use at its
-    end."""
+    """A request on its way. came: when. times, counts: of its bursts."""
 
     wanted: Wanted
     came: float
     times: list[float] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    held: int = 0
 
     def note(self, tokens: int, now: float) -> None:
         self.times.append(now)
         self.counts.append(tokens)
-
-
-class Queue:
-    """Requests that come as a load has them."""
-
-    def __init__(self, requests: Sequence[Wanted], load: Load, seed: int) -> None:
-        arrivals = load.arrivals(len(requests), random.Random(seed))
-        self._waiting = deque(zip(requests, arrivals, strict=True))
-        self._in_flight = load.in_flight
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    @property
-    def next_due(self) -> float:
-        return self._waiting[0][1]
-
-    def come(self, now: float, live: int) -> Iterator[Served]:
-        """Those that begin now, beside so many that are live."""
-        while self._waiting and live < self._in_flight and self.next_due <= now:
-            wanted, due = self._waiting.popleft()
-            live += 1
-            yield Served(wanted, due or now)
 
 
 def figures(served: Sequence[Served]) -> dict[str, Any]:
@@ -96,30 +82,17 @@ def figures(served: Sequence[Served]) -> dict[str, Any]:
         "tokens": tokens,
         "tokens_per_s": tokens / seconds,
         "first_token_s": _percentiles(np.array([each.times[0] - each.came for each in served])),
-        "between_bursts_s": _percentiles(np.concatenate(list(map(between_bursts, served)))),
         "per_token_s": _percentiles(np.concatenate(list(map(per_token, served)))),
-        "bytes_per_request": growth(np.array([each.held for each in served], dtype=float)),
     }
 
 
-def between_bursts(served: Served) -> Floats:
-    """Seconds from one round's tokens to the next one's."""
-    return np.diff(np.array(served.times, dtype=float))
-
-
-def per_token(served: Served) -> Floats:
-    """Those seconds over the tokens of the later round, once for each of them."""
+def per_token(served: Served) -> NDArray[np.float64]:
+    """Seconds of each token after the first round."""
     counts = np.array(served.counts[1:], dtype=int)
-    return np.repeat(between_bursts(served) / counts, counts)
+    return np.repeat(np.diff(np.array(served.times, dtype=float)) / counts, counts)
 
 
-def growth(held: Floats) -> float:
-    """Bytes that a request adds once memory has settled: by the line of least squares."""
-    settled = held[int(SETTLING * len(held)) :]
-    return float(np.polyfit(np.arange(len(settled)), settled, 1)[0]) if len(settled) > 1 else 0.0
-
-
-def _percentiles(values: Floats) -> dict[str, float]:
+def _percentiles(values: NDArray[np.float64]) -> dict[str, float]:
     if not len(values):
         return {}
     return {f"p{share}": float(np.percentile(values, share)) for share in (50, 95)}

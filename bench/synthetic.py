@@ -21,12 +21,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from specbranch.comparison.divergence import divergence
-from specbranch.engine import Engine
+from specbranch.comparison.baseline import compare
+from specbranch.comparison.session import Session
 from specbranch.files import write_whole
-from specbranch.generation import Generation
 from specbranch.loading.pair import ModelPair
-from specbranch.policies import make_policy
 from specbranch.sampling import SamplingParams
 
 TINY = {
@@ -49,7 +47,8 @@ ONE_BILLION = {
 COST = 8  # layers of the target for each of the draft's
 NOISE = {"the target's weights": 0.0, "noisy weights": 0.1}
 METHODS = ("sps", "pearl", "specbranch", "bestfirst")
-FIGURES = ("mean_accepted_length", "acceptance_rate", "overlap", "cost_ratio")
+FIGURES = ("method", "tokens_per_s", "speedup", "mean_accepted_length", "acceptance_rate")
+FIGURES += ("overlap", "identical_to_ar", "first_divergence")
 PROMPT_LEN = 128
 
 
@@ -146,40 +145,15 @@ def measure(
     small = random_llama(sizes, device, dtype)
     target = costlier_twin(small, COST)
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(sizes["vocab_size"], (PROMPT_LEN,), generator=generator).tolist()
-    alone: Generation | None = None
+    ids = torch.randint(sizes["vocab_size"], (PROMPT_LEN,), generator=generator).tolist()
+    prompt = " ".join(f"t{token}" for token in ids)
     rows = []
     for name, noise in NOISE.items():
         pair = pair_of(target, noisy(small, noise) if noise else small, name)
-        for method in METHODS if alone else ("ar", *METHODS):
-            with Engine(pair, make_policy(method), max_len=1024) as engine:
-                engine.generate(prompt, params)  # captures, and warms up
-                generation = engine.generate(prompt, params)
-            alone = alone or generation
-            rows.append(_row(name, method, generation, alone, _text(pair, generation, alone)))
+        for run in compare(Session(pair), ["ar", *METHODS], [prompt], params):
+            told = run.as_json()
+            rows.append({"draft": name} | {figure: told[figure] for figure in FIGURES})
     return {"synthetic": True, "dtype": str(dtype), "layers_ratio": COST, "rows": rows}
-
-
-def _row(
-    draft: str, method: str, generation: Generation, alone: Generation, text: str
-) -> dict[str, Any]:
-    stats = generation.stats
-    return {
-        "draft": draft,
-        "method": method,
-        "tokens_per_s": len(generation.token_ids) / stats.wall_s,
-        "speedup": alone.stats.wall_s / stats.wall_s,
-        **{figure: getattr(stats, figure) for figure in FIGURES},
-        "text": text,
-    }
-
-
-def _text(pair: ModelPair, found: Generation, alone: Generation) -> str:
-    """Whether it is plain decoding's, and if not, how near a tie that was where they part."""
-    parted = divergence(pair, found.token_ids, alone, SamplingParams())
-    if parted is None:
-        return "identical to plain decoding"
-    return f"parts at token {parted.position}, where plain decoding's margin was {parted.margin}"
 
 
 def main() -> None:

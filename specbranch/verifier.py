@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from specbranch import ops
+from specbranch.hrad.features import surviving_block
 from specbranch.hrad.model import HRad
 from specbranch.lanes import Lane, LaneError, Pending
 from specbranch.logprobs import token_logprobs
@@ -140,16 +141,20 @@ class Verifier:
         hrad = self._hrad
         if hrad is None:
             return [None] * len(requests)
+        gamma = hrad.config.gamma
         walked = zip(requests, walks, _walked(requests, walks), strict=True)
-        going_on = [(rows[-1], walk) for request, walk, rows in walked if not request.finished]
+        going_on = [
+            (rows[-1], walk.next_token, surviving_block(request.tree, walk.winner, gamma))
+            for request, walk, rows in walked
+            if walk and not request.finished
+        ]
         if not going_on:
             return [None] * len(requests)
-        tokens = [walk.next_token for _, walk in going_on if walk]
+        last_rows, tokens, blocks = map(list, zip(*going_on, strict=True))
 
         def look() -> list[Outlook]:
             features = self._last_layers(hrad.config.feature_layers)
-            rows = sent([row for row, _ in going_on], features.device)
-            return hrad.outlooks(features[rows], tokens)
+            return hrad.outlooks(features[sent(last_rows, features.device)], tokens, blocks)
 
         found = iter(self._lane.run(Label.HRAD, look))
         return [None if request.finished else next(found) for request in requests]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,9 +20,8 @@ class Figures:
     runs: of how many the baseline made. Speeds are tokens over seconds, from the call to its
     return, prefill included. speedup: this contender's speed over the baseline's on the same
     prompts, the median over the repetitions; speedups: each repetition's. first_token_s: the
-    median. peak_bytes: the most in use during a run, all contenders' models being loaded.
-    compared, identical: texts that had to be the baseline's, and those that are. stats: of all
-    runs together. drafts: whether its stats tell of drafting.
+    median. compared, identical: texts that had to be the baseline's, and those that are. stats: of
+    all runs together. drafts: whether its stats tell of drafting.
     """
 
     runs: int
@@ -33,7 +31,6 @@ class Figures:
     speedup: float
     speedups: tuple[float, ...]
     first_token_s: float
-    peak_bytes: int
     compared: int
     identical: int
     stats: Stats
@@ -41,11 +38,6 @@ class Figures:
     @property
     def drafts(self) -> bool:
         return self.stats.draft_forwards > 0
-
-    @property
-    def accepted_lengths(self) -> dict[int, int]:
-        """How many target forwards committed so many tokens."""
-        return dict(sorted(Counter(self.stats.accepted_lengths).items()))
 
 
 Table = dict[str, dict[str, Figures]]  # by contender, then by category
@@ -95,7 +87,6 @@ def _figures(
         speedup=median(speedups),
         speedups=speedups,
         first_token_s=median(run["first_token_s"] for run in runs),
-        peak_bytes=max(run["peak_bytes"] for run in runs),
         compared=len(compared),
         identical=sum(compared),
         stats=Stats.pooled([Stats(**run["stats"]) for run in runs]),

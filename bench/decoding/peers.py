@@ -15,13 +15,13 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.streamers import BaseStreamer
 
 from bench import llama
 from bench.decoding.answer import Answer, Answerer, Arrivals, of_bursts
-from bench.decoding.openmp import release_team
+from bench.openmp import release_team
 from specbranch.lanes import Lane
 from specbranch.loading.pair import ModelPair, load_draft_for, load_model
 from specbranch.sampling import SamplingParams
@@ -147,36 +147,11 @@ def _assisted(setting: Setting) -> tuple[Answerer, str]:
     pair = setting.pair
     pair.require_shared_ids("to assist `generate`")
     draft, _ = load_draft_for(setting.plain, pair.tokenizer, pair.draft_name, pair.draft.device)
+    if getattr(draft, "token_ids", None) is not None:
+        raise Absent("the draft knows some of the target's tokens only")
     draft.generation_config = GenerationConfig()
     about = f"`generate(assistant_model=...)`, the assistant being {pair.draft_name}"
-    token_ids = getattr(draft, "token_ids", None)
-    if token_ids is not None:
-        widened = _WidenedHead(draft.get_output_embeddings(), token_ids, pair.target)
-        draft.set_output_embeddings(widened)
-        about += " with its logits scattered to the target's vocabulary"
     return _of_transformers(setting, assistant_model=draft), about
-
-
-class _WidenedHead(nn.Module):
-    """A narrow head whose logits take their places in the target's vocabulary; the tokens that it
-    lacks have no chance."""
-
-    def __init__(self, head: nn.Module, token_ids: Tensor, target: PreTrainedModel) -> None:
-        super().__init__()
-        self._head = head
-        self._places = token_ids.long()
-        self._columns: int = target.config.get_text_config(decoder=True).vocab_size
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        narrow = self._head(hidden)
-        wide = narrow.new_full((*narrow.shape[:-1], self._columns), torch.finfo(narrow.dtype).min)
-        wide[..., self._places] = narrow
-        return wide
-
-
-def _prompt_lookup(setting: Setting) -> tuple[Answerer, str]:
-    about = f"`generate(prompt_lookup_num_tokens={LOOKUP_TOKENS})`"
-    return _of_transformers(setting, prompt_lookup_num_tokens=LOOKUP_TOKENS), about
 
 
 def _require_llama() -> None:
@@ -238,7 +213,6 @@ def _llama_answer(
 PEERS: dict[str, Callable[[Setting], tuple[Answerer, str]]] = {
     "transformers": _transformers,
     "assisted": _assisted,
-    "prompt-lookup": _prompt_lookup,
     "llama.cpp": _llama_cpp,
     "llama.cpp-q4_0": partial(_llama_cpp, file_type="Q4_0"),
     "llama.cpp-f32": partial(_llama_cpp, file_type="F32"),

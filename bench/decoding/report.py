@@ -14,7 +14,6 @@ from bench.decoding.records import Record
 from bench.goals import Verdict, decoding_goals
 from specbranch.comparison.report import PERCENTAGES, margin_text, terminal_table
 
-POSITIONS = 8
 PAIR = ("builtin:smollm2", "self:int4")  # that the goals are set for
 
 
@@ -49,7 +48,7 @@ def print_report(report: Report, console: Console) -> None:
 def speed_rows(report: Report) -> list[list[str]]:
     """Speedups by category, the header first."""
     categories = report.categories
-    header = ["", "tok/s", *categories, "spread", "first token", "peak", "same as ar"]
+    header = ["", "tok/s", *categories, "spread", "first token", "same as ar"]
     rows = [
         [
             name,
@@ -57,7 +56,6 @@ def speed_rows(report: Report) -> list[list[str]]:
             *(f"{figures[each].speedup:.2f}x" if each in figures else "-" for each in categories),
             f"{min(figures[OVERALL].speedups):.2f}-{max(figures[OVERALL].speedups):.2f}",
             f"{figures[OVERALL].first_token_s:.2f} s",
-            f"{figures[OVERALL].peak_bytes / 2**30:.2f} GiB",
             _identical(figures[OVERALL]),
         ]
         for name, figures in report.table.items()
@@ -96,17 +94,6 @@ def _shares(figures: Figures) -> list[str]:
     return shares if figures.drafts else ["-"] * len(shares)
 
 
-def position_rows(report: Report) -> list[list[str]]:
-    """The acceptance rate of the first guess below the root, the second, and on."""
-    rows = []
-    for name, scopes in report.table.items():
-        rates = scopes[OVERALL].stats.acceptance_by_position[:POSITIONS]
-        if rates:
-            cells = [f"{rate:.0%}" for rate in rates]
-            rows.append([name, *cells, *["-"] * (POSITIONS - len(cells))])
-    return [["", *(f"{place}" for place in range(1, POSITIONS + 1))], *rows]
-
-
 def goal_lines(report: Report) -> list[str]:
     lines = list(map(str, report.verdicts()))
     made = report.made_under
@@ -127,7 +114,8 @@ def conditions(report: Report) -> Iterator[str]:
         f"target {made['target']} ({made['dtype']}), draft {made['draft']}, on {made['device']}: "
         f"{made['cpu']}, {made['cores']} cores, torch {made['torch']}, transformers "
         f"{made['transformers']}; temperature {made['temperature']:g}, at most "
-        f"{made['max_new_tokens']} tokens, {processes} process{'es' if processes > 1 else ''}"
+        f"{made['max_new_tokens']} tokens, {processes} process{'es' if processes > 1 else ''}, at "
+        f"{made['commit']}"
     )
     if made["prompts"] != "files":
         yield "example prompts: too few for figures"
@@ -153,8 +141,6 @@ def markdown(report: Report, pictures: Mapping[str, str], command: str) -> str:
     lines += ["", "## Drafting", "", *READING_DRAFTING.splitlines(), ""]
     for scope in report.categories:
         lines += [f"{scope.capitalize()}:", "", *md.table(*drafting_rows(report, scope)), ""]
-    lines += ["Acceptance by position below the last committed token:", ""]
-    lines += [*md.table(*position_rows(report)), ""]
     lines += [f"![{what}]({name})" for what, name in pictures.items()]
     lines += ["", "## Texts that part from plain decoding's", ""]
     lines += _bullets(divergence_lines(report) or ["none"])
@@ -166,8 +152,7 @@ Speedup over `ar`, our plain decoding on all cores: tokens over seconds against 
 seconds on the same prompts, the median of the repetitions, with their least and most as spread.
 Contenders take turns prompt by prompt, warmed up. Time is from the call to its return, prefill
 included; tokens are counted as generated. Second turns follow `ar`'s first answer. First token:
-the median time to it. Peak: of the process, which holds every contender's models and caches (on a
-GPU: of its tensors). Same as ar: texts identical token by token, of those that have to be."""
+the median time to it. Same as ar: texts identical token by token, of those that have to be."""
 
 READING_DRAFTING = """\
 M: tokens committed per target forward. Accepted: of the main-line guesses that were tested.
@@ -198,7 +183,6 @@ def _figures_json(figures: Figures) -> dict[str, Any]:
         **own,
         **{rate: getattr(figures.stats, rate) for rate in rates},
         "acceptance_by_position": figures.stats.acceptance_by_position,
-        "accepted_lengths": figures.accepted_lengths,
         "stats": stats,
     }
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 
 from bench.decoding.answer import Answer, Answerer
 from bench.decoding.cases import Question
-from bench.decoding.memory import forget_peak, peak_bytes
 from bench.decoding.records import Key, Record, RunFile
 from specbranch.comparison.baseline import BASELINE
 from specbranch.comparison.divergence import Text, divergence
@@ -95,7 +94,6 @@ def _rotated(contenders: Iterable[str], number: int) -> list[str]:
 
 
 def _run(field: Field, key: Key, prompt: list[int], params: SamplingParams) -> Record:
-    forget_peak(field.pair.device)
     answer: Answer = field.contenders[key.contender](prompt, params)
     return {
         **key._asdict(),
@@ -105,7 +103,6 @@ def _run(field: Field, key: Key, prompt: list[int], params: SamplingParams) -> R
         "tokens": len(answer.token_ids),
         "wall_s": answer.wall_s,
         "first_token_s": answer.first_token_s,
-        "peak_bytes": peak_bytes(field.pair.device),
         "token_ids": answer.token_ids,
         "stats": asdict(answer.stats),
     }

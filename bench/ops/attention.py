@@ -1,4 +1,4 @@
-"""`branch_attention` and `tree_mask`."""
+"""`branch_attention`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, EXPANDED, OURS, Case, Way
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, rows_of_each, workspace
-from bench.ops.peers import ATTENTION_PEERS
 from specbranch import ops
 
 PACKED = "SDPA, packed and masked"
+PEER_PAGE = 16
+SCRATCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ def attention(model: Model, dtype: torch.dtype, batch: int, context: int, branch
             Way(EAGER, "eager", _eager, keys_bytes + scores_bytes),
             Way(EXPANDED, "library", _expanded, (branches * group + 1) * keys_bytes),
             Way(PACKED, "library", _packed, keys_bytes + scores_bytes),
-            *ATTENTION_PEERS,
+            Way("FlashAttention, causal", "library", _flash_attention, module="flash_attn"),
+            Way("FlashInfer, paged, mask", "library", _flashinfer_mask, module="flashinfer"),
+            Way("FlashInfer, cascade", "library", _flashinfer_cascade, module="flashinfer"),
         ),
     )
 
@@ -163,63 +166,75 @@ def _packed(x: AttentionInputs) -> Call:
     ).transpose(1, 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """parents int32 [B, N], n_nodes int32 [B]"""
+def _flash_attention(x: AttentionInputs) -> Call:
+    """It has no mask, so its rows see each other causally, which is as many bytes."""
+    from flash_attn import flash_attn_with_kvcache
 
-    parents: Tensor
-    n_nodes: Tensor
+    k, v = (keys.transpose(1, 2).contiguous() for keys in x.contiguous())
+    lengths = ints(x.q.device, [x.length] * x.batch)
+    return lambda: flash_attn_with_kvcache(x.q, k, v, cache_seqlens=lengths, causal=True)
 
 
-def tree_mask(batch: int, nodes: int) -> Case:
-    """Of binary trees."""
+def _flashinfer_mask(x: AttentionInputs) -> Call:
+    """Its prefill over pages, with a bit for each row and key."""
+    import flashinfer
 
-    def inputs(device: torch.device) -> Trees:
-        parents = ints(device, [(node - 1) // 2 if node else -1 for node in range(nodes)])
-        return Trees(parents.repeat(batch, 1), ints(device, [nodes] * batch))
-
-    return Case(
-        op="tree_mask",
-        model="-",
-        params={"batch": batch, "nodes": nodes},
-        dtype=torch.int32,
-        work=floors.tree_mask(batch=batch, nodes=nodes),
-        memory=0,
-        inputs=inputs,
-        ways=(
-            Way(OURS, "ours", _ours_of_trees),
-            Way(EAGER, "eager", _eager_of_trees),
-        ),
+    pages = -(-x.length // PEER_PAGE)
+    wrapper = flashinfer.BatchPrefillWithPagedKVCacheWrapper(_scratch(x), "NHD")
+    wrapper.plan(
+        _every(x, x.rows, x.batch),
+        _every(x, pages, x.batch),
+        _every(x, 1, x.batch * pages - 1),
+        ints(x.q.device, [x.length - (pages - 1) * PEER_PAGE] * x.batch),
+        x.heads.num_qo_heads,
+        x.heads.num_kv_heads,
+        x.heads.head_dim,
+        PEER_PAGE,
+        custom_mask=x.visible().flatten().repeat(x.batch),
+        q_data_type=x.q.dtype,
     )
+    q, cache = x.q.flatten(0, 1), _pages(x, x.batch * pages)
+    return lambda: wrapper.run(q, cache)
 
 
-def _ours_of_trees(x: Trees) -> Call:
-    batch, nodes = x.parents.shape
-    row_indptr = rows_of_each(x.parents.device, batch, nodes)
-    mask = x.parents.new_empty(batch * nodes, floors.words(nodes))
-    depth = x.parents.new_empty(batch * nodes)
+def _flashinfer_cascade(x: AttentionInputs) -> Call:
+    """Its cascade: the contexts as one level, a page for each branch as the next."""
+    import flashinfer
 
-    def call() -> tuple[Tensor, Tensor]:
-        ops.tree_mask_out(x.parents, x.n_nodes, row_indptr, mask, depth)
-        return mask, depth
+    pages = -(-x.context // PEER_PAGE)
+    branches = x.batch * x.rows
+    contexts = x.batch * pages
+    wrapper = flashinfer.MultiLevelCascadeAttentionWrapper(2, _scratch(x), "NHD")
+    wrapper.plan(
+        [_every(x, x.rows, x.batch), _every(x, 1, branches)],
+        [_every(x, pages, x.batch), _every(x, 1, branches)],
+        [
+            _every(x, 1, contexts - 1),
+            ints(x.q.device, range(contexts, contexts + branches)),
+        ],
+        [
+            ints(x.q.device, [x.context - (pages - 1) * PEER_PAGE] * x.batch),
+            ints(x.q.device, [1] * branches),
+        ],
+        x.heads.num_qo_heads,
+        x.heads.num_kv_heads,
+        x.heads.head_dim,
+        PEER_PAGE,
+        q_data_type=x.q.dtype,
+    )
+    q, cache = x.q.flatten(0, 1), _pages(x, contexts + branches)
+    return lambda: wrapper.run(q, cache)
 
-    return call
+
+def _every(x: AttentionInputs, step: int, count: int) -> Tensor:
+    """int32 [count + 1]: 0, step, ..., count * step"""
+    return ints(x.q.device, range(0, count * step + 1, step))
 
 
-def _eager_of_trees(x: Trees) -> Call:
-    """Squares of the matrix of who is whose parent, then bits."""
-    nodes, device = x.parents.shape[1], x.parents.device
-    ids = torch.arange(nodes, device=device)
-    own = torch.eye(nodes, device=device)
-    bits = (1 << ids % 32).to(torch.int32)
-    padding = -nodes % 32
+def _scratch(x: AttentionInputs) -> Tensor:
+    return torch.empty(SCRATCH_BYTES, dtype=torch.uint8, device=x.q.device)
 
-    def call() -> tuple[Tensor, Tensor]:
-        seen = (x.parents[:, :, None] == ids).float() + own
-        for _ in range(nodes.bit_length()):
-            seen = (seen @ seen).clamp_max(1)
-        set_bits = F.pad(seen.to(torch.int32) * bits, (0, padding))
-        words = set_bits.unflatten(2, (-1, 32)).sum(-1, dtype=torch.int32)
-        return words.flatten(0, 1), (seen.sum(-1).to(torch.int32) - 1).flatten()
 
-    return call
+def _pages(x: AttentionInputs, count: int) -> Tensor:
+    shape = (count, 2, PEER_PAGE, x.heads.num_kv_heads, x.heads.head_dim)
+    return torch.randn(shape, dtype=x.q.dtype, device=x.q.device)

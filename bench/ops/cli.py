@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
+from bench.commit import commit
 from bench.goals import op_goals
 from bench.ops import report
 from bench.ops.case import Case
 from bench.ops.run import Bench, absent_from, measure, release
-from bench.ops.selection import against, label, matching, select
+from bench.ops.selection import label, select
 from specbranch.files import write_whole
 from specbranch.info import environment
 
@@ -38,21 +38,11 @@ def parser() -> argparse.ArgumentParser:
         sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=words)
     found.add_argument("--op", default="", metavar="REGEX", help="ops to measure")
     found.add_argument("--shape", default="", metavar="REGEX", help="model, shape and dtype")
-    found.add_argument("--against", default="", metavar="REGEX", help="ways besides ours")
     found.add_argument("--device", choices=DTYPES, help="default: cuda where there is one")
     found.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     found.add_argument("--seconds", type=float, help="for each case, and clock on a GPU")
     found.add_argument("--threads", type=int, help="of torch, on a CPU")
-    found.add_argument("--list", action="store_true", help="name the cases and measure nothing")
-    found.add_argument(
-        "--read",
-        nargs="+",
-        type=Path,
-        metavar="FILE.json",
-        help="show what --out wrote, runs on one machine together, and measure nothing",
-    )
     found.add_argument("--out", type=Path, metavar="FILE.json")
-    found.add_argument("--plot", type=Path, metavar="FILE.png")
     found.add_argument("--markdown", type=Path, metavar="FILE.md")
     return found
 
@@ -61,15 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 1 where one of our ops failed. Exits with 2 for bad arguments."""
     options = parser().parse_args(arguments)
     try:
-        if options.list:
-            _, cases = chosen(options)
-            print(*(f"{case.op}: {label(case)}" for case in cases), sep="\n")
-            return 0
-        record = joined(options) if options.read else run(options)
+        record = run(options)
     except ValueError as error:
         parser().error(str(error))
-    show(record)
-    write(record, options.out, options.plot, options.markdown)
+    page = report.markdown(record)
+    print(page)
+    if options.out:
+        write_whole(options.out, json.dumps(record, indent=1) + "\n")
+    if options.markdown:
+        write_whole(options.markdown, page)
     return 1 if record["failed"] else 0
 
 
@@ -90,40 +80,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """The record of a new run."""
     device, cases = chosen(options)
     absent = absent_from(cases, device)
-    cases = against(cases, options.against)
     if options.threads:
         torch.set_num_threads(options.threads)
     bench = Bench.on(device, options.seconds or SECONDS[options.size])
     return measured(cases, bench, absent, vars(options))
-
-
-def joined(options: argparse.Namespace) -> dict[str, Any]:
-    """Rows of all stored records that match, later ones in place of earlier ones."""
-    records = [json.loads(path.read_text()) for path in options.read]
-    machines = {report.machine(record) for record in records}
-    if len(machines) > 1:
-        raise ValueError(f"--read: expected runs on one machine, got {' and '.join(machines)}")
-    rows = {(row["op"], report.label(row)): row for record in records for row in record["rows"]}
-    failed = {
-        _op_and_label(name): why for record in records for name, why in record["failed"].items()
-    }
-    chosen_names = matching([*rows, *failed], options.op, options.shape)
-    found = [rows[name] for name in dict.fromkeys(chosen_names) if name in rows]
-    together = {
-        part: {name: why for record in records for name, why in record[part].items()}
-        for part in ("absent", "skipped")
-    }
-    together["failed"] = {
-        ": ".join(name): failed[name] for name in chosen_names if name not in rows
-    }
-    device = records[0]["environment"]["device"]
-    judged = list(map(asdict, op_goals(torch.device(device).type, found)))
-    return {**records[-1], **together, "rows": found, "goals": judged}
-
-
-def _op_and_label(name: str) -> tuple[str, str]:
-    op, _, shape = name.partition(": ")
-    return op, shape
 
 
 def measured(
@@ -151,7 +111,11 @@ def measured(
         release(bench.device)
     return {
         "environment": environment(bench.device)
-        | {"threads": torch.get_num_threads(), "load_average": os.getloadavg()[0]},
+        | {
+            "commit": commit(),
+            "threads": torch.get_num_threads(),
+            "load_average": os.getloadavg()[0],
+        },
         "flags": {key: str(value) for key, value in flags.items() if value is not None},
         "clocks": list(bench.clocks),
         "seconds": bench.seconds,
@@ -161,24 +125,3 @@ def measured(
         "skipped": skipped,
         "failed": failed,
     }
-
-
-def show(record: dict[str, Any]) -> None:
-    console = Console(width=None if Console().is_terminal else 200)
-    for table in report.tables(record):
-        console.print(table)
-    for line in report.omissions(record):
-        console.print(line, highlight=False, markup=False)
-
-
-def write(
-    record: dict[str, Any], out: Path | None, plot: Path | None, markdown: Path | None
-) -> None:
-    if out:
-        write_whole(out, json.dumps(record, indent=1) + "\n")
-    if plot and record["rows"]:
-        from bench.ops import figure
-
-        figure.draw(record, plot)
-    if markdown:
-        write_whole(markdown, report.markdown(record))

@@ -12,7 +12,6 @@ from bench.measure import Call
 from bench.models import Model
 from bench.ops.case import EAGER, OURS, Case, Way
 from bench.ops.inputs import block_table, cache, cache_bytes, ints, rows_of_each, slots
-from bench.ops.peers import COMPACTION_PEERS
 from specbranch import ops
 
 CONTEXT = 50
@@ -111,7 +110,6 @@ def compact_kv(model: Model, dtype: torch.dtype, batch: int, moved: int) -> Case
         ways=(
             Way(OURS, "ours", _compact),
             Way(EAGER, "eager", _select_and_copy),
-            *COMPACTION_PEERS,
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -47,42 +47,41 @@ def _layers(model: Model) -> list[tuple[int, int]]:
 
 
 def packed(model: Model, dtype: torch.dtype, rows: int) -> Case:
-    shapes = _layers(model)
-    numbers = sum(n * k for n, k in shapes)
+    ours = partial(_ours, lambda weight: lay_out(weight.to(dtype)), ops.packed_linear)
     bits = 8 * dtype.itemsize
-    return Case(
-        op="packed_linear",
-        model=model.name,
-        params={"rows": rows},
-        dtype=dtype,
-        work=floors.linear(shapes, rows=rows, bits=bits, element_size=dtype.itemsize),
-        memory=4 * numbers,
-        inputs=lambda device: LinearInputs.random(shapes, rows, dtype, device),
-        ways=(
-            Way(OURS, "ours", partial(_packed, dtype), numbers * dtype.itemsize),
-            Way(EAGER, "eager", _eager, numbers * dtype.itemsize),
-            Way(PACKED_FP32, "library", partial(_onednn, torch.float32), 4 * numbers),
-            Way(PACKED_BF16, "library", partial(_onednn, torch.bfloat16), 2 * numbers),
-        ),
-        devices=("cpu",),
-    )
+    return _case("packed_linear", model, dtype, {"rows": rows}, _layers(model), bits, ours)
 
 
 def quantized(model: Model, dtype: torch.dtype, bits: int, rows: int) -> Case:
     """bits 4: every matrix of every layer; bits 8: the head."""
-    hidden = model.heads.num_qo_heads * model.heads.head_dim
-    shapes = _layers(model) if bits == 4 else [(model.vocab, hidden)]
-    numbers = sum(n * k for n, k in shapes)
+    ours = partial(_ours, lambda weight: quantize(weight, bits), ops.quantized_linear)
+    head = (model.vocab, model.heads.num_qo_heads * model.heads.head_dim)
+    shapes = _layers(model) if bits == 4 else [head]
+    params = {"bits": bits, "rows": rows}
+    return _case("quantized_linear", model, dtype, params, shapes, bits, ours)
+
+
+def _case(
+    op: str,
+    model: Model,
+    dtype: torch.dtype,
+    params: dict[str, int],
+    shapes: list[tuple[int, int]],
+    bits: int,
+    ours: Callable[[LinearInputs], Call],
+) -> Case:
+    """bits: of a weight, as ours has it."""
+    numbers, rows = sum(n * k for n, k in shapes), params["rows"]
     return Case(
-        op="quantized_linear",
+        op=op,
         model=model.name,
-        params={"bits": bits, "rows": rows},
+        params=params,
         dtype=dtype,
         work=floors.linear(shapes, rows=rows, bits=bits, element_size=dtype.itemsize),
         memory=4 * numbers,
         inputs=lambda device: LinearInputs.random(shapes, rows, dtype, device),
         ways=(
-            Way(OURS, "ours", partial(_quantized, bits), numbers),
+            Way(OURS, "ours", ours, numbers * dtype.itemsize),
             Way(EAGER, "eager", _eager, numbers * dtype.itemsize),
             Way(PACKED_FP32, "library", partial(_onednn, torch.float32), 4 * numbers),
             Way(PACKED_BF16, "library", partial(_onednn, torch.bfloat16), 2 * numbers),
@@ -92,18 +91,15 @@ def quantized(model: Model, dtype: torch.dtype, bits: int, rows: int) -> Case:
     )
 
 
-def _packed(dtype: torch.dtype, x: LinearInputs) -> Call:
-    weights = [lay_out(weight.to(dtype)) for weight in x.weights]
-    sizes = [len(weight) for weight in x.weights]
-    layers = list(zip(x.x, weights, sizes, strict=True))
-    return lambda: [ops.packed_linear(*layer) for layer in layers]
-
-
-def _quantized(bits: int, x: LinearInputs) -> Call:
-    weights = [quantize(weight, bits) for weight in x.weights]
-    sizes = [len(weight) for weight in x.weights]
-    layers = list(zip(x.x, weights, sizes, strict=True))
-    return lambda: [ops.quantized_linear(*layer) for layer in layers]
+def _ours(
+    pack: Callable[[Tensor], Tensor],
+    multiply: Callable[[Tensor, Tensor, int], Tensor],
+    x: LinearInputs,
+) -> Call:
+    layers = [
+        (each, pack(weight), len(weight)) for each, weight in zip(x.x, x.weights, strict=True)
+    ]
+    return lambda: [multiply(*layer) for layer in layers]
 
 
 def _eager(x: LinearInputs) -> Call:

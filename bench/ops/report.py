@@ -1,11 +1,9 @@
-"""What a record of measurements looks like: tables for the terminal, Markdown for the documents."""
+"""A record of measurements as a page of Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-from rich.table import Table
 
 from bench import markdown as md
 from bench.goals import VERDICTS
@@ -13,7 +11,7 @@ from bench.ops.case import OURS
 
 Record = Mapping[str, Any]
 FIGURES = ("op", "model", "shape", "ours, us", "min to max", "eager torch", "best library")
-FIGURES += ("MB", "GB/s", "of copy", "of lower roof", "of read")
+FIGURES += ("MB", "GB/s", "of copy", "of lower roof")
 GOAL_COLUMNS = (
     "goal",
     "wanted",
@@ -45,14 +43,8 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['gb_per_s']:.3g}",
         f"{row['of_copy_bandwidth']:.0%}",
         _percent(row["of_lower_roof"]),
-        _percent(row["of_read_bandwidth"]),
         *(_us(timing["median"]) for timing in others),
     ]
-
-
-def label(row: Mapping[str, Any]) -> str:
-    """What --shape is searched in."""
-    return f"{row['model']}, {row['shape']}, {row['dtype']}"
 
 
 def goal_cells(goal: Mapping[str, Any]) -> list[str]:
@@ -67,25 +59,17 @@ def goal_cells(goal: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def tables(record: Record) -> list[Table]:
-    """For the terminal."""
-    title = f"Ops on {machine(record)}: medians of turns taken, ours and how many times as fast"
-    return [
-        _table(title, columns(record), map(cells, record["rows"])),
-        _table("Goals", GOAL_COLUMNS, map(goal_cells, record["goals"])),
-    ]
-
-
 def markdown(record: Record) -> str:
-    """The same for a document, and what was left out of it."""
+    """Goals, figures, and what was left out of them."""
     lines = [
         "# Ops",
         "",
-        f"{machine(record)}. Times are medians in microseconds, {next(iter(record['clocks']))} "
-        "clock; eager torch and the best library by how many times as long they take; `of copy` "
-        "compares with a copy that reads and writes as many bytes in all, in the same turns, `of "
-        "lower roof` with that or a matrix product of as many operations, whichever takes longer, "
-        "`of read` with a sum of as many bytes.",
+        f"{machine(record)}, at {record['environment']['commit']}. Times are medians in "
+        f"microseconds, {next(iter(record['clocks']))} "
+        "clock (wall: after an untimed call, no threads awake but the call's own); eager torch and "
+        "the best library by how many times as long they take; `of copy` compares with a copy that "
+        "reads and writes as many bytes in all, in the same turns, `of lower roof` with that or a "
+        "matrix product of as many operations, whichever takes longer.",
         "",
         *md.table(GOAL_COLUMNS, *map(goal_cells, record["goals"])),
         "",
@@ -136,10 +120,3 @@ def _times(ratio: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
-
-
-def _table(title: str, columns: Sequence[str], rows: Any) -> Table:
-    table = Table(*columns, title=title)
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -1,4 +1,4 @@
-"""Measuring a case: all of its ways, and the roofs over it: a copy, a read, a product."""
+"""Measuring a case: all of its ways, and the roofs over it: a copy and a product."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 
 from bench import gpu
 from bench.floors import Work
-from bench.measure import Call, Clock, Product, Timing, copy_of, once, read_of, take_turns
+from bench.measure import Call, Clock, Product, Timing, alone, copy_of, take_turns
 from bench.ops.case import OURS, Case, Way
 
-COPY, READ, PRODUCT = "copy", "read", "matrix product"
-CPU_CLOCKS: dict[str, Clock] = {"wall": once}
+COPY, PRODUCT = "copy", "matrix product"
+CPU_CLOCKS: dict[str, Clock] = {"wall": alone}
 LARGE_COPY = 128 << 20
 """Bytes: a smaller copy on a GPU measures its launch."""
 
@@ -150,7 +150,6 @@ def _roofs(case: Case, device: torch.device) -> tuple[dict[str, Call], dict[str,
     roofs: dict[str, Call] = {COPY: copy_of(copied, device)}
     scales = {COPY: case.work.floor_bytes / (2 * copied)}
     if case.work.flops:
-        roofs[READ], scales[READ] = read_of(case.work.floor_bytes, device), 1.0
         product = Product.about(case.work.flops, case.dtype, device)
         roofs[PRODUCT] = product
         scales[PRODUCT] = case.work.flops / product.flops
@@ -176,8 +175,8 @@ def shares(
 ) -> dict[str, float | None]:
     """What ours reaches of the roofs, by medians.
 
-    of_lower_roof: of the slower of copying its bytes and multiplying as much as it does;
-    of_read_bandwidth: of a sum of as many bytes, which writes none. None without products.
+    of_lower_roof: of the slower of copying its bytes and multiplying as much as it does; None
+    without products.
     """
     ours = timings[OURS].median
     roofs = {name: timings[name].median * scale for name, scale in scales.items()}
@@ -187,7 +186,6 @@ def shares(
         "of_copy_bandwidth": roofs[COPY] / ours,
         "product_gflop_per_s": work.flops / roofs[PRODUCT] / 1e9 if PRODUCT in roofs else None,
         "of_lower_roof": max(roofs[COPY], roofs[PRODUCT]) / ours if PRODUCT in roofs else None,
-        "of_read_bandwidth": roofs[READ] / ours if READ in roofs else None,
     }
 
 

@@ -20,7 +20,6 @@ from bench.ops.laws import (
     random_logits,
     sampling_params,
 )
-from bench.ops.peers import SAMPLE_PEERS
 from specbranch import ops
 
 
@@ -106,7 +105,6 @@ def sample(model: Model, dtype: torch.dtype, rows: int, kept: Filter = NO_FILTER
         floors.sample(rows=rows, vocab=model.vocab, element_size=dtype.itemsize),
         Way(OURS, "ours", _sample),
         Way(EAGER, "eager", eager, _eager_memory(rows, model.vocab)),
-        *SAMPLE_PEERS,
     )
 
 

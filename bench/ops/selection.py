@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from itertools import product
 
 import torch
 
 from bench.models import LLAMA_8B, LLAMA_68M, MODELS, QWEN_1_5B, SMOLLM2, Model
-from bench.ops.attention import attention, tree_mask
+from bench.ops.attention import attention
 from bench.ops.case import Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
 from bench.ops.linear import packed, quantized
+from bench.ops.mask import tree_mask
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, verify_tree
 
@@ -140,45 +140,19 @@ def select(size: str, dtype: torch.dtype, op: str, shape: str) -> list[Case]:
 
     Raises ValueError for a pattern that is none, and where no case is left.
     """
-    named = {(case.op, label(case)): case for case in SIZES[size](dtype)}
-    return [named[key] for key in matching(list(named), op, shape)]
-
-
-def matching(names: Sequence[tuple[str, str]], op: str, shape: str) -> list[tuple[str, str]]:
-    """Pairs of op and label that the patterns are found in. Raises ValueError as `select`."""
     by_op, by_shape = _compiled("--op", op), _compiled("--shape", shape)
-    chosen = [name for name in names if by_op.search(name[0])]
+    cases = SIZES[size](dtype)
+    chosen = [case for case in cases if by_op.search(case.op)]
     if not chosen:
-        ops = ", ".join(sorted({name[0] for name in names}))
+        ops = ", ".join(sorted({case.op for case in cases}))
         raise ValueError(f"--op: expected a pattern found in one of {ops}, got {op!r}")
-    found = [name for name in chosen if by_shape.search(name[1])]
+    found = [case for case in chosen if by_shape.search(label(case))]
     if not found:
         raise ValueError(
             f"--shape: expected a pattern found in one of {len(chosen)} shapes, such as "
-            f"{chosen[0][1]!r}, got {shape!r}"
+            f"{label(chosen[0])!r}, got {shape!r}"
         )
-    return found
-
-
-def against(cases: Sequence[Case], pattern: str) -> list[Case]:
-    """The cases with ours and with those ways whose names the pattern is found in.
-
-    Raises ValueError for a pattern that is none, and where it is found in no name.
-    """
-    found = _compiled("--against", pattern)
-    names = {c.name for case in cases for c in case.ways if c.kind != "ours"}
-    if not any(map(found.search, names)):
-        raise ValueError(
-            f"--against: expected a pattern found in one of {', '.join(sorted(names))}, "
-            f"got {pattern!r}"
-        )
-    return [
-        replace(
-            case,
-            ways=tuple(c for c in case.ways if c.kind == "ours" or found.search(c.name)),
-        )
-        for case in cases
-    ]
+    return list({(case.op, label(case)): case for case in found}.values())
 
 
 def _compiled(option: str, pattern: str) -> re.Pattern[str]:

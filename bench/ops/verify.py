@@ -20,7 +20,6 @@ from bench.ops.laws import (
     random_logits,
     sampling_params,
 )
-from bench.ops.peers import verification_peers
 from specbranch import ops
 
 COUPLINGS = ("greedy", "gumbel", "rejection")
@@ -140,7 +139,6 @@ def verify_tree(
         ways=(
             Way(OURS, "ours", _ours),
             Way(EAGER, "eager", _eager_chain if rejection else _eager_tree, 24 * elements),
-            *(() if kept.top_k else verification_peers(coupling, 8 * elements)),
         ),
     )
 

@@ -20,14 +20,14 @@ def fit_with_progress(
 ) -> OutlookClassifier:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=options.epochs)
+        task = bar.add_task("training", total=2 * options.epochs)
         return fit(
             training,
             validation,
             config,
             options,
             lambda epoch, loss: bar.update(
-                task, completed=epoch, description=f"validation loss {loss:.3f}"
+                task, advance=1, description=f"validation loss {loss:.3f}"
             ),
         )
 

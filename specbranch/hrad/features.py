@@ -1,12 +1,14 @@
-"""What H-RAD looks at: the target's hidden states where it stopped, and the token it chose there.
+"""What H-RAD looks at: the target where it stopped, and the draft below the token chosen there.
 
-Input of the classifier: the outputs of the target's last four decoder layers at the last accepted
-token, then the input embedding of the new token (arXiv 2506.01979, section on hybrid drafting).
+Of the target: the outputs of its last four decoder layers at the last accepted token, then the
+input embedding of the new token (arXiv 2506.01979, section on hybrid drafting). Of the draft: its
+certainty along the block that lives on below the new token, as far as that was drafted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,7 +18,31 @@ from specbranch.models.block import BlockRows, Keep
 from specbranch.models.runner import ModelRunner
 from specbranch.models.transfers import sent
 
+if TYPE_CHECKING:
+    from specbranch._C import Tree
+
 FEATURE_LAYERS = 4
+
+Certainty = tuple[float, float]
+"""max_prob and entropy (nats) of a law."""
+
+
+def surviving_block(tree: Tree, winner: int, gamma: int) -> list[Certainty]:
+    """Of the laws that the draft's chain below the new token was guessed from, gamma at most.
+
+    winner: the new token's node in a tree that is not re-rooted yet, -1 where it has none.
+    """
+    if winner < 0:
+        return []
+    chain = tree.main_line(winner)[:gamma]
+    laws = zip(tree.max_prob[chain].tolist(), tree.entropy[chain].tolist(), strict=True)
+    return [law for law in laws if law[0] > 0]  # 0 where nothing was drafted
+
+
+def padded(blocks: Sequence[Sequence[Certainty]], gamma: int) -> Tensor:
+    """float32 [n, gamma, 2], zero behind what was drafted."""
+    undrafted = [(0.0, 0.0)] * gamma
+    return torch.tensor([[*block, *undrafted[len(block) :]] for block in blocks])
 
 
 def text_features(runner: ModelRunner, prompt: Sequence[int], text: Sequence[int]) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,12 +14,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from specbranch.files import write_whole
-from specbranch.hrad.features import with_embedding
+from specbranch.hrad.features import Certainty, padded, with_embedding
 from specbranch.loading.pair import ModelPair
 from specbranch.policies.base import Outlook
 
 CLASSES = ("nothing", "some", "everything")
 CONFIG_KEY = "hrad"
+BLOCK_DIM = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,11 @@ class HRadConfig:
 
 
 class OutlookClassifier(nn.Module):
-    """An MLP over standardised inputs, with ReLU and dropout after each hidden layer
-    (arXiv 2506.01979)."""
+    """The sum of two MLPs: of what the target has, and of the draft's certainty along the block.
+
+    The target's is that of arXiv 2506.01979: standardised inputs, ReLU and dropout after each
+    hidden layer. It adds nothing before it is trained.
+    """
 
     mean: Tensor  # float32 [num_inputs], of the training inputs
     std: Tensor
@@ -63,21 +69,30 @@ class OutlookClassifier(nn.Module):
         self.register_buffer("mean", torch.zeros(config.num_inputs, dtype=torch.float32))
         self.register_buffer("std", torch.ones(config.num_inputs, dtype=torch.float32))
         self.register_buffer("log_prior", torch.zeros(len(config.classes), dtype=torch.float32))
-        layers: list[nn.Module] = []
-        widths = (config.num_inputs, *config.dims)
-        for narrower, wider in zip(widths[1:], widths, strict=False):
-            layers += [nn.Linear(wider, narrower), nn.ReLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], len(config.classes)))
+        self.of_block = _mlp((2 * config.gamma, BLOCK_DIM, len(config.classes)), 0.0)
+        self.of_target = _mlp((config.num_inputs, *config.dims, len(config.classes)), dropout)
+        for parameter in self.of_target[-1].parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [n, classes] for inputs [n, num_inputs], as if all classes were as frequent."""
-        logits: Tensor = self.layers((inputs.float() - self.mean) / self.std)
+    def forward(self, inputs: Tensor, block: Tensor) -> Tensor:
+        """Logits [n, classes] as if all classes were as frequent, for inputs [n, num_inputs] and
+        block [n, gamma, 2], see `padded`."""
+        logits: Tensor = self.of_block(block.flatten(1))
+        logits = logits + self.of_target((inputs.float() - self.mean) / self.std)
         return logits
 
     @torch.inference_mode()
-    def chances(self, inputs: Tensor) -> Tensor:
+    def chances(self, inputs: Tensor, block: Tensor) -> Tensor:
         """Chances [n, classes] at the classes' own frequencies."""
-        return (self(inputs) + self.log_prior).softmax(dim=-1)
+        return (self(inputs, block) + self.log_prior).softmax(dim=-1)
+
+
+def _mlp(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    *hidden, last = pairwise(widths)
+    layers: list[nn.Module] = []
+    for sizes in hidden:
+        layers += [nn.Linear(*sizes), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(*last))
 
 
 class HRad:
@@ -100,12 +115,17 @@ class HRad:
         """
         return cls(*load_classifier(path), pair)
 
-    def outlooks(self, features: Tensor, tokens: list[int]) -> list[Outlook]:
+    def outlooks(
+        self, features: Tensor, tokens: list[int], blocks: Sequence[Sequence[Certainty]]
+    ) -> list[Outlook]:
         """What to expect of the draft's next block at each of n places.
 
         features: [n, feature_layers * hidden] of the last accepted tokens. tokens: what follows.
+        blocks: what the draft has below those, see `surviving_block`.
         """
-        chances = self._classifier.chances(with_embedding(self._target, features, tokens))
+        inputs = with_embedding(self._target, features, tokens)
+        block = padded(blocks, self.config.gamma).to(inputs.device)
+        chances = self._classifier.chances(inputs, block)
         return [Outlook(*row) for row in chances.tolist()]
 
 

@@ -12,8 +12,9 @@ from specbranch.replay.recording import Recording
 
 class Recorded(NamedTuple):
     """laws: the draft's, around the recorded text. outlooks: what H-RAD expects below each token of
-    the text, None without H-RAD."""
+    the text by how many laws of the block there are drafted, the last for as many or more; None
+    without H-RAD, and nothing is expected where it ends."""
 
     recording: Recording
     laws: LawSource
-    outlooks: Sequence[Outlook] | None = None
+    outlooks: Sequence[Sequence[Outlook]] | None = None

@@ -53,14 +53,14 @@ class Replayer:
         self,
         recording: Recording,
         laws: LawSource,
-        outlooks: Sequence[Outlook] | None = None,
+        outlooks: Sequence[Sequence[Outlook]] | None = None,
     ) -> Replay:
         """What the engine would do on the recorded request.
 
         Like an engine it keeps what earlier requests taught.
 
         laws: the draft's, around the recorded text.
-        outlooks: what H-RAD expects below each token of the text, None without H-RAD.
+        outlooks: what H-RAD expects along the text, see `Recorded`.
         """
         (replay,) = self.replay_all([Recorded(recording, laws, outlooks)])
         return replay

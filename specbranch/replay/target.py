@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from specbranch.hrad.features import surviving_block
 from specbranch.lanes import Lane, Pending
 from specbranch.policies.base import Outlook
 from specbranch.replay.recorded import Recorded
@@ -53,16 +54,19 @@ class RecordedTarget:
     def outlooks(
         self, requests: Sequence[Request], walks: Sequence[Walk | None]
     ) -> list[Outlook | None]:
-        # A request's walk is committed by now, and its last token is what the outlook is below.
-        return [
-            foreseen[_decided(request) - 1]
-            if (foreseen := self._recorded[request].outlooks)
-            else None
-            for request in requests
-        ]
+        return [self._outlook(*each) for each in zip(requests, walks, strict=True)]
 
     def keep(self, requests: Sequence[Request], walks: Sequence[Walk]) -> Pending[None]:
         return self._lane.submit(Label.COMMIT, lambda: None)
+
+    def _outlook(self, request: Request, walk: Walk | None) -> Outlook | None:
+        foreseen = self._recorded[request].outlooks or ()
+        # The walk is committed by now, and its last token is what the outlook is below.
+        last = _decided(request) - 1
+        if walk is None or last >= len(foreseen):
+            return None
+        by_length = foreseen[last]
+        return by_length[len(surviving_block(request.tree, walk.winner, len(by_length) - 1))]
 
     def _walk(self, request: Request) -> Walk:
         tree, decided = request.tree, _decided(request)

@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import GenerationConfig
 
 from bench import decode, llama
 from bench.decoding.cases import CATEGORIES, EXAMPLES, Question, by_turns, read_questions
-from bench.decoding.peers import _llama_answer, _WidenedHead
+from bench.decoding.peers import _llama_answer
 from specbranch.loading.distilled import cut_draft, save_draft
 from specbranch.loading.pair import load_model
 from specbranch.sampling import SamplingParams
-from tests.engine import tiny
 
 PROMPTS = 5  # of the smoke size, second turns included
 
@@ -43,7 +41,7 @@ def run(folders: tuple[Path, Path], tmp_path: Path) -> Run:
 
 def test_all_contenders_answer_all_prompts_as_plain_decoding_does(run: Run, tmp_path: Path):
     records = run()
-    names = ["ar", "specbranch", "bestfirst", "transformers", "assisted", "prompt-lookup"]
+    names = ["ar", "specbranch", "bestfirst", "transformers", "assisted"]
     assert len(records) == PROMPTS * len(names)
     assert all(record["identical_to_ar"] for record in records)
     assert {record["tokens"] for record in records} == {decode.SMOKE_TOKENS}
@@ -55,7 +53,7 @@ def test_all_contenders_answer_all_prompts_as_plain_decoding_does(run: Run, tmp_
     )
     assert len(summary["goals"]) == 3
     page = (tmp_path / "out" / "README.md").read_text()
-    for name in ("speedup.png", "accepted-lengths.png", "timeline.png"):
+    for name in ("speedup.png", "timeline.png"):
         assert (tmp_path / "out" / name).is_file()
         assert f"({name})" in page
 
@@ -65,11 +63,11 @@ def test_a_run_is_made_once_and_a_line_cut_short_again(run: Run, tmp_path: Path)
     file = tmp_path / "out" / "runs.jsonl"
     whole = file.read_text()
     file.write_text(whole[:-40])
-    after = run("--peers", "prompt-lookup", "--methods", "specbranch")
+    after = run("--peers", "transformers", "--methods", "specbranch")
     assert after[: len(before) - 1] == before[:-1]
     assert len(after) == len(before) + PROMPTS
     repaired = next(r for r in after[len(before) - 1 :] if r["contender"] == "specbranch")
-    timed = {"process", "wall_s", "first_token_s", "peak_bytes", "stats"}
+    timed = {"process", "wall_s", "first_token_s", "stats"}
     assert {k: v for k, v in repaired.items() if k not in timed} == {
         k: v for k, v in before[-1].items() if k not in timed
     }
@@ -102,16 +100,16 @@ def test_options_out_of_range_are_told_before_models_load(
     assert told in capsys.readouterr().err
 
 
-def test_a_narrow_draft_assists_once_its_head_is_widened(
+def test_a_draft_of_fewer_tokens_assists_nobody(
     run: Run, folders: tuple[Path, Path], tmp_path: Path
 ):
     target, _ = load_model("target", str(folders[0]), torch.device("cpu"), torch.float32)
     tokens = torch.arange(0, 64, 2, dtype=torch.int32)
     save_draft(cut_draft(target, [0, 1], tokens), target, str(folders[0]), tmp_path / "narrow")
     records = run("--draft", str(tmp_path / "narrow"), "--methods", "ar", "--peers", "assisted")
-    assert all(record["identical_to_ar"] for record in records)
-    counts = [n for r in records if r["contender"] == "assisted" for n in _lengths(r)]
-    assert max(counts) > 1  # the assistant, the target with half its head, does guess right
+    assert {record["contender"] for record in records} == {"ar"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["peers"]["assisted"].startswith("absent: the draft")
 
 
 def test_what_a_model_ships_for_generation_is_no_part_of_a_comparison(
@@ -124,16 +122,6 @@ def test_what_a_model_ships_for_generation_is_no_part_of_a_comparison(
     records = run("--target", str(shipped), "--methods", "ar", "--peers", "transformers,assisted")
     assert {record["contender"] for record in records} == {"ar", "transformers", "assisted"}
     assert all(record["identical_to_ar"] for record in records)
-
-
-def test_a_widened_head_gives_missing_tokens_no_chance():
-    head = nn.Linear(4, 3, bias=False)
-    wide = _WidenedHead(head, torch.tensor([5, 0, 2], dtype=torch.int32), tiny.model())
-    hidden = torch.randn(1, 2, 4)
-    law = wide(hidden).softmax(-1)
-    torch.testing.assert_close(law[..., [5, 0, 2]], head(hidden).softmax(-1))
-    assert law.shape == (1, 2, 64)
-    assert law[..., [1, 3, 4, 63]].max() == 0
 
 
 class FakeLlama:
@@ -188,7 +176,3 @@ def test_questions_are_read_by_category_and_asked_by_turns(tmp_path: Path):
     (tmp_path / "mtbench.jsonl").write_text(json.dumps({"id": "m", "turns": ["a", "b"]}))
     asked = [question.id for question in by_turns(read_questions(2, CATEGORIES, tmp_path))]
     assert asked == ["humaneval-0", "gsm8k-0", "m", "news-0", "humaneval-1", "news-1"]
-
-
-def _lengths(record: dict[str, Any]) -> list[int]:
-    return record["stats"]["accepted_lengths"]

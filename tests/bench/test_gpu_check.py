@@ -32,7 +32,6 @@ def test_without_a_gpu_it_says_so_and_exits_with_a_code_of_its_own():
     )
     assert done.returncode == gpu_check.NO_GPU
     assert "finds no GPU" in done.stdout
-    assert "missing" not in done.stdout  # it would read as the cause
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -58,8 +57,8 @@ def test_synthetic_decoding_compares_every_method_with_plain_decoding():
     found = measure(CPU, synthetic.TINY, torch.float32, new_tokens=6)
     assert found["synthetic"]
     methods = [row["method"] for row in found["rows"]]
-    assert methods == ["ar", *(2 * ["sps", "pearl", "specbranch", "bestfirst"])]
-    assert {row["text"] for row in found["rows"]} == {"identical to plain decoding"}
+    assert methods == 2 * ["ar", "sps", "pearl", "specbranch", "bestfirst"]
+    assert all(row["identical_to_ar"] for row in found["rows"])
     assert all(row["acceptance_rate"] == 1 for row in found["rows"][1:3])
     json.dumps(found)
 
@@ -91,26 +90,21 @@ def writing(value: object) -> list[str]:
 
 def test_each_part_runs_whatever_became_of_the_others():
     parts = (
-        Part("build", 60, (), lambda out: ["-c", "import sys; sys.exit('no compiler')"]),
-        Part("ops", 60, (), lambda out: [*writing(OPS), str(out)]),
-        Part("peers", 60, (), lambda out: ["-c", "import sys; sys.exit('theirs')"]),
-        Part("roofline", 60, ("no_such_module",), lambda out: []),
-        Part("decoding", 1, (), lambda out: ["-c", "import time; time.sleep(30)"]),
-        Part("tests", 60, (), lambda out: ["-c", "pass"]),
+        Part("build", 60, lambda out: ["-c", "import sys; sys.exit('no compiler')"]),
+        Part("ops", 60, lambda out: [*writing(OPS), str(out)]),
+        Part("decoding", 1, lambda out: ["-c", "import time; time.sleep(30)"]),
+        Part("tests", 60, lambda out: ["-c", "pass"]),
     )
     found = check(parts)
     json.dumps(found)
-    assert found.keys() == {"missing", "missing_peers", "parts", "goals"}
+    assert found.keys() == {"missing_peers", "parts", "goals"}
     errors = {record["name"]: record["error"] for record in found["parts"]}
     assert errors["build"] == "no compiler\n"
     assert errors["ops"] is None
-    assert errors["peers"] == "theirs\n"
-    assert errors["roofline"] == "missing: no_such_module"
     assert errors["decoding"] == "stopped after 1 s"
     assert errors["tests"].startswith("no result")
-    assert [record["ok"] for record in found["parts"]] == [False, True, *4 * [False]]
+    assert [record["ok"] for record in found["parts"]] == [False, True, False, False]
     assert found["missing_peers"] == ["x"]
-    assert "no_such_module" in found["missing"]
     verdicts = [verdict for _, _, verdict in lines(found)]
     assert "ran" in verdicts
     assert "met" in verdicts

@@ -7,11 +7,12 @@ import torch
 
 from bench.floors import Heads
 from bench.models import Model
-from bench.ops.attention import EXPANDED, PACKED, attention, tree_mask
+from bench.ops.attention import EXPANDED, PACKED, attention
 from bench.ops.case import EAGER, OURS, Case
 from bench.ops.kv import append_kv, compact_kv
 from bench.ops.laws import COMMON_FILTER, NO_FILTER
 from bench.ops.linear import INT4, PACKED_BF16, PACKED_FP32, packed, quantized
+from bench.ops.mask import tree_mask
 from bench.ops.sampling import draft_topk, sample, sampling_probs
 from bench.ops.verify import COUPLINGS, draws_of, main_line_and_siblings, verify_tree
 from tests.threads import one_thread

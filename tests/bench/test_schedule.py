@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bench.schedule import Results, alignment_of, figures, pearl_speedup
-from specbranch.costs.model import CostModel
-from specbranch.policies import PEARL
-from specbranch.replay import Replayer, SyntheticLaws, rank_rates, synthetic_recording
+from bench.methods import Variant
+from bench.replays import free, replayed, speedups, synthetic
+from bench.schedule import alignment_of, pearl_speedup
 
 
 @pytest.mark.parametrize("alignment", [0.4, 0.8])
 def test_pearls_closed_form_is_its_replay(alignment):
     c = 5
-    replayer = Replayer(PEARL(gamma=c), CostModel.rows_free("c=5", c))
-    laws = SyntheticLaws(rank_rates(alignment), seed=3)
-    stats = replayer.replay(synthetic_recording(6000), laws).stats
-    assert figures([stats], c)["speedup"] == pytest.approx(pearl_speedup(alignment, c), rel=0.04)
+    variant = Variant("pearl", "pearl", (("gamma", c),))
+    (speedup,) = speedups(replayed(variant, free(c), synthetic(alignment, 6000)), free(c))
+    assert speedup == pytest.approx(pearl_speedup(alignment, c), rel=0.05)
 
 
 def test_an_alignment_has_pearls_published_speedup():
     assert pearl_speedup(alignment_of("vicuna-68m-13b", 0), 8.0) == pytest.approx(2.02)
-
-
-def test_cells_are_computed_once(tmp_path):
-    results = Results(tmp_path / "cells.json")
-    assert results.cell("a", lambda: {"speedup": 2.0}) == {"speedup": 2.0}
-    again = Results(tmp_path / "cells.json")
-    assert again.cell("a", pytest.fail) == {"speedup": 2.0}

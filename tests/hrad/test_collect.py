@@ -46,14 +46,14 @@ def draft(pair) -> Single:
     return Single.of(pair.draft, max_len=1, max_nodes=96)
 
 
-def drafted(draft: Single, context: list[int], params: SamplingParams) -> tuple[int, float]:
-    """The draft's guess of the next token and its max_prob, by one forward over everything."""
+def drafted(draft: Single, context: list[int], params: SamplingParams) -> tuple[int, list[float]]:
+    """The draft's guess of the next token and its certainty, by one forward over everything."""
     draft.reset()
     logits = draft.forward(context, [*range(-1, len(context) - 1)], logits_rows=1)
     sampling = SamplingRows(1, logits.device).send([(params, [params.seed])])
     position = torch.tensor([len(context)], dtype=torch.int32)
-    ids, _, max_prob, _ = draft_topk(logits, 1, *sampling, position, "gumbel")
-    return int(ids), float(max_prob)
+    ids, _, *certainty = draft_topk(logits, 1, *sampling, position, "gumbel")
+    return int(ids), list(map(float, certainty))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -65,9 +65,9 @@ def test_a_block_is_what_the_draft_says_by_itself(engine, pair, draft, temperatu
     assert len(examples.accepted) == len(text) - GAMMA
     for root, accepted in enumerate(examples.accepted.tolist()):
         chain: list[int] = []
-        for max_prob in examples.max_prob[root].tolist():
+        for certainty in examples.block[root].tolist():
             guess, expected = drafted(draft, [*prompt, *text[: root + 1], *chain], params)
-            assert max_prob == pytest.approx(expected, abs=1e-5)
+            assert certainty == pytest.approx(expected, abs=1e-4)
             chain.append(guess)
         matches = [guess == token for guess, token in zip(chain, text[root + 1 :], strict=False)]
         assert accepted == (matches.index(False) if False in matches else GAMMA)
@@ -94,7 +94,7 @@ def test_a_text_shorter_than_a_block_gives_no_example(engine, tmp_path):
     collection.add(PROMPT.prompt, short.examples(PROMPT))
     (read,) = collection.load()
     assert read.inputs.shape[0] == len(read.accepted) == 0
-    assert read.max_prob.shape == (0, GAMMA)
+    assert read.block.shape == (0, GAMMA, 2)
 
 
 def test_the_rejection_couplings_texts_are_refused(engine):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +13,15 @@ from torch import Tensor
 
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
-from specbranch.hrad.features import FEATURE_LAYERS, text_features
+from specbranch.hrad.features import FEATURE_LAYERS, Certainty, text_features
 from specbranch.hrad.model import HRad, HRadConfig, OutlookClassifier
 from specbranch.lanes import ThreadLanes, VirtualLanes
 from specbranch.models.runner import ModelRunner
 from specbranch.policies import Autoregressive, SpecBranch
 from specbranch.policies.base import Outcome, Outlook
+from specbranch.replay import DraftLaws, DraftModel, LawStore, Recording, Replayer, record
 from specbranch.sampling import SamplingParams
+from specbranch.training.hrad.examples import next_blocks
 from tests.engine import tiny
 from tests.engine.test_sequence_law import (
     LENGTH,
@@ -36,11 +41,19 @@ FILTERS = {
 }
 
 
+Blocks = Sequence[Sequence[Certainty]]
+
+
 class Fickle(HRad):
     """Random weights, and classes that change places with the token, so that each comes up."""
 
-    def outlooks(self, features: Tensor, tokens: list[int]) -> list[Outlook]:
-        outlooks = super().outlooks(features, tokens)
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.blocks: list[Sequence[Certainty]] = []  # that it has seen
+
+    def outlooks(self, features: Tensor, tokens: list[int], blocks: Blocks) -> list[Outlook]:
+        self.blocks += blocks
+        outlooks = super().outlooks(features, tokens, blocks)
         return [
             Outlook(*(outlook[(place + token) % 3] for place in range(3)))
             for outlook, token in zip(outlooks, tokens, strict=True)
@@ -51,7 +64,9 @@ def random_hrad(pair, gamma: int = 4) -> HRad:
     hidden = pair.target.config.hidden_size
     config = HRadConfig(pair.target_name, pair.draft_name, gamma, FEATURE_LAYERS, hidden)
     torch.manual_seed(0)
-    return Fickle(OutlookClassifier(config), config, pair)
+    classifier = OutlookClassifier(config)
+    torch.nn.init.normal_(classifier.of_target[-1].weight)
+    return Fickle(classifier, config, pair)
 
 
 def likeliest(outcome: Outcome) -> int:
@@ -68,6 +83,10 @@ class Listening(SpecBranch):
     def observe(self, outcome: Outcome) -> None:
         super().observe(outcome)
         self.outcomes.append(outcome)
+
+    def lengths(self) -> list[int]:
+        """Tokens that each round committed, the last one's excepted."""
+        return [outcome.accepted + 1 for outcome in self.outcomes]
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +123,57 @@ def test_threads_write_the_same(engine, pair, hrad):
     assert {span.lane for span in generation.trace.spans if span.label == "hrad"} == {"target"}
 
 
-def test_each_round_foresees_from_the_row_where_the_target_stopped(engine, pair, hrad):
-    prompt = [7, 3, 9]
-    generation = engine.generate(prompt, FILTERS["greedy"])
-    runner = ModelRunner(pair.target, max_len=64, max_nodes=16, feature_layers=FEATURE_LAYERS)
-    features = text_features(runner, prompt, generation.token_ids)
-    expected = torch.tensor(hrad.outlooks(features, generation.token_ids))
-    roots = torch.tensor(generation.stats.accepted_lengths[:-1]).cumsum(0) - 1
+def test_each_round_foresees_from_where_the_target_stopped_and_what_the_draft_has_below(
+    engine, pair, hrad
+):
+    hrad.blocks.clear()
+    recording = record(engine, [7, 3, 9], FILTERS["greedy"])
     told = torch.tensor([outcome.outlook for outcome in engine.policy.outcomes])
-    torch.testing.assert_close(told, expected[roots], atol=1e-3, rtol=0)
+    seen = list(hrad.blocks)
+    lengths = engine.policy.lengths()
+    roots = [sum(lengths[: place + 1]) - 1 for place in range(len(lengths))]
+    runner = ModelRunner(pair.target, max_len=64, max_nodes=16, feature_layers=FEATURE_LAYERS)
+    features = text_features(runner, recording.prompt, recording.text)[roots]
+    tokens = [recording.text[root] for root in roots]
+    expected = torch.tensor(hrad.outlooks(features, tokens, seen))
+    torch.testing.assert_close(told, expected, atol=1e-3, rtol=0)
+    blocks = blocks_of(pair, recording, hrad.config.gamma)
+    assert {len(block) for block in seen} >= {0, 2, 4}
+    for root, block in zip(roots, seen, strict=True):
+        if root < len(blocks) and block:
+            whole = torch.tensor(blocks[root][: len(block)])
+            torch.testing.assert_close(torch.tensor(block), whole, atol=1e-4, rtol=0)
+
+
+def test_a_replay_foresees_what_the_engine_does(pair, hrad):
+    gamma = hrad.config.gamma
+    lanes = VirtualLanes(CostModel.parse("virtual:c=4"))  # of an engine that has learnt nothing yet
+    engine = Engine(pair, Listening(k_max=4, gamma=gamma), lanes=lanes, hrad=hrad, max_len=128)
+    recording = record(engine, [7, 3, 9], FILTERS["T=1"])
+    lengths = engine.policy.lengths()
+    blocks = blocks_of(pair, recording, gamma)
+    tokens = recording.text[: len(blocks)]
+    runner = ModelRunner(pair.target, max_len=64, max_nodes=16, feature_layers=FEATURE_LAYERS)
+    features = text_features(runner, recording.prompt, recording.text)[: len(blocks)]
+    by_length = [
+        hrad.outlooks(features, tokens, [block[:drafted] for block in blocks])
+        for drafted in range(gamma + 1)
+    ]
+    replayer = Replayer(SpecBranch(k_max=4, gamma=gamma), CostModel.parse("virtual:c=4"))
+    laws = laws_of(pair, recording)
+    replay = replayer.replay(recording, laws, list(zip(*by_length, strict=True)))
+    told = [n for n, end in zip(lengths, accumulate(lengths), strict=True) if end <= len(blocks)]
+    assert replay.stats.accepted_lengths[: len(told)] == told
+    assert len(told) > 10
+
+
+def laws_of(pair, recording: Recording) -> DraftLaws:
+    drafting = DraftModel(ModelRunner(pair.draft, max_len=64, max_nodes=256), 64)
+    return DraftLaws(lambda: drafting, recording, LawStore())
+
+
+def blocks_of(pair, recording: Recording, gamma: int) -> list[tuple[Certainty, ...]]:
+    return next_blocks(laws_of(pair, recording), recording, gamma).laws
 
 
 def test_a_policy_that_does_not_read_it_does_not_pay(pair, hrad):

@@ -37,8 +37,8 @@ def prompt(seed: int, n: int = 60) -> PromptExamples:
     accepted = torch.full((n,), 1 + seed % (GAMMA - 1))
     accepted[inputs[:, 0] < -0.8] = 0
     accepted[inputs[:, 0] > 0.2] = GAMMA
-    max_prob = torch.rand(n, GAMMA, generator=generator)
-    return PromptExamples(inputs, accepted, max_prob, f"prompt {seed}")
+    block = torch.rand(n, GAMMA, 2, generator=generator)
+    return PromptExamples(inputs, accepted, block, f"prompt {seed}")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_every_category_is_on_every_side():
 
 
 def test_classes_depend_on_the_blocks_length():
-    blocks = PromptExamples(torch.zeros(4, 1), torch.tensor([0, 1, 2, 4]), torch.zeros(4, 4), "")
+    blocks = PromptExamples(torch.zeros(4, 1), torch.tensor([0, 1, 2, 4]), torch.zeros(4, 4, 2), "")
     assert pooled([blocks], 4).classes.tolist() == [0, 1, 1, 2]
     shorter = pooled([blocks], 2)
     assert shorter.classes.tolist() == [0, 1, 2, 2]
@@ -89,7 +89,7 @@ def test_what_the_features_tell_is_learnt(classifier, sides):
 
 
 def test_chances_are_at_the_classes_own_frequencies(classifier, sides):
-    chances = classifier.chances(sides[2].inputs)
+    chances = classifier.chances(sides[2].inputs, sides[2].block)
     frequencies = sides[2].classes.bincount() / len(sides[2].classes)
     torch.testing.assert_close(chances.mean(dim=0), frequencies, atol=0.05, rtol=0)
 
@@ -99,7 +99,7 @@ def test_one_seed_one_classifier(sides):
     one, same = (fit(sides[0], sides[1], CONFIG, few).state_dict() for _ in range(2))
     other = fit(sides[0], sides[1], CONFIG, dataclasses.replace(few, seed=1)).state_dict()
     assert all(torch.equal(one[name], same[name]) for name in one)
-    assert not torch.equal(one["layers.0.weight"], other["layers.0.weight"])
+    assert not torch.equal(one["of_block.0.weight"], other["of_block.0.weight"])
 
 
 def test_it_ends_when_validation_gets_no_better_and_keeps_the_best(sides):
@@ -109,10 +109,11 @@ def test_it_ends_when_validation_gets_no_better_and_keeps_the_best(sides):
     options = TrainingOptions(patience=2, learning_rate=3e-3)
     note = lambda epoch, loss: epochs.append((epoch, loss))  # noqa: E731
     best = fit(sides[0], contradicting, CONFIG, options, note)
-    assert len(epochs) == 3
-    first = fit(sides[0], contradicting, CONFIG, dataclasses.replace(options, epochs=1))
-    inputs = sides[2].inputs
-    assert torch.equal(best.chances(inputs), first.chances(inputs))
+    assert [epoch for epoch, _ in epochs][-2:] == [1, 2]  # of the target's part, none of them kept
+    assert all(loss > min(loss for _, loss in epochs[:-2]) for _, loss in epochs[-2:])
+    seen = sides[2].inputs, sides[2].block
+    _, unmoved = best.chances(*seen), best.chances(torch.zeros_like(seen[0]), seen[1])
+    assert torch.equal(best.chances(*seen), unmoved)
 
 
 def test_too_few_examples_are_refused(sides):
@@ -128,7 +129,8 @@ def test_confidence_alone_finds_the_best_pair_of_thresholds():
     max_prob = torch.tensor(
         [[0.1, 0.9], [0.2, 0.9], [0.6, 0.5], [0.7, 0.4], [0.9, 0.8], [0.9, 0.9]]
     )
-    examples = Examples(torch.zeros(6, 1), torch.tensor([0, 0, 1, 1, 2, 2]), max_prob)
+    block = torch.stack([max_prob, torch.zeros(6, 2)], dim=2)
+    examples = Examples(torch.zeros(6, 1), torch.tensor([0, 0, 1, 1, 2, 2]), block)
     assert scores(ConfidenceRule.fit(examples)(examples), examples.classes).accuracy == 1
     assert (
         majority(examples._replace(classes=torch.tensor([1, 1, 2])), examples).tolist() == [1] * 6
@@ -166,8 +168,8 @@ def test_the_file_holds_the_classifier(classifier, pair, tmp_path):
     save_classifier(path, classifier, CONFIG)
     loaded = HRad.load(path, pair)
     assert loaded.config == CONFIG
-    inputs = torch.randn(5, CONFIG.num_inputs)
-    assert torch.equal(loaded._classifier.chances(inputs), classifier.chances(inputs))
+    seen = torch.randn(5, CONFIG.num_inputs), torch.rand(5, GAMMA, 2)
+    assert torch.equal(loaded._classifier.chances(*seen), classifier.chances(*seen))
 
 
 def test_another_pair_is_refused(classifier, pair, tmp_path):

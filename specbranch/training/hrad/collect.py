@@ -64,6 +64,6 @@ class Collector:
         return PromptExamples(
             inputs=with_embedding(self._engine.pair.target, features, roots),
             accepted=torch.tensor(blocks.accepted, dtype=torch.int64),
-            max_prob=torch.tensor(blocks.max_prob).reshape(len(roots), self._gamma),
+            block=torch.tensor(blocks.laws).reshape(len(roots), self._gamma, 2),
             category=prompt.category or "",
         )

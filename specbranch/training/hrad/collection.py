@@ -36,13 +36,13 @@ class PromptExamples:
     """The n examples of one prompt's text.
 
     inputs: [n, (feature_layers + 1) * hidden_size], see `features`.
-    accepted: int64 [n], right guesses of the next block. max_prob: float32 [n, gamma], of the laws
-    that the draft made them from.
+    accepted: int64 [n], right guesses of the next block. block: float32 [n, gamma, 2], max_prob and
+    entropy of the laws that the draft made them from.
     """
 
     inputs: Tensor
     accepted: Tensor
-    max_prob: Tensor
+    block: Tensor
     category: str
 
 
@@ -90,7 +90,7 @@ class Collection:
         tensors = {
             "inputs": examples.inputs.contiguous(),
             "accepted": examples.accepted,
-            "max_prob": examples.max_prob,
+            "block": examples.block,
         }
         write_whole(self._file(prompt), save(tensors, metadata={"category": examples.category}))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from specbranch.hrad.features import Certainty
 from specbranch.replay import DraftLaws, Place, Recording
 
 
@@ -19,7 +20,7 @@ class NextBlocks(NamedTuple):
     """The draft's block after each of n tokens of a text."""
 
     accepted: list[int]  # [n] guesses that are right before the first wrong one, 0 to gamma
-    max_prob: list[tuple[float, ...]]  # [n, gamma] of the draft's law that made each guess
+    laws: list[tuple[Certainty, ...]]  # [n, gamma] those that the draft made its guesses from
 
 
 def next_blocks(laws: DraftLaws, recording: Recording, gamma: int) -> NextBlocks:
@@ -31,7 +32,7 @@ def next_blocks(laws: DraftLaws, recording: Recording, gamma: int) -> NextBlocks
     steps = []
     for _ in range(gamma):
         found = laws.laws(places)
-        steps.append([law.max_prob for law in found])
+        steps.append([(law.max_prob, law.entropy) for law in found])
         places = [
             _after(place, law.ids[0], recording) for place, law in zip(places, found, strict=True)
         ]

@@ -81,6 +81,6 @@ def score_all(
     predictions = {
         "majority class": majority(training, held_out),
         "confidence alone": confidence(held_out),
-        "H-RAD": classifier.chances(held_out.inputs).argmax(dim=1),
+        "H-RAD": classifier.chances(held_out.inputs, held_out.block).argmax(dim=1),
     }
     return {name: scores(each, held_out.classes) for name, each in predictions.items()}

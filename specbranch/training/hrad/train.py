@@ -32,7 +32,12 @@ class Examples(NamedTuple):
 
     inputs: Tensor  # float32 [n, num_inputs]
     classes: Tensor  # int64 [n]
-    max_prob: Tensor  # float32 [n, gamma]
+    block: Tensor  # float32 [n, gamma, 2]
+
+    @property
+    def max_prob(self) -> Tensor:
+        """[n, gamma]"""
+        return self.block[..., 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def pooled(prompts: Sequence[PromptExamples], gamma: int) -> Examples:
         torch.full_like(accepted, SOME)
         .masked_fill(accepted == 0, NOTHING)
         .masked_fill(accepted >= gamma, EVERYTHING),
-        torch.cat([prompt.max_prob for prompt in prompts])[:, :gamma],
+        torch.cat([prompt.block for prompt in prompts])[:, :gamma],
     )
 
 
@@ -88,10 +93,12 @@ def fit(
 ) -> OutlookClassifier:
     """Train a classifier with cross-entropy and class weights, and keep its best epoch.
 
+    What looks at the block comes first, then what looks at the target, which can so but add to it.
     Every class weighs as much as any other; the chances that it gives are at the training
     examples' own frequencies again.
 
-    on_epoch: told each epoch's number, from 1, and its validation loss (nats per example).
+    on_epoch: told each epoch's number, from 1 on for either part, and its validation loss (nats
+    per example).
 
     Raises ValueError for fewer than two examples to train with, or none to validate with.
     """
@@ -107,30 +114,46 @@ def fit(
     classifier.std.copy_(training.inputs.std(dim=0).clamp(min=1e-6))
     classifier.log_prior.copy_((counts / counts.sum()).clamp(min=1e-6).log())
     weight = counts.sum() / (len(CLASSES) * counts.clamp(min=1))
-    optimizer = torch.optim.AdamW(
-        classifier.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-    )
-    best, best_loss, best_epoch = classifier, float("inf"), 0
-    for epoch in range(1, options.epochs + 1):
-        classifier.train()
-        for batch in torch.randperm(len(training.classes)).split(options.batch_size):
-            logits = classifier(training.inputs[batch])
-            loss = F.cross_entropy(logits, training.classes[batch], weight)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        validation_loss = log_loss(classifier, validation)
-        on_epoch(epoch, validation_loss)
-        if validation_loss < best_loss:
-            best, best_loss, best_epoch = copy.deepcopy(classifier), validation_loss, epoch
-        if epoch - best_epoch >= options.patience:
-            break
+    best, best_loss = classifier, float("inf")
+    for part in ("of_block", "of_target"):
+        classifier, best_epoch = copy.deepcopy(best), 0
+        trained = classifier.get_submodule(part).parameters()
+        optimizer = torch.optim.AdamW(
+            trained, lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        for epoch in range(1, options.epochs + 1):
+            _train(classifier, optimizer, training, weight, options.batch_size)
+            loss = log_loss(classifier, validation)
+            on_epoch(epoch, loss)
+            if loss < best_loss:
+                best, best_loss, best_epoch = copy.deepcopy(classifier), loss, epoch
+            if epoch - best_epoch >= options.patience:
+                break
     return best.eval()
+
+
+def _train(
+    classifier: OutlookClassifier,
+    optimizer: torch.optim.Optimizer,
+    training: Examples,
+    weight: Tensor,
+    batch_size: int,
+) -> None:
+    """One epoch. Half of the blocks are whole, of the others the draft has less, as in the loop."""
+    classifier.train()
+    gamma = training.block.shape[1]
+    for batch in torch.randperm(len(training.classes)).split(batch_size):
+        drafted = torch.arange(gamma) < torch.randint(2 * gamma, (len(batch), 1))
+        logits = classifier(training.inputs[batch], training.block[batch] * drafted[..., None])
+        loss = F.cross_entropy(logits, training.classes[batch], weight)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def log_loss(classifier: OutlookClassifier, examples: Examples) -> float:
     """Mean of minus the logarithm of the chance given to what came, in nats."""
-    chances = classifier.eval().chances(examples.inputs)
+    chances = classifier.eval().chances(examples.inputs, examples.block)
     return F.nll_loss(chances.clamp(min=1e-9).log(), examples.classes).item()
 
 
