@@ -30,7 +30,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PIP) install -q 'setuptools>=77' 'pybind11>=2.13' 'cmake>=3.26' ninja numpy
 	@$(PYTHON) -c '$(REACHES)' "$(CPU_WHEELS)" 2>/dev/null && index="--extra-index-url $(CPU_WHEELS)"; \
 	  $(PIP) install -q --no-deps $$index torch==2.13.0
-	@SPECBRANCH_EXTENSION=0 $(PIP) install -q --no-build-isolation -e .
+	@SPECBRANCH_EXTENSION=0 $(PIP) install -q --no-build-isolation -e '.[cli]'
 	@touch $@
 
 $(VENV)/.developing: $(VENV)/.ready

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from svg import lane_names, lanes, lanes_height, shape, words
+
 from specbranch import Engine, Generation, SamplingParams, load_pair, make_policy
 from specbranch.costs.model import CostModel
 from specbranch.files import write_whole
 from specbranch.lanes import VirtualLanes
-from specbranch.pictures import METHOD_COLORS, ORIGIN_COLORS
+from specbranch.looks import ORIGIN_COLORS, STYLES
+from specbranch.pictures import METHOD_COLORS
 from specbranch.request import Request
-from specbranch.svg import lane_names, lanes, lanes_height, shape, words
-from specbranch.timeline import STYLES, rounds
+from specbranch.timeline import rounds
 from specbranch.trace import Label
 from specbranch.tree import Walk
 

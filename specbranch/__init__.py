@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from specbranch.extras import needs
+
 if TYPE_CHECKING:
     from specbranch.adapters.transformers import generate as generate
     from specbranch.engine import Engine as Engine
@@ -91,8 +93,8 @@ class _TorchFirst:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
+    with needs("hf", f"specbranch.{name}"):
+        globals()[name] = value = getattr(import_module(_HOME[name]), name)
     return value
 
 

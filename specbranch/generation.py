@@ -66,36 +66,38 @@ class GenerationStream(Iterator[Chunk]):
     Several threads may read streams of one engine: whoever finds no chunk runs the next round, for
     all requests. The request ends with its last chunk, with `close`, or when the stream is dropped.
     Where it ends with an error, that is raised after the last chunk.
+
+    request: what rounds know of it.
     """
 
     def __init__(self, scheduler: Scheduler, request: Request) -> None:
         self._scheduler = scheduler
-        self._request = request
+        self.request = request
 
     @cached_property
     def _generation(self) -> Generation:
-        return Generation.of(self._request)
+        return Generation.of(self.request)
 
     @property
     def generation(self) -> Generation | None:
         """What the request came to; None before it has ended."""
-        return self._generation if self._request.left else None
+        return self._generation if self.request.left else None
 
     @property
     def prompt_token_ids(self) -> list[int]:
-        return self._request.prompt
+        return self.request.prompt
 
     def __next__(self) -> Chunk:
-        chunk = self._scheduler.next_chunk(self._request)
+        chunk = self._scheduler.next_chunk(self.request)
         if chunk is not None:
             return chunk
-        if self._request.error:
-            raise self._request.error
+        if self.request.error:
+            raise self.request.error
         raise StopIteration
 
     def ready(self) -> list[Chunk]:
         """The chunks that are there already, without running a round."""
-        output = self._request.output
+        output = self.request.output
         return [output.popleft() for _ in range(len(output))]
 
     def close(self) -> None:
@@ -103,9 +105,9 @@ class GenerationStream(Iterator[Chunk]):
 
         `generation` then holds what was committed, with the finish reason "cancelled".
         """
-        self._request.cancel()
-        self._scheduler.let_go(self._request)
-        self._request.output.clear()
+        self.request.cancel()
+        self._scheduler.let_go(self.request)
+        self.request.output.clear()
 
     def __del__(self) -> None:
-        self._request.cancel()
+        self.request.cancel()

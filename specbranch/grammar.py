@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from specbranch.extras import needs
 from specbranch.models.transfers import sent
 from specbranch.rules import Columns, Paths
 
@@ -58,11 +59,8 @@ class Grammars:
 
     @cached_property
     def _xgrammar(self) -> Any:
-        try:
+        with needs("grammar", "json_schema"):
             import xgrammar
-        except ModuleNotFoundError as error:
-            wanted = "pip install 'specbranch[grammar]'"
-            raise ImportError(f"json_schema: {error.name} is not installed: {wanted}") from error
         return xgrammar
 
 

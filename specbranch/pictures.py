@@ -1,4 +1,4 @@
-"""Pictures of any format that matplotlib draws, and what each colour stands for in all of them."""
+"""Pictures of any format that matplotlib draws, and the methods' colours in them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ METHOD_COLORS = {
     "llama.cpp": "#5a4634",
 }
 OTHER_METHOD = "#b8bcc2"
-# How a committed token came; see `Stats.origins`.
-ORIGIN_COLORS = {"accepted": "#2e9e6b", "won": "#8458c9", "missed": "#d9822b"}
 
 
 def method_color(label: str) -> str:

@@ -42,6 +42,10 @@ class Transcript:
         self._text = ""  # all that is decoded, up to a stop string
         self._shown = 0  # characters of it already released
 
+    def anew(self) -> Transcript:
+        """One that is told the same text from the start."""
+        return Transcript(self._tokenizer, self.ends, self._stop, self._max_new_tokens)
+
     @property
     def remaining(self) -> int:
         """Tokens that may still be committed."""

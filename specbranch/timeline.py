@@ -15,33 +15,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from rich.text import Text
 
-from specbranch.pictures import ORIGIN_COLORS, save_picture
+from specbranch.looks import LANES, ORIGIN_COLORS, OTHER, STYLES, Style
+from specbranch.pictures import save_picture
 from specbranch.stats import Origin, Stats
 from specbranch.trace import Label, Span, Trace
 
-LANES = ("draft", "target")
 DRAWN_FORWARDS = 30  # that a picture has room for
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
-    """How a kind of work looks. Neighbours alternate between two shades, so that steps show."""
-
-    name: str
-    shades: tuple[str, str]  # in a picture
-    color: str  # on a terminal
-    glyphs: str  # on a terminal, one for each shade: legible without colours too
-
-
-STYLES = {
-    Label.DRAFT: Style("draft step", ("#2a9fd6", "#7cc8ee"), "cyan", "█▓"),
-    Label.TARGET: Style("target forward", ("#c2478f", "#e08abb"), "magenta", "█▓"),
-    Label.PREFILL: Style("prefill", ("#8a8f98", "#8a8f98"), "bright_black", "░░"),
-    Label.VERIFY: Style("verify", ("#f2b134", "#f2b134"), "bright_yellow", "┃┃"),
-    Label.HRAD: Style("H-RAD", ("#7a5cc2", "#7a5cc2"), "blue", "▒▒"),
-    Label.COMMIT: Style("commit", ("#4caf50", "#4caf50"), "green", "││"),
-}
-OTHER = Style("other work", ("#b8bcc2", "#b8bcc2"), "white", "··")  # of any other label
 # Too short to win a cell by duration: they win it by rank.
 INSTANT = (Label.COMMIT, Label.HRAD, Label.VERIFY)
 

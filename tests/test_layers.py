@@ -46,6 +46,7 @@ def importers(folder: str, forbidden: str, but: tuple[str, ...]) -> list[str]:
         ("specbranch", "specbranch.adapters", ("specbranch/adapters/", "specbranch/__init__.py")),
         ("specbranch", "specbranch.serving", ("specbranch/serving/", "specbranch/cli/serve.py")),
         ("specbranch", "vllm", ()),
+        ("specbranch", "sglang", ()),
         ("specbranch", "fastapi", ("specbranch/serving/",)),
         ("specbranch", "xgrammar", ("specbranch/grammar.py",)),
         ("specbranch/drafting", "specbranch.engine", ()),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from specbranch.cli.app import app
+from specbranch.extras import needs
+
+with needs("cli", "specbranch"):
+    from specbranch.cli.app import app
 
 __all__ = ["app"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from specbranch.cli.groups import with_option_groups
 from specbranch.cli.options import LaneOptions, ModelOptions, PolicyOptions, option
+from specbranch.extras import needs
 
 commands = typer.Typer()
 
@@ -68,13 +69,10 @@ def serve(
     ] = 60,
 ) -> None:
     """Serve the model by OpenAI's HTTP interface, until SIGTERM or Ctrl-C."""
-    try:
+    with needs("serve", "serve"):
         import uvicorn
 
         from specbranch.serving.app import create_app
-    except ModuleNotFoundError as error:
-        wanted = "pip install 'specbranch[serve]'"
-        raise ImportError(f"serve: {error.name} is not installed: {wanted}") from error
     from specbranch.cli.loading import open_session
 
     accepted = limits.limits()

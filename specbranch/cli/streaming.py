@@ -21,11 +21,12 @@ from specbranch.engine import Engine
 from specbranch.files import require_writable, write_whole
 from specbranch.generation import Generation, GenerationStream
 from specbranch.models.runner import PREFILL_CHUNK
-from specbranch.page import Page, pieces_of
+from specbranch.page import page
 from specbranch.pictures import format_of
 from specbranch.request import Chunk
 from specbranch.sampling import SamplingParams
 from specbranch.stats import Stats
+from specbranch.stopping import Transcript
 from specbranch.timeline import DRAWN_FORWARDS, save_timeline, steady_window
 
 
@@ -63,7 +64,14 @@ class Outputs:
             window = steady_window(generation.trace, DRAWN_FORWARDS)
             save_timeline(generation.trace, generation.stats, self.timeline, window)
         if self.html:
-            Page(records[0], generation, pieces).save(self.html)
+            spans = [span._asdict() for span in generation.trace.spans]
+            write_whole(self.html, page({**records[0], "pieces": pieces, "spans": spans}))
+
+
+def pieces_of(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> list[str]:
+    """The text of each token; one that completes no character has none."""
+    transcript = Transcript(tokenizer, (), (), len(token_ids))
+    return [transcript.commit([token])[1] for token in token_ids]
 
 
 def verdicts(stats: Stats, pieces: Sequence[str]) -> list[dict[str, object]]:

@@ -50,7 +50,7 @@ def builtin_folder(name: str) -> Path:
     Raises ValueError if there is no such model, or its package is not installed.
     """
     if name in _BUILTIN_DRAFTS:
-        return _BUILTIN_DRAFTS[name]
+        return _drafts_folder(name)
     if name not in _BUILTINS:
         names = ", ".join([*_BUILTINS, *_BUILTIN_DRAFTS])
         raise ValueError(f"builtin: expected one of {names}, got {name!r}")
@@ -62,6 +62,17 @@ def builtin_folder(name: str) -> Path:
         if not (place / folder).is_dir():
             _convert(gguf, place / folder)
     return place / folder
+
+
+def _drafts_folder(name: str) -> Path:
+    folder = _BUILTIN_DRAFTS[name]
+    if not (folder / "draft.safetensors").is_file():
+        raise ValueError(
+            f"builtin:{name} is in the package specbranch-drafts, which is not installed. Install "
+            f"it, in the sources of SpecBranch, with:\n"
+            f"  {sys.executable} -m pip install ./specbranch/weights"
+        )
+    return folder
 
 
 def _cache_folder() -> Path | None:

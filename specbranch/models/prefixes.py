@@ -31,9 +31,9 @@ class Prefixes:
 
     @property
     def num_spare(self) -> int:
-        """Pages that nobody else holds: `make_room` would free them."""
-        held_once = self._pool.held_once
-        return sum(held_once(page) for pages in self._pages.values() for page in pages)
+        """Pages that nobody else holds: `make_room` would free them. Any thread may ask."""
+        held_once, chunks = self._pool.held_once, list(self._pages.values())
+        return sum(held_once(page) for pages in chunks for page in pages)
 
     def hold(self, tokens: Sequence[int]) -> list[int]:
         """Pages of the known chunks that `tokens` begin with, held once more."""

@@ -24,14 +24,21 @@ from starlette.exceptions import HTTPException
 from specbranch.engine import Engine
 from specbranch.generation import Generation, GenerationStream
 from specbranch.logprobs import TokenLogprobs
+from specbranch.page import page
 from specbranch.request import Chunk
 from specbranch.serving.bodies import Body, ChatBody, CompletionBody, Limits
 from specbranch.serving.chances import Chances
 from specbranch.serving.metrics import Metrics
 from specbranch.serving.rounds import Event, Rounds
+from specbranch.serving.telling import Telling
 from specbranch.vocabulary import token_texts
 
 REASONS = {"eos": "stop", "stop": "stop", "length": "length"}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'",  # which a page cannot say itself
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def create_app(engine: Engine, model: str, limits: Limits) -> FastAPI:
@@ -42,6 +49,7 @@ def create_app(engine: Engine, model: str, limits: Limits) -> FastAPI:
     """
     service = Service(engine, model, limits)
     created = int(time.time())
+    chat_html = page()
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
@@ -63,6 +71,10 @@ def create_app(engine: Engine, model: str, limits: Limits) -> FastAPI:
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
         return await service.answer(request, CompletionBody)
+
+    @app.get("/")
+    async def chat_page() -> Response:
+        return Response(chat_html, media_type="text/html", headers=PAGE_HEADERS)
 
     @app.get("/v1/models")
     async def models() -> Any:
@@ -213,7 +225,8 @@ class Service:
     async def _lines(self, job: Job) -> AsyncIterator[str]:
         """An answer as server-sent events."""
         body, tokens = job.body, 0
-        counted = (body.stream_options or {}).get("include_usage", False)
+        counted = body.stream_option("include_usage")
+        tellings = [Telling(each.request) for each in job.streams]
         head = job.head | ({"usage": None} if counted else {})
         try:
             async with aclosing(self._events(job)) as events:
@@ -225,6 +238,9 @@ class Service:
                     else:
                         tokens += len(event.token_ids)
                         choice = job.choice(place, body.told(""), end=event)
+                    if body.stream_option("include_trace"):
+                        news = event.token_ids if isinstance(event, Chunk) else ()
+                        choice["trace"] = tellings[place].of(news)
                     yield line(head | {"choices": [choice]})
         except HTTPException as error:
             yield line(error.detail)

@@ -24,6 +24,7 @@ SAMPLING = (
     *("frequency_penalty", "presence_penalty", "repetition_penalty"),
 )
 MOST_LOGPROBS = 20
+StreamOption = Literal["include_usage", "include_trace"]
 NAMES = {
     "max_new_tokens": "max_tokens",
     "min_new_tokens": "min_tokens",
@@ -113,12 +114,15 @@ class CommonBody(Strict):
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
-    stream_options: dict[Literal["include_usage"], bool] | None = None
+    stream_options: dict[StreamOption, bool] | None = None
 
     @property
     @abstractmethod
     def wanted_logprobs(self) -> int | None:
         """How many of the likeliest tokens to tell of; None for no log-probabilities."""
+
+    def stream_option(self, name: StreamOption) -> bool:
+        return (self.stream_options or {}).get(name, False)
 
     @property
     def schema_wanted(self) -> dict[str, Any] | None:

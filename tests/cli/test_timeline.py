@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from specbranch.looks import OTHER
 from specbranch.stats import Stats
-from specbranch.timeline import OTHER, Round, draw_lanes, rounds, save_timeline, steady_window
+from specbranch.timeline import Round, draw_lanes, rounds, save_timeline, steady_window
 from specbranch.trace import Span, Trace
 
 TRACE = Trace(

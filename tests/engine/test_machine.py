@@ -146,7 +146,7 @@ class EngineMachine(RuleBasedStateMachine):
         def broken(*_: object) -> None:
             raise Injected
 
-        setattr(live.stream._request.policy, place, broken)
+        setattr(live.stream.request.policy, place, broken)
         live.excuses.add(Injected)
 
     @rule(lane=st.integers(0, 1), error=st.sampled_from([Injected, MemoryError]))

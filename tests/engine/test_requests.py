@@ -165,7 +165,7 @@ def test_logits_that_decide_nothing_end_their_own_request_alone(pair, alone, mon
     engine = engine_of(pair, Autoregressive())
     monkeypatch.setattr(ModelRunner, "forward", poisoned)
     streams = [engine.stream(prompt, GREEDY) for prompt in prompts]
-    victim = streams[1]._request
+    victim = streams[1].request
     first, failed, last = streams
     with pytest.raises(LaneError, match="position 4 are NaN"):
         list(failed)
@@ -206,7 +206,7 @@ def test_a_long_prompt_stops_the_others_for_a_chunk_at_a_time(pair, alone):
     prompt = long_prompt(3 * PREFILL_CHUNK + 40)
     late = engine.stream(prompt, GREEDY)
     rounds = 0
-    while not late._request.output:
+    while not late.request.output:
         assert next(stream)
         rounds += 1
     assert rounds >= 3

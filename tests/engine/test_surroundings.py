@@ -224,7 +224,7 @@ def test_a_round_that_runs_inside_another_is_refused(pair):
     engine = engine_of(pair)
     streams = [engine.stream(PROMPT, SAMPLED) for _ in range(2)]
     said: list[str] = []
-    policy = streams[0]._request.policy
+    policy = streams[0].request.policy
     observe = policy.observe
 
     def observing(outcome) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from html import escape
 
-from specbranch.pictures import ORIGIN_COLORS
+from specbranch.looks import LANES, ORIGIN_COLORS
 from specbranch.stats import Stats
-from specbranch.timeline import LANES, rounds, styled
+from specbranch.timeline import rounds, styled
 from specbranch.trace import Trace
 
 LANE, GAP = 16, 4  # pixels: a lane's height, and what is between two
