@@ -75,19 +75,7 @@ class BlockForward(nn.Module):
         each row's outputs of those layers side by side, the earliest first, before the model's
         final norm."""
         block = BlockInputs(*inputs)
-        ops.tree_mask_out(
-            block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
-        )
-        attention_pass = BlockPass(
-            self.pool,
-            block_table=block.block_table,
-            context_lens=block.context_lens,
-            start=block.start,
-            n_nodes=block.n_nodes,
-            row_indptr=block.row_indptr,
-            ancestor_mask=block.ancestor_mask,
-            workspace=self._workspace,
-        )
+        attention_pass = self.begin(block)
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(
                 input_ids=block.tokens,
@@ -101,6 +89,22 @@ class BlockForward(nn.Module):
         if not hidden_states:
             return (logits,)
         return logits, torch.cat(hidden_states, dim=-1)[0]
+
+    def begin(self, block: BlockInputs) -> BlockPass:
+        """Fill the mask of a forward; returns how its layers attend."""
+        ops.tree_mask_out(
+            block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
+        )
+        return BlockPass(
+            self.pool,
+            block_table=block.block_table,
+            context_lens=block.context_lens,
+            start=block.start,
+            n_nodes=block.n_nodes,
+            row_indptr=block.row_indptr,
+            ancestor_mask=block.ancestor_mask,
+            workspace=self._workspace,
+        )
 
     def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
         """Append a part of one request's prompt to its context, without computing logits.

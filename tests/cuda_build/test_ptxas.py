@@ -44,6 +44,9 @@ def test_shared_memory_of_fixed_size_fits_everywhere(usages):
 REGISTERS = {
     "tree_mask_kernel": 32,
     "append_kv_kernel": 32,
+    "rope_append_kv_kernel": 40,
+    "add_rms_norm_kernel": 32,
+    "gated_activation_kernel": 32,
     "compact_kv_kernel": 80,
     "branch_attention_kernel": 255,
     "branch_attention_plain_kernel": 128,
