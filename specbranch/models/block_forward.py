@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,25 @@ class BlockInputs(NamedTuple):
         )
 
 
+class Forward(Protocol):
+    """Runs a model over new nodes of blocks in a pool, whose pages it writes."""
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
+        each row's outputs of those layers side by side, the earliest first, before the model's
+        final norm."""
+        ...
+
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """Append a part of one request's prompt to its context, without computing logits.
+
+        block_table: int32 [1, M]. context_len: tokens before it.
+        """
+        ...
+
+
 class BlockForward(nn.Module):
-    """Runs a model over new nodes of blocks in `pool`, whose pages it writes.
+    """The `Forward` of a model as transformers wrote it.
 
     feature_layers: how many of the last decoder layers' outputs come out beside the logits.
     """
@@ -71,9 +88,7 @@ class BlockForward(nn.Module):
         return len(self._feature_layers)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
-        each row's outputs of those layers side by side, the earliest first, before the model's
-        final norm."""
+        """See Forward."""
         block = BlockInputs(*inputs)
         attention_pass = self.begin(block)
         with _outputs_of(self._feature_layers) as hidden_states:
@@ -107,10 +122,7 @@ class BlockForward(nn.Module):
         )
 
     def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
-        """Append a part of one request's prompt to its context, without computing logits.
-
-        block_table: int32 [1, M]. context_len: tokens before it.
-        """
+        """See Forward."""
         device = block_table.device
         end = context_len + len(tokens)
         chunk = PrefillPass(self.pool, block_table, context_len, len(tokens))

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from specbranch import ops
-from specbranch.models.attention import BlockPass
+from specbranch.models.attention import AttentionPass, PrefillPass
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.skeleton import Layer, Norm, Rope, Skeleton, skeleton_of
 
@@ -46,34 +46,46 @@ def fused(forward: BlockForward, positions: int) -> FusedForward | None:
 
 
 class FusedForward:
-    """A BlockForward whose model is run by fused ops. It runs on a CPU, too, to be tested there."""
+    """A Forward by fused ops. It runs on a CPU, too, to be tested there."""
 
     def __init__(self, skeleton: Skeleton, forward: BlockForward) -> None:
         self._skeleton = skeleton
         self._layers = [_Layer(layer, skeleton.activation) for layer in skeleton.layers]
         self._head = _Products([skeleton.head])
-        self._begin = forward.begin
+        self._pool, self._begin = forward.pool, forward.begin
         self._feature_layers = forward.num_feature_layers
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See BlockForward."""
+        """See Forward."""
         block = BlockInputs(*inputs)
-        attention = self._begin(block)
-        residual = self._embed(block.tokens[0])
+        x, features = self._run(block.tokens[0], block.position_ids[0], self._begin(block))
+        logits = self._logits(x.index_select(0, block.logits_rows))
+        return (logits, features.flatten(1)) if self._feature_layers else (logits,)
+
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """See Forward."""
+        chunk = PrefillPass(self._pool, block_table, context_len, len(tokens))
+        positions = range(context_len, context_len + len(tokens))
+        self._run(block_table.new_tensor(tokens), block_table.new_tensor(positions), chunk)
+
+    def _run(
+        self, tokens: Tensor, position_ids: Tensor, attention: AttentionPass
+    ) -> tuple[Tensor, Tensor]:
+        """Of each row what the head multiplies, [T, hidden], and features [T, layers, hidden]."""
+        residual = self._embed(tokens)
         features = residual.new_empty(len(residual), self._feature_layers, residual.shape[1])
         layers = self._skeleton.layers
         x = ops.rms_norm(residual, *layers[0].attention_norm)
         norms = [*(layer.attention_norm for layer in layers[1:]), self._skeleton.norm]
         for number, (layer, norm) in enumerate(zip(self._layers, norms, strict=True)):
-            x = layer.attend(number, x, block.position_ids[0], attention)
+            x = layer.attend(number, x, position_ids, attention)
             ops.fused_add_rms_norm(x, residual, *layers[number].mlp_norm)
             x = layer.mlp(x)
             ops.fused_add_rms_norm(x, residual, *norm)
             feature = number - len(layers) + self._feature_layers
             if feature >= 0:
                 features[:, feature] = residual
-        logits = self._logits(x.index_select(0, block.logits_rows))
-        return (logits, features.flatten(1)) if self._feature_layers else (logits,)
+        return x, features
 
     def _embed(self, tokens: Tensor) -> Tensor:
         vectors = F.embedding(tokens, self._skeleton.embedding)
@@ -96,7 +108,9 @@ class _Layer:
         none = layer.attention_norm.weight.new_empty(0, 0, dtype=torch.float32)
         self._rope = layer.rope or Rope(none, none)
 
-    def attend(self, number: int, x: Tensor, position_ids: Tensor, attention: BlockPass) -> Tensor:
+    def attend(
+        self, number: int, x: Tensor, position_ids: Tensor, attention: AttentionPass
+    ) -> Tensor:
         """x [T, H] -> [T, H]. number: of this layer's cache."""
         layer = self._layer
         k_cache, v_cache = attention.pool.k[number], attention.pool.v[number]

@@ -82,7 +82,7 @@ def _product(parts: Sequence[Product], dtype: torch.dtype) -> _C.Linear:
 
 
 class OneCall:
-    """A BlockForward whose model is run by a decoder."""
+    """A Forward by a decoder."""
 
     def __init__(self, decoder: _C.Decoder, forward: BlockForward) -> None:
         self._decoder = decoder
@@ -101,7 +101,7 @@ class OneCall:
         return logits, features
 
     def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
-        """See BlockForward. A few rows at a time, as a chain of nodes that all stay."""
+        """See Forward. A few rows at a time, as a chain of nodes that all stay."""
         for first in range(0, len(tokens), READ_ROWS):
             piece = tokens[first : first + READ_ROWS]
             chain = _chain(piece, block_table, context_len + first)
