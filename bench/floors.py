@@ -59,6 +59,22 @@ def append_kv(heads: Heads, *, batch: int, tokens: int) -> Work:
     return Work(read_bytes=moved, written_bytes=moved)
 
 
+def rope_append_kv(heads: Heads, *, batch: int, tokens: int) -> Work:
+    moved = heads.token_bytes + heads.num_qo_heads * heads.head_dim * heads.element_size
+    return Work(read_bytes=batch * tokens * moved, written_bytes=batch * tokens * moved)
+
+
+def fused_add_rms_norm(*, rows: int, width: int, element_size: int = 2) -> Work:
+    moved = 2 * rows * width * element_size
+    return Work(read_bytes=moved, written_bytes=moved)
+
+
+def silu_and_mul(*, rows: int, width: int, element_size: int = 2) -> Work:
+    """width: of the results."""
+    size = rows * width * element_size
+    return Work(read_bytes=2 * size, written_bytes=size)
+
+
 def compact_kv(heads: Heads, *, layers: int, batch: int, moved: int) -> Work:
     """moved: tokens of a request that are not in place yet."""
     size = layers * batch * moved * heads.token_bytes

@@ -9,7 +9,8 @@ find_package(pybind11 CONFIG REQUIRED)
 pybind11_add_module(_C MODULE NO_EXTRAS csrc/bindings.cpp csrc/forward/decoder.cpp
                     csrc/forward/linear.cpp csrc/forward_bindings.cpp csrc/register.cpp
                     csrc/torch_ops/attention.cpp csrc/torch_ops/cuda_stream.cpp
-                    csrc/torch_ops/decoder.cpp csrc/torch_ops/kv_cache.cpp
+                    csrc/torch_ops/decoder.cpp csrc/torch_ops/forward.cpp
+                    csrc/torch_ops/kv_cache.cpp
                     csrc/torch_ops/linear.cpp csrc/torch_ops/linears.cpp
                     csrc/torch_ops/packed_linear.cpp
                     csrc/torch_ops/sampling.cpp

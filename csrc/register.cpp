@@ -44,6 +44,46 @@ Mutates ancestor_mask and depth.)"},
 Mutates k_cache and v_cache [P, S, Hkv, D]; block_table int32 [B, M], start int32 [B],
 row_indptr int32 [B + 1].)"},
 
+    {"rope_append_kv_(Tensor(a!) q, Tensor k, Tensor v, Tensor(b!) k_cache, Tensor(c!) v_cache, "
+     "Tensor block_table, Tensor start, Tensor row_indptr, Tensor position_ids, Tensor cos, "
+     "Tensor sin, Tensor? q_norm=None, Tensor? k_norm=None, float eps=0.0, float offset=0.0) -> ()",
+     R"(append_kv_ of keys that are rotated on their way, and queries that are rotated in place.
+
+Mutates q [T, Hq, D], k_cache and v_cache; k to row_indptr are those of append_kv_. Row t is
+rotated by row position_ids[t] of cos and sin, float32 [L, R / 2]: dimension i < R / 2 of a head
+with dimension i + R / 2; dimensions from R <= D <= 256 on stay, and R may be 0. position_ids
+int32 [T]. With q_norm and k_norm [D] each head is normalised before, as rms_norm does it.)"},
+
+    {"rms_norm(Tensor x, Tensor weight, float eps, float offset=0.0) -> Tensor",
+     R"(Each row of x [T, H] / sqrt(mean(x^2) + eps) * (weight [H] + offset), all of one dtype.)"},
+
+    {"rms_norm_out(Tensor x, Tensor weight, float eps, float offset, Tensor(a!) out) -> ()",
+     R"(rms_norm into a given tensor.
+
+Mutates out, which may be x.)"},
+
+    {"fused_add_rms_norm(Tensor(a!) x, Tensor(b!) residual, Tensor weight, float eps, "
+     "float offset=0.0) -> ()",
+     R"(residual += x, then x = rms_norm of the residual.
+
+Mutates x and residual [T, H]; weight [H], all of one dtype.)"},
+
+    {"silu_and_mul(Tensor x) -> Tensor",
+     R"(SiLU of the first half of each row of x [T, 2F], times the second half: [T, F].)"},
+
+    {"silu_and_mul_out(Tensor x, Tensor(a!) out) -> ()",
+     R"(silu_and_mul into a given tensor.
+
+Mutates out.)"},
+
+    {"gelu_tanh_and_mul(Tensor x) -> Tensor",
+     R"(silu_and_mul with GELU, as tanh approximates it, in place of SiLU.)"},
+
+    {"gelu_tanh_and_mul_out(Tensor x, Tensor(a!) out) -> ()",
+     R"(gelu_tanh_and_mul into a given tensor.
+
+Mutates out.)"},
+
     {"branch_attention(" SPECBRANCH_ATTENTION
      ", float scale, float softcap=0.0, int window=0, int split_size=0) "
      "-> (Tensor out, Tensor lse)",

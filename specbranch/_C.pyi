@@ -103,6 +103,93 @@ def append_kv_(
     dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
     """
 
+def rope_append_kv_(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_table: Tensor,
+    start: Tensor,
+    row_indptr: Tensor,
+    position_ids: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    q_norm: Tensor | None = None,
+    k_norm: Tensor | None = None,
+    eps: float = 0.0,
+    offset: float = 0.0,
+) -> None:
+    """append_kv_ of keys that are rotated on their way, and queries that are rotated in place.
+
+    Mutates q [T, Hq, D], k_cache and v_cache; k to row_indptr are those of append_kv_. Row t is
+    rotated by row position_ids[t] of cos and sin, float32 [L, R / 2]: dimension i < R / 2 of a head
+    with dimension i + R / 2; dimensions from R <= D <= 256 on stay, and R may be 0. position_ids
+    int32 [T]. With q_norm and k_norm [D] each head is normalised before, as rms_norm does it.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+    """Each row of x [T, H] / sqrt(mean(x^2) + eps) * (weight [H] + offset), all of one dtype.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def rms_norm_out(x: Tensor, weight: Tensor, eps: float, offset: float, out: Tensor) -> None:
+    """rms_norm into a given tensor.
+
+    Mutates out, which may be x.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def fused_add_rms_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, eps: float, offset: float = 0.0
+) -> None:
+    """residual += x, then x = rms_norm of the residual.
+
+    Mutates x and residual [T, H]; weight [H], all of one dtype.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def silu_and_mul(x: Tensor) -> Tensor:
+    """SiLU of the first half of each row of x [T, 2F], times the second half: [T, F].
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def silu_and_mul_out(x: Tensor, out: Tensor) -> None:
+    """silu_and_mul into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def gelu_tanh_and_mul(x: Tensor) -> Tensor:
+    """silu_and_mul with GELU, as tanh approximates it, in place of SiLU.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
+def gelu_tanh_and_mul_out(x: Tensor, out: Tensor) -> None:
+    """gelu_tanh_and_mul into a given tensor.
+
+    Mutates out.
+
+    A bad argument is a ValueError that names it: no tensor where one is wanted, or another shape,
+    dtype, device or stride. Values are checked on a CPU alone. Gradients do not pass.
+    """
+
 def branch_attention(
     q: Tensor,
     k_cache: Tensor,

@@ -35,6 +35,17 @@ def branch_attention(q: Tensor, *_: object) -> tuple[Tensor, Tensor]:
     return q.new_empty(q.shape), _float32(q, *q.shape[:2])
 
 
+@register_fake("specbranch::rms_norm")
+def rms_norm(x: Tensor, *_: object) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@register_fake("specbranch::silu_and_mul")
+@register_fake("specbranch::gelu_tanh_and_mul")
+def gated(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], x.shape[1] // 2)
+
+
 @register_fake("specbranch::sampling_probs")
 def sampling_probs(logits: Tensor, *_: object) -> Tensor:
     return _float32(logits, *logits.shape)

@@ -80,30 +80,21 @@ void Decoder::run_layer(const DecoderLayer& layer) {
   post_norm(layer.attention_post_norm);
   add_norm(layer.mlp_norm, result_);
   layer.gate_up->multiply(normed_, num_rows, {gate_up_, 2 * shape_.intermediate});
-  cpu_kernels().gated_activation(
-      {shape_.dtype, shape_.activation, gate_up_, activated_, num_rows, shape_.intermediate});
+  cpu_kernels().gated_activation({shape_.dtype, shape_.activation, gate_up_, activated_,
+                                  2 * shape_.intermediate, shape_.intermediate, num_rows,
+                                  shape_.intermediate});
   layer.down->multiply(activated_, num_rows, {result_, shape_.hidden});
   post_norm(layer.mlp_post_norm);
 }
 
 void Decoder::attend(const DecoderLayer& layer) {
-  rotate(layer, layer.q_norm, 0, shape_.num_qo_heads);
-  rotate(layer, layer.k_norm, shape_.q_width(), shape_.num_kv_heads);
-  append(layer);
+  rotate_and_append(layer);
   cpu_kernels().branch_attention(attention_params(layer));
 }
 
-void Decoder::rotate(const DecoderLayer& layer, const RmsNorm& norm, std::int64_t column,
-                     std::int64_t num_heads) {
-  if (layer.rope.dim == 0 && norm.weight == nullptr) return;
-  cpu_kernels().rotate_heads({shape_.dtype, column_of_qkv(column), shape_.qkv_width(), norm,
-                              layer.rope, rows_->position_ids, rows_->num_rows, num_heads,
-                              shape_.head_dim});
-}
-
-void Decoder::append(const DecoderLayer& layer) {
+void Decoder::rotate_and_append(const DecoderLayer& layer) {
   const RowStrides strides{shape_.qkv_width(), shape_.head_dim};
-  cpu_kernels().append_kv({
+  const AppendKvParams append{
       .k = column_of_qkv(shape_.q_width()),
       .v = column_of_qkv(shape_.q_width() + shape_.kv_width()),
       .k_cache = layer.k_cache,
@@ -120,7 +111,9 @@ void Decoder::append(const DecoderLayer& layer) {
       .num_kv_heads = shape_.num_kv_heads,
       .head_dim = shape_.head_dim,
       .element_size = static_cast<std::int64_t>(size_of(shape_.dtype)),
-  });
+  };
+  cpu_kernels().rope_append_kv({shape_.dtype, qkv_, strides, shape_.num_qo_heads, layer.q_norm,
+                                layer.k_norm, layer.rope, rows_->position_ids, append});
 }
 
 BranchAttentionParams Decoder::attention_params(const DecoderLayer& layer) const {
@@ -168,14 +161,14 @@ void Decoder::embed() {
 }
 
 void Decoder::add_norm(const RmsNorm& norm, const void* added) {
-  cpu_kernels().add_rms_norm(
-      {shape_.dtype, added, residual_, normed_, norm, rows_->num_rows, shape_.hidden});
+  cpu_kernels().add_rms_norm({shape_.dtype, added, residual_, normed_, shape_.hidden, shape_.hidden,
+                              shape_.hidden, norm, rows_->num_rows, shape_.hidden});
 }
 
 void Decoder::post_norm(const RmsNorm& norm) {
   if (norm.weight == nullptr) return;
-  cpu_kernels().add_rms_norm(
-      {shape_.dtype, nullptr, result_, result_, norm, rows_->num_rows, shape_.hidden});
+  cpu_kernels().add_rms_norm({shape_.dtype, nullptr, result_, result_, shape_.hidden, shape_.hidden,
+                              shape_.hidden, norm, rows_->num_rows, shape_.hidden});
 }
 
 void Decoder::keep_feature(std::int64_t layer) {

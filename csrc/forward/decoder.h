@@ -120,9 +120,7 @@ class Decoder {
   void embed();
   void run_layer(const DecoderLayer& layer);
   void attend(const DecoderLayer& layer);
-  void rotate(const DecoderLayer& layer, const RmsNorm& norm, std::int64_t column,
-              std::int64_t num_heads);
-  void append(const DecoderLayer& layer);
+  void rotate_and_append(const DecoderLayer& layer);
   BranchAttentionParams attention_params(const DecoderLayer& layer) const;
   /// residual += x, if there is one; x = norm of residual.
   void add_norm(const RmsNorm& norm, const void* added);

@@ -3,9 +3,10 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "kv_cache/params.h"
 
-// What the small steps of a decoder are given. Rows are contiguous where no stride is named; data
-// and weights are of one dtype, sums and products between load and store are float.
+// What the small steps of a decoder are given. Rows are contiguous where no stride is named, in
+// elements; data and weights are of one dtype, sums and products between load and store are float.
 namespace specbranch {
 
 /// gather_rows: out[i] = scale * table[ids[i]].
@@ -32,7 +33,10 @@ struct AddRmsNormParams {
   DType dtype;
   const void* x;   // [num_rows, width] or null
   void* residual;  // [num_rows, width]
-  void* out;       // [num_rows, width], may be residual
+  void* out;       // [num_rows, width], may be x or residual
+  std::int64_t x_stride;
+  std::int64_t residual_stride;
+  std::int64_t out_stride;
   RmsNorm norm;
   std::int64_t num_rows;
   std::int64_t width;
@@ -45,17 +49,18 @@ struct Rope {
   std::int64_t dim = 0;        // 0: no rotation
 };
 
-/// rotate_heads: normalises each head, where there is a norm, and rotates it, in place.
-struct RotateHeadsParams {
+/// rope_append_kv_: normalises each query and key, where there is a norm, and rotates it: queries
+/// in place, keys on their way to the cache. Values go there as they are.
+struct RopeAppendKvParams {
   DType dtype;
-  void* heads;  // [num_rows, num_heads, head_dim]
-  std::int64_t row_stride;
-  RmsNorm norm;
+  void* q;  // [T, Hq, D]
+  RowStrides q_strides;
+  std::int64_t num_qo_heads;
+  RmsNorm q_norm;
+  RmsNorm k_norm;
   Rope rope;
-  const std::int32_t* position_ids;  // [num_rows]
-  std::int64_t num_rows;
-  std::int64_t num_heads;
-  std::int64_t head_dim;
+  const std::int32_t* position_ids;  // [T]
+  AppendKvParams append;
 };
 
 enum class Activation { kSilu, kGeluTanh };
@@ -66,6 +71,8 @@ struct GatedActivationParams {
   Activation activation;
   const void* gate_up;  // [num_rows, 2 * width], gates first
   void* out;            // [num_rows, width]
+  std::int64_t gate_up_stride;
+  std::int64_t out_stride;
   std::int64_t num_rows;
   std::int64_t width;
 };

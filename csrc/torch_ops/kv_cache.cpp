@@ -9,15 +9,15 @@
 #include "common/cpu/kernels.h"
 #include "kv_cache/launch.h"
 #include "kv_cache/params.h"
+#include "torch_ops/append_kv.h"
 #include "torch_ops/cuda_stream.h"
 #include "torch_ops/paged_kv.h"
 #include "torch_ops/ragged_rows.h"
 #include "torch_ops/tensor_arg.h"
 
 namespace specbranch {
-namespace {
 
-void check_append(const OpCheck& op, const AppendKvParams& p) {
+void require_append_values(const OpCheck& op, const AppendKvParams& p) {
   require_row_indptr(op, p.row_indptr, p.batch_size, p.num_rows);
   for (std::int64_t b = 0; b < p.batch_size; ++b) {
     const std::int64_t rows = p.row_indptr[b + 1] - p.row_indptr[b];
@@ -27,19 +27,17 @@ void check_append(const OpCheck& op, const AppendKvParams& p) {
   }
 }
 
-void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const Tensor& v_cache_,
-               const Tensor& block_table_, const Tensor& start_, const Tensor& row_indptr_) {
-  OpCheck op("append_kv_");
-  const TensorArg k = op.tensor("k", k_, kFloating, {"T", "Hkv", "D"});
-  const TensorArg v = op.tensor("v", v_, {k.scalar_type()}, {"T", "Hkv", "D"});
+AppendKvParams check_append_kv(OpCheck& op, DTypes dtypes, const AppendKvTensors& tensors) {
+  const TensorArg k = op.tensor("k", tensors.k, dtypes, {"T", "Hkv", "D"});
+  const TensorArg v = op.tensor("v", tensors.v, {k.scalar_type()}, {"T", "Hkv", "D"});
   const TensorArg k_cache =
-      op.output("k_cache", k_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
+      op.output("k_cache", tensors.k_cache, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
   const TensorArg v_cache =
-      op.output("v_cache", v_cache_, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
-  const TensorArg table = op.tensor("block_table", block_table_, {kInt32}, {"B", "M"});
-  const TensorArg start = op.tensor("start", start_, {kInt32}, {"B"});
-  const std::int32_t* row_indptr = check_row_indptr(op, row_indptr_);
-  const AppendKvParams params{
+      op.output("v_cache", tensors.v_cache, {k.scalar_type()}, {"P", "S", "Hkv", "D"});
+  const TensorArg table = op.tensor("block_table", tensors.block_table, {kInt32}, {"B", "M"});
+  const TensorArg start = op.tensor("start", tensors.start, {kInt32}, {"B"});
+  const std::int32_t* row_indptr = check_row_indptr(op, tensors.row_indptr);
+  return {
       .k = k.data(),
       .v = v.data(),
       .k_cache = k_cache.data(),
@@ -57,13 +55,22 @@ void append_kv(const Tensor& k_, const Tensor& v_, const Tensor& k_cache_, const
       .head_dim = op.size("D"),
       .element_size = static_cast<std::int64_t>(size_of(k.dtype())),
   };
-  if (k_.is_cpu()) {
-    check_append(op, params);
+}
+
+namespace {
+
+void append_kv(const Tensor& k, const Tensor& v, const Tensor& k_cache, const Tensor& v_cache,
+               const Tensor& block_table, const Tensor& start, const Tensor& row_indptr) {
+  OpCheck op("append_kv_");
+  const AppendKvParams params =
+      check_append_kv(op, kFloating, {k, v, k_cache, v_cache, block_table, start, row_indptr});
+  if (k.is_cpu()) {
+    require_append_values(op, params);
     cpu_kernels().append_kv(params);
     return;
   }
 #if defined(SPECBRANCH_WITH_CUDA)
-  const CudaLaunch launch(k_);
+  const CudaLaunch launch(k);
   launch_append_kv(params, static_cast<CudaStream>(launch.stream()));
 #endif
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,25 @@ class BlockInputs(NamedTuple):
         )
 
 
+class Forward(Protocol):
+    """Runs a model over new nodes of blocks in a pool, whose pages it writes."""
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
+        each row's outputs of those layers side by side, the earliest first, before the model's
+        final norm."""
+        ...
+
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """Append a part of one request's prompt to its context, without computing logits.
+
+        block_table: int32 [1, M]. context_len: tokens before it.
+        """
+        ...
+
+
 class BlockForward(nn.Module):
-    """Runs a model over new nodes of blocks in `pool`, whose pages it writes.
+    """The `Forward` of a model as transformers wrote it.
 
     feature_layers: how many of the last decoder layers' outputs come out beside the logits.
     """
@@ -71,23 +88,9 @@ class BlockForward(nn.Module):
         return len(self._feature_layers)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Logits [k, V] for `BlockInputs`, and with feature layers features [T, layers * hidden]:
-        each row's outputs of those layers side by side, the earliest first, before the model's
-        final norm."""
+        """See Forward."""
         block = BlockInputs(*inputs)
-        ops.tree_mask_out(
-            block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
-        )
-        attention_pass = BlockPass(
-            self.pool,
-            block_table=block.block_table,
-            context_lens=block.context_lens,
-            start=block.start,
-            n_nodes=block.n_nodes,
-            row_indptr=block.row_indptr,
-            ancestor_mask=block.ancestor_mask,
-            workspace=self._workspace,
-        )
+        attention_pass = self.begin(block)
         with _outputs_of(self._feature_layers) as hidden_states:
             output = self.model(
                 input_ids=block.tokens,
@@ -102,11 +105,24 @@ class BlockForward(nn.Module):
             return (logits,)
         return logits, torch.cat(hidden_states, dim=-1)[0]
 
-    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
-        """Append a part of one request's prompt to its context, without computing logits.
+    def begin(self, block: BlockInputs) -> BlockPass:
+        """Fill the mask of a forward; returns how its layers attend."""
+        ops.tree_mask_out(
+            block.parents, block.n_nodes, block.row_indptr, block.ancestor_mask, block.depth
+        )
+        return BlockPass(
+            self.pool,
+            block_table=block.block_table,
+            context_lens=block.context_lens,
+            start=block.start,
+            n_nodes=block.n_nodes,
+            row_indptr=block.row_indptr,
+            ancestor_mask=block.ancestor_mask,
+            workspace=self._workspace,
+        )
 
-        block_table: int32 [1, M]. context_len: tokens before it.
-        """
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """See Forward."""
         device = block_table.device
         end = context_len + len(tokens)
         chunk = PrefillPass(self.pool, block_table, context_len, len(tokens))

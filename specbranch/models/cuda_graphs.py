@@ -13,14 +13,14 @@ from __future__ import annotations
 import threading
 import warnings
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from specbranch.models.block_forward import BlockInputs
+from specbranch.models.block_forward import BlockInputs, Forward
 
 MOST_ROWS = 256  # of a graph: from here on the GPU takes longer than the host
 
@@ -42,7 +42,6 @@ class CapturedForward:
     Called like `forward`, with inputs that are the first of `buffers`. What it returns holds until
     the next call. A forward of more rows than the largest graph has runs as it is.
 
-    forward: from BlockInputs to logits, and perhaps further outputs of a row per new node.
     buffers: BlockInputs of as many rows as a forward can have; all inputs live in them, and at
         first none of their rows is real.
     capture: how to capture.
@@ -51,9 +50,7 @@ class CapturedForward:
     are.
     """
 
-    def __init__(
-        self, forward: Callable[..., Outputs], buffers: BlockInputs, capture: Capture
-    ) -> None:
+    def __init__(self, forward: Forward, buffers: BlockInputs, capture: Capture) -> None:
         self._forward = forward
         self._graphs: dict[int, tuple[Callable[[], None], Outputs]] = {}
         failed: dict[int, BaseException] = {}
@@ -74,7 +71,7 @@ class CapturedForward:
             )
 
     def __call__(self, *inputs: Tensor) -> Outputs:
-        """Logits [k, V] and further outputs [T, ...] for `BlockInputs`."""
+        """See Forward."""
         wanted = BlockInputs(*inputs)
         rows, logits_rows = wanted.tokens.shape[1], len(wanted.logits_rows)
         place = bisect_left(self._sizes, rows)
@@ -83,6 +80,10 @@ class CapturedForward:
         replay, (logits, *others) = self._graphs[self._sizes[place]]
         replay()
         return logits[:logits_rows], *(output[:rows] for output in others)
+
+    def read(self, tokens: Sequence[int], block_table: Tensor, context_len: int) -> None:
+        """See Forward."""
+        self._forward.read(tokens, block_table, context_len)
 
 
 def buckets(most: int) -> list[int]:

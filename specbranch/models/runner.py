@@ -12,18 +12,18 @@ from transformers import PreTrainedModel
 from specbranch import ops
 from specbranch.models.attention import ATTENTION_NAME
 from specbranch.models.block import Block, BlockRows, Keep
-from specbranch.models.block_forward import BlockForward, BlockInputs
+from specbranch.models.block_forward import BlockForward, BlockInputs, Forward
 from specbranch.models.buffers import ForwardBuffers, KeepBuffers
 from specbranch.models.cuda_graphs import CapturedForward, CudaCapture
+from specbranch.models.fused import fused
 from specbranch.models.kv_pool import KVPool
-from specbranch.models.one_call import OneCall, in_one_call
+from specbranch.models.one_call import in_one_call
 from specbranch.models.prefixes import Prefixes
 from specbranch.models.support import kv_shape, max_positions, seen, steady_positions
 
 PREFILL_CHUNK = 512  # prompts are read in chunks that begin at its multiples
 WARM_ROWS = 16  # a round's forward seldom has more
 
-Forward = Callable[..., tuple[Tensor, ...]]
 Prepare = Callable[[BlockForward, BlockInputs], Forward]
 
 
@@ -186,12 +186,11 @@ class ModelRunner:
         block.require_context(end, "prefill: tokens")
         self._check_tokens("prefill", tokens)
         forward = self._prepared_forward()
-        reader = forward if isinstance(forward, OneCall) else self._block_forward
         block_table = torch.from_numpy(block.pages)[None].to(self.device)
         first = start = block.context_len
         while start < end:
             stop = min(end, chunk_end(start))
-            reader.read(tokens[start - first : stop - first], block_table, start)
+            forward.read(tokens[start - first : stop - first], block_table, start)
             start = stop
         block.context_len = end
 
@@ -252,6 +251,7 @@ class ModelRunner:
         if self._forward is None:
             self._forward_buffers.send([], [])
             self._forward = self._prepare(self._block_forward, self._forward_buffers.inputs)
+            self._seen = seen(self.model)  # weights may have been laid side by side
         return self._forward
 
     def _look_again(self) -> None:
@@ -291,11 +291,13 @@ def chunk_end(position: int) -> int:
 
 
 def prepared(forward: BlockForward, buffers: BlockInputs) -> Forward:
-    """What runs `forward`: captured on a GPU, in one call on a CPU where that can be done.
+    """What runs `forward`, of our own making where its model is of the common skeleton: captured on
+    a GPU, in one call on a CPU.
 
     buffers: what all its inputs will be views of; none of their rows is real.
     """
-    if buffers.tokens.device.type == "cuda":
-        return CapturedForward(forward, buffers, CudaCapture(buffers.tokens.device))
     positions = buffers.block_table.shape[1] * forward.pool.page_size
+    device = buffers.tokens.device
+    if device.type == "cuda":
+        return CapturedForward(fused(forward, positions) or forward, buffers, CudaCapture(device))
     return in_one_call(forward, positions) or forward

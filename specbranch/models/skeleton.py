@@ -1,4 +1,4 @@
-"""Models of the common skeleton, whose whole forward `_C.Decoder` runs in one call.
+"""Models of the common skeleton, whose forwards are of our own making.
 
 The skeleton: RMSNorm, attention with rotate-half RoPE, a gated MLP. A model is of it if its classes
 are exactly those of a family below and nobody has changed what they do: no hook, no adapter, no
@@ -7,7 +7,7 @@ replaced module. Every other model runs as transformers wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import GELUTanh, SiLUActivation
 
-from specbranch import _C
-from specbranch.models.kv_pool import KVPool
-from specbranch.models.parts import Product, Table, is_untouched
+from specbranch.models.parts import is_untouched
 from specbranch.models.support import steady_positions
 
 
@@ -49,35 +47,87 @@ _ACTIVATIONS = {SiLUActivation: "silu", nn.SiLU: "silu", GELUTanh: "gelu_tanh"}
 _PARTS = {nn.ModuleList, nn.Embedding, nn.Dropout, *_ACTIVATIONS}
 
 
-def decoder(model: PreTrainedModel, pool: KVPool, positions: int) -> _C.Decoder | None:
-    """The model's forward over nodes of blocks in `pool`, or None if it is not of the skeleton.
+class Norm(NamedTuple):
+    """x / sqrt(mean(x^2) + eps) * (weight + offset)."""
 
-    positions: how many a text can have. The decoder shares the model's tensors.
+    weight: Tensor  # [width]
+    eps: float
+    offset: float
+
+
+class Rope(NamedTuple):
+    """The angles of all positions, fp32 [positions, rotated dimensions / 2]."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class Layer(NamedTuple):
+    """One decoder layer. Linear layers that multiply the same rows stand side by side.
+
+    softcap: of attention's scores, 0 for none. window: 0 for none.
     """
-    family = _family(model)
-    if family is None or pool.k[0].device.type != "cpu":
+
+    attention_norm: Norm
+    mlp_norm: Norm
+    attention_post_norm: Norm | None
+    mlp_post_norm: Norm | None
+    q_norm: Norm | None
+    k_norm: Norm | None
+    qkv: Sequence[Any]
+    o: Any
+    gate_up: Sequence[Any]
+    down: Any
+    rope: Rope | None
+    scale: float
+    softcap: float
+    window: int
+
+
+class Skeleton(NamedTuple):
+    """A model in parts, which share its tensors.
+
+    embedding_scale: what its vectors are multiplied by. softcap: of logits, 0 for none.
+    activation: "silu" or "gelu_tanh".
+    """
+
+    embedding: Tensor
+    embedding_scale: float
+    layers: list[Layer]
+    norm: Norm
+    head: Any
+    softcap: float
+    activation: str
+
+
+def skeleton_of(
+    model: PreTrainedModel, positions: int, fits: Callable[[nn.Module], bool]
+) -> Skeleton | None:
+    """The model in parts, or None if it is not of the skeleton.
+
+    positions: how many a text can have. fits: whether a linear layer, or a table that is no
+    `nn.Embedding`, is of the kind wanted.
+    """
+    family = _family(model, fits)
+    if family is None:
         return None
     body, config = model.model, model.config
     embedding, scale = _embedding(body.embed_tokens)
-    positions = min(positions, steady_positions(model) or positions)
-    ropes = _Ropes(body.rotary_emb, model.dtype, positions)
-    return _C.Decoder(
+    ropes = _Ropes(body.rotary_emb, model, min(positions, steady_positions(model) or positions))
+    return Skeleton(
         embedding=embedding,
         embedding_scale=scale,
-        layers=[
-            _layer(layer, family, config, ropes, k, v, model.dtype)
-            for layer, k, v in zip(_layers(model), pool.k, pool.v, strict=True)
-        ],
+        layers=[_layer(layer, family, config, ropes) for layer in _layers(model)],
         norm=_norm(body.norm, family),
-        head=model.lm_head.product(model.dtype),
+        head=model.lm_head,
         softcap=getattr(config, "final_logit_softcapping", None) or 0.0,
         activation=_ACTIVATIONS[type(_activation(_layers(model)[0].mlp))],
     )
 
 
-def _family(model: PreTrainedModel) -> Family | None:
+def _family(model: PreTrainedModel, fits: Callable[[nn.Module], bool]) -> Family | None:
     """The model's, if all of it is as its family has it, but for linear layers, which have to be
-    `Product`s."""
+    of the kind wanted."""
     kind = type(model)
     _, _, name = kind.__module__.rpartition(".modeling_")
     family = _FAMILIES.get(f"{name}.{kind.__name__}")
@@ -85,11 +135,7 @@ def _family(model: PreTrainedModel) -> Family | None:
         return None
     as_written = all(
         is_untouched(module)
-        and (
-            type(module) in _PARTS
-            or isinstance(module, Product | Table)
-            or type(module).__module__ == kind.__module__
-        )
+        and (type(module) in _PARTS or fits(module) or type(module).__module__ == kind.__module__)
         for module in model.modules()
     )
     activations = (
@@ -115,20 +161,12 @@ def _embedding(module: Any) -> tuple[Tensor, float]:
     return weight, 1.0 if scale is None else float(scale.to(weight.dtype))
 
 
-def _layer(
-    layer: Any,
-    family: Family,
-    config: Any,
-    ropes: _Ropes,
-    k: Tensor,
-    v: Tensor,
-    dtype: torch.dtype,
-) -> Any:
+def _layer(layer: Any, family: Family, config: Any, ropes: _Ropes) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     has_post_norms = hasattr(layer, "pre_feedforward_layernorm")
     after_attention = _norm(layer.post_attention_layernorm, family)
     window = config.sliding_window if family.window_of_config else _window(attention)
-    return _C.DecoderLayer(
+    return Layer(
         attention_norm=_norm(layer.input_layernorm, family),
         mlp_norm=_norm(layer.pre_feedforward_layernorm, family)
         if has_post_norms
@@ -137,16 +175,14 @@ def _layer(
         mlp_post_norm=_norm(layer.post_feedforward_layernorm, family) if has_post_norms else None,
         q_norm=_norm(attention.q_norm, family) if hasattr(attention, "q_norm") else None,
         k_norm=_norm(attention.k_norm, family) if hasattr(attention, "k_norm") else None,
-        qkv=_side_by_side(attention, "qkv_proj", ("q_proj", "k_proj", "v_proj"), dtype),
-        o=attention.o_proj.product(dtype),
-        gate_up=_side_by_side(mlp, "gate_up_proj", ("gate_proj", "up_proj"), dtype),
-        down=mlp.down_proj.product(dtype),
+        qkv=_side_by_side(attention, "qkv_proj", ("q_proj", "k_proj", "v_proj")),
+        o=attention.o_proj,
+        gate_up=_side_by_side(mlp, "gate_up_proj", ("gate_proj", "up_proj")),
+        down=mlp.down_proj,
         rope=ropes.of(attention),
         scale=attention.scaling,
         softcap=(attention.attn_logit_softcapping or 0.0) if family.softcap else 0.0,
         window=window or 0,
-        k_cache=k,
-        v_cache=v,
     )
 
 
@@ -155,28 +191,26 @@ def _window(attention: Any) -> int | None:
     return window
 
 
-def _norm(module: Any, family: Family) -> _C.RmsNorm:
+def _norm(module: Any, family: Family) -> Norm:
     eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
-    return _C.RmsNorm(weight=module.weight.detach(), eps=eps, offset=family.norm_offset)
+    return Norm(module.weight.detach(), eps, family.norm_offset)
 
 
-def _side_by_side(parent: Any, fused: str, parts: Sequence[str], dtype: torch.dtype) -> _C.Linear:
-    if hasattr(parent, fused):
-        linear: _C.Linear = getattr(parent, fused).product(dtype)
-        return linear
-    return _C.SideBySide([getattr(parent, part).product(dtype) for part in parts])
+def _side_by_side(parent: Any, fused: str, parts: Sequence[str]) -> Sequence[Any]:
+    names = [fused] if hasattr(parent, fused) else parts
+    return [getattr(parent, name) for name in names]
 
 
 class _Ropes:
     """Cosines and sines of all positions as the model has them, once for each kind of layer."""
 
-    def __init__(self, rotary: Any, dtype: torch.dtype, positions: int) -> None:
+    def __init__(self, rotary: Any, model: PreTrainedModel, positions: int) -> None:
         self._rotary = rotary
-        self._x = torch.empty(0, dtype=dtype)
-        self._positions = torch.arange(positions)[None]
-        self._tables: dict[str | None, _C.Rope] = {}
+        self._x = torch.empty(0, dtype=model.dtype, device=model.device)
+        self._positions = torch.arange(positions, device=model.device)[None]
+        self._tables: dict[str | None, Rope] = {}
 
-    def of(self, attention: Any) -> _C.Rope | None:
+    def of(self, attention: Any) -> Rope | None:
         """What rotates a layer's queries and keys; None where nothing does."""
         if not getattr(attention, "use_rope", True):
             return None
@@ -187,7 +221,7 @@ class _Ropes:
         return self._tables[kind]
 
     @torch.inference_mode()
-    def _table(self, *kind: str) -> _C.Rope:
+    def _table(self, *kind: str) -> Rope:
         tables = self._rotary(self._x, self._positions, *kind)
         # Both halves of a row are the same.
-        return _C.Rope(*(table[0].float().chunk(2, dim=-1)[0].contiguous() for table in tables))
+        return Rope(*(table[0].float().chunk(2, dim=-1)[0].contiguous() for table in tables))

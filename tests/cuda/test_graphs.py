@@ -12,13 +12,11 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from bench.gpu import captured
 from specbranch import ops, reference
 from tests.cuda.on_device import GPU
-from tests.ops.calls import CALLS, ON_CUDA, Arguments
+from tests.ops.calls import CALLS, FUNCTIONAL, ON_CUDA, Arguments
 from tests.ops.cases import AttentionCase, int32, mask_of
 
 WORKSPACE_FLOATS = 1 << 22
-IN_GRAPHS = [name for name in ON_CUDA if name.endswith("_")] + [
-    name for name in ON_CUDA if name.endswith("_out")
-]
+IN_GRAPHS = [name for name in ON_CUDA if name not in FUNCTIONAL]
 OTHER_LENGTHS: dict[str, Arguments] = {
     "tree_mask_out": {
         "parents": int32([[-1, 0, 1, 2], [-1, 0, 0, 0]]),
@@ -26,6 +24,15 @@ OTHER_LENGTHS: dict[str, Arguments] = {
         "row_indptr": int32([0, 1, 4]),
     },
     "append_kv_": {"start": int32([0, 3]), "row_indptr": int32([0, 0, 3])},
+    "rope_append_kv_": {
+        "start": int32([0, 3]),
+        "row_indptr": int32([0, 0, 3]),
+        "position_ids": int32([0, 39, 7, 8, 9]),
+    },
+    "fused_add_rms_norm": {"x": torch.ones(5, 48), "residual": torch.zeros(5, 48)},
+    "rms_norm_out": {"x": torch.arange(240.0).view(5, 48)},
+    "silu_and_mul_out": {"x": torch.arange(240.0).view(5, 48) - 120},
+    "gelu_tanh_and_mul_out": {"x": torch.arange(240.0).view(5, 48) - 120},
     "branch_attention_out": {
         "context_lens": int32([8, 1]),
         "n_nodes": int32([2, 4]),

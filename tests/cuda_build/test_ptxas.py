@@ -44,6 +44,9 @@ def test_shared_memory_of_fixed_size_fits_everywhere(usages):
 REGISTERS = {
     "tree_mask_kernel": 32,
     "append_kv_kernel": 32,
+    "rope_append_kv_kernel": 48,
+    "add_rms_norm_kernel": 32,
+    "gated_activation_kernel": 32,
     "compact_kv_kernel": 80,
     "branch_attention_kernel": 255,
     "branch_attention_plain_kernel": 128,
@@ -53,8 +56,8 @@ REGISTERS = {
     "verify_gumbel_kernel": 128,
     "verify_rejection_kernel": 128,
 }
-"""Of a thread at most: with 32, 2048 threads are resident; with 80, 768; with 128, 512; with 255,
-256."""
+"""Of a thread at most: with 32, 2048 threads are resident; with 48, 1280; with 80, 768; with 128,
+512; with 255, 256."""
 
 
 @needs_cuda_build

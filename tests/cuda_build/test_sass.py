@@ -44,6 +44,20 @@ def test_wide_copies_move_16_bytes_at_once(source, architecture):
 
 @needs_sass
 @on_each_architecture
+@pytest.mark.parametrize("source", ["add_rms_norm", "gated_activation", "rope_append_kv"])
+def test_steps_of_a_layer_move_16_bytes_at_once(source, architecture):
+    """And nothing lives in local memory; every other kernel is that for single elements."""
+    kernels = kernels_of(f"forward/cuda/{source}", architecture)
+    wide = [name for name, found in kernels.items() if number_of(found, "STG", "128")]
+    assert len(wide) == len(kernels) / 2
+    for name, found in kernels.items():
+        assert number_of(found, "LDG", "128") if name in wide else True, name
+        assert not number_of(found, "LDL"), name
+        assert not number_of(found, "STL"), name
+
+
+@needs_sass
+@on_each_architecture
 def test_attention_multiplies_on_tensor_cores_what_it_copied_asynchronously(architecture):
     kernels = kernels_of("attention/mma_hdim", architecture)
     assert kernels

@@ -17,6 +17,7 @@ from specbranch.models import runner as runner_module
 from specbranch.models import transfers
 from specbranch.models.block_forward import BlockForward, BlockInputs
 from specbranch.models.cuda_graphs import CapturedForward
+from specbranch.models.fused import fused
 from tests.replaying_capture import ReplayingCapture
 
 PATIENCE = 3  # times that an event is asked for before it has happened
@@ -117,7 +118,9 @@ def _nvtx_range(message: str) -> Iterator[None]:
 
 def _captured(forward: BlockForward, buffers: BlockInputs) -> CapturedForward:
     PretendedGpu.captures.append(ReplayingCapture())
-    return CapturedForward(forward, buffers, PretendedGpu.captures[-1])
+    positions = buffers.block_table.shape[1] * forward.pool.page_size
+    work = fused(forward, positions) or forward
+    return CapturedForward(work, buffers, PretendedGpu.captures[-1])
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch) -> type[PretendedGpu]:

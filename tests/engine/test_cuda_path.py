@@ -13,6 +13,7 @@ from specbranch.engine import Engine
 from specbranch.lanes import LaneError, StreamLanes
 from specbranch.models import runner as runner_module
 from specbranch.models import transfers
+from specbranch.models.fused import FusedForward
 from specbranch.policies import PEARL, Autoregressive
 from tests.engine import pretended_gpu, tiny
 from tests.engine.test_identity import POLICIES, PROMPTS, params_of
@@ -57,6 +58,12 @@ def test_every_policy_writes_what_the_target_alone_writes(
     before = [list(capture.rows) for capture in gpu.captures]
     assert engine.generate(PROMPTS[1], SETTINGS[setting]).token_ids == written_alone[setting]
     assert [capture.rows for capture in gpu.captures] == before, "a bucket was captured twice"
+
+
+def test_what_is_captured_is_the_fused_forward(gpu, pair):
+    engine = stream_engine(pair, PEARL())
+    engine.generate(PROMPTS[1], SETTINGS["greedy"])
+    assert isinstance(engine._target._forward._forward, FusedForward)
 
 
 @pytest.mark.parametrize("policy", ["sps", "specbranch", "bestfirst"])

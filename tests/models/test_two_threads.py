@@ -11,7 +11,7 @@ import weakref
 import pytest
 import torch
 
-from specbranch.models import skeleton
+from specbranch.models.one_call import decoder_of
 
 from . import tiny
 from .packed import packed
@@ -59,7 +59,7 @@ def test_a_forward_holds_no_interpreter_lock():
     inside, seen, done = [False], [], threading.Event()
 
     def prepare(forward, buffers):
-        decoder = skeleton.decoder(forward.model, forward.pool, 128)
+        decoder = decoder_of(forward.model, forward.pool, 128)
         logits = torch.empty(1, tiny.VOCAB_SIZE)
 
         def run(*inputs):

@@ -62,6 +62,41 @@ def branch_attention() -> Arguments:
     }
 
 
+def rms_norm() -> Arguments:
+    x, (weight, *_) = torch.randn(2, 5, 48, generator=_generator())
+    return {"x": x, "weight": weight, "eps": 1e-6, "offset": 1.0}
+
+
+def fused_add_rms_norm() -> Arguments:
+    arguments = rms_norm()
+    residual = torch.randn(5, 48, generator=_generator())
+    return {"x": arguments.pop("x"), "residual": residual, **arguments}
+
+
+def silu_and_mul() -> Arguments:
+    return {"x": torch.randn(5, 48, generator=_generator())}
+
+
+def gelu_tanh_and_mul() -> Arguments:
+    return silu_and_mul()
+
+
+def rope_append_kv_() -> Arguments:
+    q, (norms, *_) = torch.randn(2, 5, 6, 16, generator=_generator())
+    angles = torch.randn(40, 6, generator=_generator())  # of 12 dimensions of 16
+    return {
+        "q": q,
+        **append_kv_(),
+        "position_ids": int32([2, 3, 3, 5, 39]),
+        "cos": angles.cos(),
+        "sin": angles.sin(),
+        "q_norm": norms[0],
+        "k_norm": norms[1],
+        "eps": 1e-6,
+        "offset": 0.0,
+    }
+
+
 def compact_kv_() -> Arguments:
     caches = torch.randn(4, 6, 4, 2, 16, generator=_generator()).unbind()
     return {
@@ -145,10 +180,13 @@ FUNCTIONAL: dict[str, Callable[[], Arguments]] = {
     op.__name__: op
     for op in (
         *(tree_mask, branch_attention, sampling_probs, sample, draft_topk, verify_tree),
+        *(rms_norm, silu_and_mul, gelu_tanh_and_mul),
         *(packed_linear, quantized_linear, quantized_rows),
     )
 }
-IN_PLACE: dict[str, Callable[[], Arguments]] = {op.__name__: op for op in (append_kv_, compact_kv_)}
+IN_PLACE: dict[str, Callable[[], Arguments]] = {
+    op.__name__: op for op in (append_kv_, rope_append_kv_, compact_kv_, fused_add_rms_norm)
+}
 
 
 def _int32(*sizes: int) -> torch.Tensor:
@@ -177,6 +215,9 @@ OUTPUTS: dict[str, Callable[[], Arguments]] = {
         "winner": _int32(2),
         "status": _int32(2),
     },
+    "rms_norm": lambda: {"out": _float32(5, 48)},
+    "silu_and_mul": lambda: {"out": _float32(5, 24)},
+    "gelu_tanh_and_mul": lambda: {"out": _float32(5, 24)},
     "packed_linear": lambda: {"out": _float32(5, 40)},
     "quantized_linear": lambda: {"out": _float32(5, 40)},
     "quantized_rows": lambda: {"out": _float32(3, 96)},

@@ -39,12 +39,13 @@ TENSORS = [
 LISTS = [("compact_kv_", "k_caches"), ("compact_kv_", "v_caches")]
 PRODUCTS = [
     *((name, "weight") for name in ("packed_linear", "quantized_linear", "quantized_rows")),
-    *(("packed_linear", "x"), ("quantized_linear", "x"), ("quantized_rows", "ids")),
+    ("quantized_rows", "ids"),
 ]
 FIRST_OF_THEIR_SIZE = {
     *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
-    *((name, argument) for name in CALLS for argument in ("q", "logits", "candidates")),
+    *((name, argument) for name in CALLS for argument in ("q", "x", "cos", "logits", "candidates")),
+    *(("rope_append_kv_", "k_cache"), ("rope_append_kv_", "block_table")),
     ("tree_mask_out", "ancestor_mask"),
     *(
         (name, argument)
@@ -120,13 +121,16 @@ def test_outputs_may_not_overlap_themselves(name, argument):
     assert_refused(name, arguments, argument)
 
 
+OPTIONAL = {"draft_probs", "draw", "allowed", "token_ids", "bias", "q_norm", "k_norm"}
+
+
 @pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
 @pytest.mark.parametrize(
     "value", [3, 0.5, None, [1, 2], np.zeros(2)], ids=lambda v: type(v).__name__
 )
 def test_no_tensor(name, argument, value):
     arguments = {**CALLS[name](), argument: value}
-    if value is None and argument in {"draft_probs", "draw", "allowed", "token_ids", "bias"}:
+    if value is None and argument in OPTIONAL:
         return
     message = (
         rf"^{name.removesuffix('_out')}: {argument}: expected a .*, got {type(value).__name__}$"
@@ -188,18 +192,38 @@ VALUES_OF_LAST_NODES = [
     ("row_indptr", entry(1, value=5)),
     ("row_indptr", entry(1, value=1)),
 ]
+APPEND_VALUES = [
+    ("v", half),
+    ("k_cache", half),
+    ("v_cache", half),
+    ("start", entry(0, value=-1)),
+    *ROW_VALUES,
+    ("block_table", entry(0, 1, value=5)),
+    ("block_table", entry(1, 1, value=-1)),
+    ("block_table", lambda t: t[:, :1]),
+]
+NORM_VALUES = [("weight", half), ("weight", lambda t: t[:47])]
 VALUES = {
     "tree_mask": [*TREE_VALUES, *VALUES_OF_LAST_NODES],
-    "append_kv_": [
-        ("v", half),
-        ("k_cache", half),
-        ("v_cache", half),
-        ("start", entry(0, value=-1)),
-        *ROW_VALUES,
-        ("block_table", entry(0, 1, value=5)),
-        ("block_table", entry(1, 1, value=-1)),
-        ("block_table", lambda t: t[:, :1]),
+    "append_kv_": APPEND_VALUES,
+    "rope_append_kv_": [
+        *APPEND_VALUES,
+        ("k", half),
+        ("q", lambda t: t.repeat(1, 1, 17)),
+        ("position_ids", entry(0, value=40)),
+        ("position_ids", entry(4, value=-1)),
+        ("cos", half),
+        ("cos", lambda t: t.repeat(1, 2)),
+        ("cos", lambda t: t.repeat(2, 1)[::2]),
+        ("sin", lambda t: t.repeat(2, 1)[::2]),
+        ("sin", lambda t: t[:, :5]),
+        ("q_norm", half),
+        ("k_norm", lambda t: t[:8]),
     ],
+    "rms_norm": NORM_VALUES,
+    "fused_add_rms_norm": [*NORM_VALUES, ("residual", half), ("residual", lambda t: t[:, :47])],
+    "silu_and_mul": [("x", lambda t: t[:, :47])],
+    "gelu_tanh_and_mul": [("x", lambda t: t[:, :47])],
     "branch_attention": [
         ("k_cache", half),
         ("v_cache", half),

@@ -189,7 +189,7 @@ def without_requests(arguments: Arguments) -> Arguments:
     return {**arguments, **none, "row_indptr": int32([0])}
 
 
-@pytest.mark.parametrize("name", ["tree_mask", "branch_attention", "append_kv_"])
+@pytest.mark.parametrize("name", ["tree_mask", "branch_attention", "append_kv_", "rope_append_kv_"])
 def test_no_requests_are_no_error(name):
     """All rows are padding."""
     arguments = without_requests(CALLS[name]())

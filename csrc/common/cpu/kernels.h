@@ -27,7 +27,7 @@ struct DraftTopkParams;
 struct VerifyTreeParams;
 struct GatherRowsParams;
 struct AddRmsNormParams;
-struct RotateHeadsParams;
+struct RopeAppendKvParams;
 struct GatedActivationParams;
 struct SoftcapParams;
 struct PackedLinearParams;
@@ -46,7 +46,7 @@ struct CpuKernels {
   void (*verify_tree)(const VerifyTreeParams&);
   void (*gather_rows)(const GatherRowsParams&);
   void (*add_rms_norm)(const AddRmsNormParams&);
-  void (*rotate_heads)(const RotateHeadsParams&);
+  void (*rope_append_kv)(const RopeAppendKvParams&);
   void (*gated_activation)(const GatedActivationParams&);
   void (*softcap)(const SoftcapParams&);
   void (*packed_linear)(const PackedLinearParams&);

@@ -13,7 +13,7 @@ void draft_topk(const DraftTopkParams&);
 void verify_tree(const VerifyTreeParams&);
 void gather_rows(const GatherRowsParams&);
 void add_rms_norm(const AddRmsNormParams&);
-void rotate_heads(const RotateHeadsParams&);
+void rope_append_kv(const RopeAppendKvParams&);
 void gated_activation(const GatedActivationParams&);
 void softcap(const SoftcapParams&);
 void packed_linear(const PackedLinearParams&);
@@ -32,7 +32,7 @@ const CpuKernels kernels = {
     .verify_tree = verify_tree,
     .gather_rows = gather_rows,
     .add_rms_norm = add_rms_norm,
-    .rotate_heads = rotate_heads,
+    .rope_append_kv = rope_append_kv,
     .gated_activation = gated_activation,
     .softcap = softcap,
     .packed_linear = packed_linear,

@@ -21,10 +21,9 @@ void add_row(const T* x, T* residual, std::int64_t width) {
 void add_rms_norm(const AddRmsNormParams& p) {
   dispatch_dtype(p.dtype, [&]<class T>(T) {
     for_each_row(p.num_rows, p.width, [&](std::int64_t row) {
-      const std::int64_t at = row * p.width;
-      T* residual = static_cast<T*>(p.residual) + at;
-      if (p.x != nullptr) add_row(static_cast<const T*>(p.x) + at, residual, p.width);
-      rms_norm_row<T>(p.norm, residual, static_cast<T*>(p.out) + at, p.width);
+      T* residual = static_cast<T*>(p.residual) + row * p.residual_stride;
+      if (p.x != nullptr) add_row(static_cast<const T*>(p.x) + row * p.x_stride, residual, p.width);
+      rms_norm_row<T>(p.norm, residual, static_cast<T*>(p.out) + row * p.out_stride, p.width);
     });
   });
 }

@@ -23,8 +23,8 @@ Vec gelu_argument(const Vec& x) {
 template <class T, class F>
 void activate(const GatedActivationParams& p, const F& argument) {
   for_each_row(p.num_rows, p.width, [&](std::int64_t row) {
-    const T* gate = static_cast<const T*>(p.gate_up) + row * 2 * p.width;
-    T* out = static_cast<T*>(p.out) + row * p.width;
+    const T* gate = static_cast<const T*>(p.gate_up) + row * p.gate_up_stride;
+    T* out = static_cast<T*>(p.out) + row * p.out_stride;
     for_each_vec(p.width, [&](std::int64_t i, std::int64_t count) {
       const Vec x = load(gate + i, count);
       const Vec up = load(gate + p.width + i, count);

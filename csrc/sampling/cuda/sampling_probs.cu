@@ -1,7 +1,7 @@
 #include "sampling/cuda/sampling_probs.cuh"
 
+#include "common/cuda/elements.cuh"
 #include "common/cuda/launch.cuh"
-#include "sampling/cuda/dispatch.cuh"
 #include "sampling/launch.h"
 
 namespace specbranch {

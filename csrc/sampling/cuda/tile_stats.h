@@ -11,8 +11,7 @@ inline constexpr int kRowThreads = 512;
 /// that a multiprocessor has for one block: 16 of its 64 warps (48 on some), each with a tile under
 /// way.
 inline constexpr int kRowBlocksPerSm = 1;
-inline constexpr int kWarpThreads = 32;
-inline constexpr int kRowWarps = kRowThreads / kWarpThreads;
+inline constexpr int kRowWarps = kRowThreads / 32;
 inline constexpr int kTileTokens = 512;
 
 /// What one pass over a row leaves of each tile of its vocabulary; log weights and scores in it are

@@ -1,7 +1,7 @@
 #include <algorithm>
 
+#include "common/cuda/elements.cuh"
 #include "common/cuda/launch.cuh"
-#include "sampling/cuda/dispatch.cuh"
 #include "verify/cuda/gumbel.cuh"
 #include "verify/cuda/rejection.cuh"
 #include "verify/launch.h"
