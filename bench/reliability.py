@@ -91,7 +91,7 @@ def judged(
     """A row for each guess at one place, whose right token is then learnt from."""
     tree, certainty = Tree(0), np.zeros(1, np.float32)
     guesses = np.array([ids], np.int32), np.array([estimates], np.float32)
-    tree.expand([0], 0, *guesses, certainty, certainty, 0, reliability)
+    tree.expand([0], *guesses, certainty, certainty, 0, reliability)
     tree.attach([len(ids)])
     right = next((child for child in tree.children(0) if tree.token[child] == token), -1)
     tree.teach([0], right, reliability)
