@@ -12,7 +12,7 @@ from specbranch.lanes import Lanes
 from specbranch.models.runner import PREFILL_CHUNK
 from specbranch.policies.base import Outcome, Outlook
 from specbranch.request import Chunk, Request
-from specbranch.trace import Span, Trace
+from specbranch.trace import Label, Span, Trace
 from specbranch.tree import Walk
 from specbranch.verifier import Target
 
@@ -114,7 +114,10 @@ class RoundLoop:
                 self._end_reading(request)
         spans = self._trace.spans[spans_before:]
         for request in requests:
-            request.trace.spans += (span.after(request.began) for span in spans)
+            decided = request in ready
+            request.trace.spans += (
+                span.after(request.began) for span in spans if decided or span.label != Label.VERIFY
+            )
         self._observe(settled, self._lanes.now() - began, spans)
         del self._trace.spans[:-RECENT_SPANS]
 

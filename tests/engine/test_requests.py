@@ -16,6 +16,7 @@ from specbranch.lanes import LaneError, VirtualLanes
 from specbranch.models.runner import PREFILL_CHUNK, ModelRunner
 from specbranch.policies import Autoregressive, BestFirst
 from specbranch.sampling import SamplingParams
+from specbranch.trace import Label
 from tests.engine import tiny
 
 GREEDY = SamplingParams(max_new_tokens=24)
@@ -211,7 +212,10 @@ def test_a_long_prompt_stops_the_others_for_a_chunk_at_a_time(pair, alone):
         rounds += 1
     assert rounds >= 3
     assert list(late)
-    assert late.generation.token_ids == alone(prompt)
+    found = late.generation
+    assert found.token_ids == alone(prompt)
+    verdicts = [span for span in found.trace.spans if span.label == Label.VERIFY]
+    assert len(verdicts) == found.stats.target_forwards
 
 
 def test_prefixes_are_read_once_and_change_no_text(pair, alone):
