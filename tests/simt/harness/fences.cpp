@@ -37,13 +37,21 @@ bool has_seen(const Block& block, int other_block, int other_thread, std::uint32
          (epoch == known->second.epoch && other_thread == known->second.thread);
 }
 
-void fence() {
+void release() { running.thread->fenced = true; }
+
+void acquire() {
   Thread& thread = *running.thread;
   for (const void* address : thread.observed)
     merge(published[address], seen[running.block->serial]);
   thread.observed.clear();
-  thread.fenced = true;
 }
+
+void fence() {
+  acquire();
+  release();
+}
+
+void observe(const void* address) { running.thread->observed.push_back(address); }
 
 void note_atomic(const void* address) {
   Block& block = *running.block;
@@ -54,7 +62,7 @@ void note_atomic(const void* address) {
     there[block.serial] = {block.epoch, thread.id};
     thread.fenced = false;
   }
-  thread.observed.push_back(address);
+  observe(address);
 }
 
 }  // namespace simt

@@ -18,7 +18,7 @@ struct Image {
 
 std::uintptr_t load_address() {
   Dl_info info{};
-  dladdr(reinterpret_cast<const void*>(&in_image), &info);
+  dladdr(reinterpret_cast<const void*>(&is_exempt), &info);
   return reinterpret_cast<std::uintptr_t>(info.dli_fbase);
 }
 
@@ -45,7 +45,7 @@ Image find_image() {
 
 }  // namespace
 
-bool in_image(std::uintptr_t address) {
+bool is_exempt(std::uintptr_t address) {
   static const Image image = find_image();
   return address >= image.begin && address < image.end;
 }

@@ -4,8 +4,8 @@
 
 namespace simt {
 
-/// Whether an address is in the loaded file that holds this code: constants, and the built-in
-/// variables of threads.
-bool in_image(std::uintptr_t address);
+/// Whether an address is nothing that the device has: constants in the loaded file that holds this
+/// code, and the built-in variables of threads.
+bool is_exempt(std::uintptr_t address);
 
 }  // namespace simt

@@ -6,15 +6,26 @@
 
 namespace simt {
 
-using Location = std::source_location;
+/// A place in the sources, of a call or of an instruction.
+struct Location {
+  const char* file = "";
+  unsigned line = 0;
+  unsigned column = 0;
+
+  Location() = default;
+  Location(const char* file, unsigned line, unsigned column)
+      : file(file), line(line), column(column) {}
+  Location(const std::source_location& call)
+      : Location(call.file_name(), call.line(), call.column()) {}
+};
 
 inline bool same_place(const Location& a, const Location& b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
+  return a.line == b.line && a.column == b.column &&
+         (a.file == b.file || std::string_view(a.file) == b.file);
 }
 
 inline std::string text(const Location& where) {
-  return std::string(where.file_name()) + ":" + std::to_string(where.line());
+  return std::string(where.file) + ":" + std::to_string(where.line);
 }
 
 /// An instruction, in a form that the tests turn into file and line.

@@ -37,7 +37,7 @@ struct Thread {
   int warp = 0;
   int lane = 0;
   State state = State::kDone;
-  Location where{};  // while waiting
+  Location where;  // while waiting
   // At a collective:
   unsigned mask = 0;
   Combine combine = nullptr;

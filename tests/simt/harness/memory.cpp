@@ -87,7 +87,7 @@ void forget_accesses() {
 void on_access(const void* pointer, std::size_t bytes, bool is_write, const void* pc) {
   if (running.thread == nullptr) return;
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
-  if (running.thread->fiber.owns(address) || in_image(address)) return;
+  if (running.thread->fiber.owns(address) || is_exempt(address)) return;
   check_aligned(address, bytes, is_write, pc);
   const Place place = find(address, bytes, is_write, pc);
   if (place.shadow != nullptr) place.shadow->record(place.offset, bytes, is_write, pc);
@@ -100,6 +100,10 @@ void on_access(const void* pointer, std::size_t bytes, bool is_write, const void
 
 void require_writable(const void* pointer, std::size_t bytes, const void* pc) {
   find(reinterpret_cast<std::uintptr_t>(pointer), bytes, true, pc);
+}
+
+void require_readable(const void* pointer, std::size_t bytes, const void* pc) {
+  find(reinterpret_cast<std::uintptr_t>(pointer), bytes, false, pc);
 }
 
 void on_arrival(const void* shared, std::size_t bytes, const void* pc) {

@@ -23,6 +23,7 @@ void on_access(const void* address, std::size_t bytes, bool is_write, const void
 
 /// For an atomic: bounds only.
 void require_writable(const void* address, std::size_t bytes, const void* pc);
+void require_readable(const void* address, std::size_t bytes, const void* pc);
 
 /// A copy's write that lands now, though it was issued and counted before.
 void on_arrival(const void* shared, std::size_t bytes, const void* pc);

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "shadow.hpp"
@@ -10,13 +9,18 @@
 namespace simt {
 
 /// A block's shared memory: variables, each of its own, that start as NaN. An access past a
-/// variable's end hits no variable.
+/// variable's end hits no variable. All lies below 2 GiB, as PTX has addresses of 32 bits for it.
 class SharedMemory {
  public:
+  SharedMemory();
+  ~SharedMemory();
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+
   /// All variables are forgotten; the dynamic one gets its size.
   void reset(std::size_t dynamic_bytes, std::size_t limit);
 
-  std::byte* dynamic() { return variables_.front().data(); }
+  std::byte* dynamic() { return variables_.front().data; }
 
   /// The variable of a declaration, which `key` identifies; made at its first use.
   std::byte* variable(const void* key, std::size_t bytes);
@@ -32,13 +36,13 @@ class SharedMemory {
   struct Variable {
     const void* key;
     std::size_t bytes;
-    std::unique_ptr<std::byte[]> memory;
+    std::byte* data;
     Shadow shadow;
-
-    std::byte* data() const;
   };
   Variable& add(const void* key, std::size_t bytes);
 
+  std::byte* memory_;
+  std::size_t next_ = 0;  // of its bytes that no variable has
   std::vector<Variable> variables_;
   std::size_t total_bytes_ = 0;
   std::size_t limit_ = 0;

@@ -33,7 +33,7 @@ inline constexpr int warpSize = 32;
 using std::max;
 using std::min;
 
-#define SIMT_HERE simt::Location where = simt::Location::current()
+#define SIMT_HERE simt::Location where = std::source_location::current()
 
 inline void __syncthreads(SIMT_HERE) { simt::barrier(0, where); }
 inline int __syncthreads_count(int predicate, SIMT_HERE) { return simt::barrier(predicate, where); }

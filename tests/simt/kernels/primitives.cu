@@ -77,13 +77,14 @@ __global__ void stride_kernel(float* data, int stride) {
   SPECBRANCH_DYNAMIC_SHARED(bytes);
   auto* words = reinterpret_cast<float*>(bytes);
   words[threadIdx.x * stride] = 1;
+  __syncwarp();  // or a compiler would know what is read
   data[threadIdx.x * stride] = words[threadIdx.x * stride];
 }
 
 /// What shared memory holds before anything is written there.
 __global__ void fresh_kernel(float* out) {
-  SPECBRANCH_SHARED(value, float);
-  *out = value;
+  SPECBRANCH_DYNAMIC_SHARED(bytes);
+  *out = *reinterpret_cast<const float*>(bytes);
 }
 
 }  // namespace
@@ -119,5 +120,5 @@ SIMT_EXPORT int strided(float* data, int stride) {
 }
 
 SIMT_EXPORT int fresh(float* out) {
-  return simt::guarded([&] { launch_kernel("", fresh_kernel, {1, 1}, {}, out); });
+  return simt::guarded([&] { launch_kernel("", fresh_kernel, {1, 1, sizeof(float)}, {}, out); });
 }
