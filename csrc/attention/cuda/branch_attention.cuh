@@ -47,10 +47,7 @@ __device__ void attend(const BranchAttentionLaunch& launch, const RowTile& rows,
   __syncthreads();  // the results take the place of tiles
   warp.store(shared);
   __syncthreads();
-  if (!all_finite) {
-    add_non_finite_values(launch.params, rows, visibility, split, shared);
-    __syncthreads();
-  }
+  if (!all_finite) add_non_finite_values(launch.params, rows, visibility, split, shared);
 }
 
 /// branch_attention for 16-bit elements in 16-byte vectors. Grid [row tiles, splits, Hkv].

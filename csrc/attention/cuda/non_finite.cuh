@@ -52,7 +52,7 @@ __device__ bool keep_finite_values(T* tile) {
 }
 
 /// Adds the infinities and NaNs among the values of partly visible tiles to the partial results of
-/// the rows that see them. Call from all threads, between barriers.
+/// the rows that see them. Call from all threads, after a barrier; merge() has one before it reads.
 template <class T, class Tiling>
 __device__ void add_non_finite_values(const BranchAttentionParams& p, const RowTile& rows,
                                       const RowVisibility& visibility, const KeySplit& split,
