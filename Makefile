@@ -63,7 +63,7 @@ test-long: venv build smollm2  ## the tests that `make test` leaves out, for the
 
 # A few launches of each kernel.
 PTX_SMOKE := kv_cache or tree_mask or harness or planted_bugs or two_nodes or idle_requests \
-  or fewer_guesses or without_a_law or two_levels or other_requests
+  or fewer_guesses or without_a_law or two_levels or other_requests or ptx_faults
 test-ptx-smoke: build  ## what nvcc makes of the kernels, run on a CPU: a few launches of each (sm_90)
 	OMP_NUM_THREADS=1 SIMT_PTX=sm_90 $(BIN)/pytest tests/simt -k "$(strip $(PTX_SMOKE))"
 
