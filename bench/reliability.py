@@ -133,7 +133,8 @@ def draw(guesses: dict[float, Guesses], title: str) -> Figure:
             panel.plot(estimated, observed, linewidth=1, alpha=0.5)
         panel.set(title=SETTINGS[temperature], xlabel="estimated chance", aspect="equal")
     panels[0].set_ylabel("share that was right")
-    panels[0].legend(frameon=False, title=title)
+    panels[0].legend(frameon=False, loc="upper left")
+    figure.suptitle(title)
     return figure
 
 
