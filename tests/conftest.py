@@ -9,10 +9,12 @@ import gc
 import importlib.util
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from specbranch.loading.huge_pages import return_freed_memory
 
@@ -20,7 +22,17 @@ if TYPE_CHECKING:
     from specbranch.loading import ModelPair
 
 COMPILED = ("simt", "cuda_build", "build")
-LARGE = {"smollm2", "smollm2_itself", "builtin_pair"}  # fixtures
+LARGE = (  # files that load the built-in pair
+    "test_builtin_drafts",
+    "test_exact_texts",
+    "test_examples",
+    "test_few_bits",
+    "test_pair",
+    "test_placement",
+    "test_replay",
+    "test_smollm2",
+    "test_transformers",
+)
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 settings.register_profile(
@@ -32,15 +44,19 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Groups(LoadScopeScheduling):
     """A file's tests share what they build, those of one folder what they compile, and the built-in
     pair is large: of two workers one has each of these."""
-    for item in items:
-        folder = item.path.parent.name
-        large = LARGE.intersection(getattr(item, "fixturenames", ()))
-        group = "large" if large else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(folder if folder in COMPILED else group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.split("::")[0])
+        if file.parent.name in COMPILED:
+            return file.parent.name
+        return "large" if file.stem in LARGE else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
