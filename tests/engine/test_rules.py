@@ -97,7 +97,9 @@ def law():
     return exact_law(tiny.model(5, VOCAB, sharpness=1.0), SamplingParams(**LAW))
 
 
-@pytest.mark.parametrize("policy", ["sps", "bestfirst", "random-1"])
+@pytest.mark.parametrize(
+    "policy", ["sps", pytest.param("bestfirst", marks=pytest.mark.long), "random-1"]
+)
 def test_rejection_sampled_sequences_have_the_law_under_rules(small, law, policy):
     assert p_value(sampled(small, POLICIES[policy](), LAW), law) > SIGNIFICANCE
 
