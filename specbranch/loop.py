@@ -114,9 +114,10 @@ class RoundLoop:
                 self._end_reading(request)
         spans = self._trace.spans[spans_before:]
         for request in requests:
-            decided = request in ready
             request.trace.spans += (
-                span.after(request.began) for span in spans if decided or span.label != Label.VERIFY
+                span.after(request.began)
+                for span in spans
+                if request.ready or span.label != Label.VERIFY
             )
         self._observe(settled, self._lanes.now() - began, spans)
         del self._trace.spans[:-RECENT_SPANS]

@@ -101,32 +101,33 @@ def overlap(spans: Iterable[Span], lane: str, other: str) -> float:
     """
     mine, others = busy(spans, lane), busy(spans, other)
     total = sum(end - start for start, end in mine)
-    return _shared(mine, others) / total if total > 0 else 0.0
+    return shared(mine, others) / total if total > 0 else 0.0
 
 
 def busy(spans: Iterable[Span], lane: str) -> list[Interval]:
     """When the lane runs decoding forwards: intervals, merged and sorted."""
-    return _merged((span.start, span.end) for span in spans if span.lane == lane and span.rows)
+    return merged((span.start, span.end) for span in spans if span.lane == lane and span.rows)
 
 
-def _merged(intervals: Iterable[Interval]) -> list[Interval]:
-    merged: list[Interval] = []
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same times, sorted, as intervals that do not touch."""
+    apart: list[Interval] = []
     for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if apart and start <= apart[-1][1]:
+            apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
         else:
-            merged.append((start, end))
-    return merged
+            apart.append((start, end))
+    return apart
 
 
-def _shared(intervals: Sequence[Interval], others: Sequence[Interval]) -> float:
+def shared(intervals: Sequence[Interval], others: Sequence[Interval]) -> float:
     """Length of what two lists of merged, sorted intervals have in common."""
-    shared, i, j = 0.0, 0, 0
+    length, i, j = 0.0, 0, 0
     while i < len(intervals) and j < len(others):
         (start, end), (other_start, other_end) = intervals[i], others[j]
-        shared += max(0.0, min(end, other_end) - max(start, other_start))
+        length += max(0.0, min(end, other_end) - max(start, other_start))
         if end < other_end:
             i += 1
         else:
             j += 1
-    return shared
+    return length

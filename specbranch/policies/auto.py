@@ -171,7 +171,8 @@ class Auto(Policy):
         ]
         choice.anyway = not others
         if not others:
-            choice.stay = choice.stay if settled.drafts else LONGEST_STAY
+            if not settled.drafts:
+                choice.stay = LONGEST_STAY
             self._stay_longer()
             return
         choice.current = others[choice.trials % len(others)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from specbranch.costs.learnt import ADAPTATION, RowTimes, SharedCosts
-from specbranch.trace import Label, Span
+from specbranch.trace import Label, Span, merged, shared
 
 if TYPE_CHECKING:
     from specbranch._C import Tree
@@ -78,13 +78,10 @@ class Prospects:
 
     def _learn_reading(self, spans: Sequence[Span]) -> None:
         reading = [span for span in spans if span.label == Label.PREFILL]
-        targets = [span for span in reading if span.lane == "target"]
+        beside = merged((span.start, span.end) for span in reading if span.lane == "target")
         for span in reading:
             if span.lane == "draft":
-                covered = sum(
-                    max(0.0, min(span.end, each.end) - max(span.start, each.start))
-                    for each in targets
-                )
+                covered = shared([(span.start, span.end)], beside)
                 weight = ADAPTATION if self._reading else 1.0
                 self._reading += weight * (span.end - span.start - self._reading)
                 self._covered += weight * (covered - self._covered)

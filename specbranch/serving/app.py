@@ -226,7 +226,8 @@ class Service:
         """An answer as server-sent events."""
         body, tokens = job.body, 0
         counted = body.stream_option("include_usage")
-        tellings = [Telling(each.request) for each in job.streams]
+        traced = body.stream_option("include_trace")
+        tellings = [Telling(each.request) for each in job.streams] if traced else []
         head = job.head | ({"usage": None} if counted else {})
         try:
             async with aclosing(self._events(job)) as events:
@@ -238,7 +239,7 @@ class Service:
                     else:
                         tokens += len(event.token_ids)
                         choice = job.choice(place, body.told(""), end=event)
-                    if body.stream_option("include_trace"):
+                    if traced:
                         news = event.token_ids if isinstance(event, Chunk) else ()
                         choice["trace"] = tellings[place].of(news)
                     yield line(head | {"choices": [choice]})

@@ -41,6 +41,7 @@ PRODUCTS = [
     *((name, "weight") for name in ("packed_linear", "quantized_linear", "quantized_rows")),
     ("quantized_rows", "ids"),
 ]
+OPTIONAL = {"draft_probs", "draw", "allowed", "token_ids", "bias", "q_norm", "k_norm"}
 FIRST_OF_THEIR_SIZE = {
     *(("tree_mask", "parents"), ("tree_mask_out", "parents")),
     *(("append_kv_", "k"), ("append_kv_", "k_cache")),
@@ -119,9 +120,6 @@ def test_outputs_may_not_overlap_themselves(name, argument):
         return
     arguments[argument] = [overlap(t) for t in arguments[argument]]
     assert_refused(name, arguments, argument)
-
-
-OPTIONAL = {"draft_probs", "draw", "allowed", "token_ids", "bias", "q_norm", "k_norm"}
 
 
 @pytest.mark.parametrize(("name", "argument"), TENSORS + LISTS)
