@@ -21,10 +21,12 @@ import torch
 
 from bench.methods import MAX_NODES, Variant
 from bench.options import add_pair, positive
+from bench.synthetic import TINY, noisy, pair_of, random_llama
 from specbranch.costs.model import CostModel
 from specbranch.engine import Engine
 from specbranch.lanes import Pending, VirtualLanes
-from specbranch.loading import load_pair
+from specbranch.loading import ModelPair, load_pair
+from specbranch.loading.prepack import pack_linears
 from specbranch.prompts import EXAMPLE_PROMPTS
 from specbranch.sampling import SamplingParams
 from specbranch.trace import Label
@@ -32,6 +34,7 @@ from specbranch.trace import Label
 T = TypeVar("T")
 
 COST_RATIO = 4
+TINY_NOISE = 0.15
 MEASURED = (
     Variant("ar", "ar"),
     Variant("sps", "sps", (("gamma", COST_RATIO),)),
@@ -111,14 +114,24 @@ def measure(engine: Engine, watch: Stopwatch, requests: int, new_tokens: int) ->
     return {"rounds": len(watch.rounds)} | kinds | {"host_share": share}
 
 
+def tiny_pair() -> ModelPair:
+    """Two models so small that they leave the host's caches as they are, run in one call."""
+    target = random_llama(TINY, torch.device("cpu"), torch.float32)
+    draft = noisy(target, TINY_NOISE)
+    for model in (target, draft):
+        pack_linears(model)
+    return pair_of(target, draft, "noisy weights")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_pair(parser)
+    parser.add_argument("--tiny", action="store_true", help="a tiny pair of random weights instead")
     parser.add_argument("--max-new-tokens", type=int, default=32)
     parser.add_argument("--requests", type=positive, default=1, help="that run at a time")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pair = load_pair(options.target, options.draft)
+    pair = tiny_pair() if options.tiny else load_pair(options.target, options.draft)
     requests = options.requests
     sizes = {"max_len": 512, "max_nodes": MAX_NODES, "max_requests": requests}
     costs = CostModel.rows_free(f"c={COST_RATIO}", COST_RATIO)

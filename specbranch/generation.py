@@ -54,7 +54,7 @@ class Generation:
             transcript.text,
             transcript.finish_reason or "error",
             request.stats,
-            request.trace,
+            request.trace.since(request.began),
             request.error,
             request.logprobs,
         )

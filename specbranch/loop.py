@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
+from specbranch.costs.learnt import RecentRatio
 from specbranch.growth import Growth, blamed
 from specbranch.lanes import Lanes
 from specbranch.models.runner import PREFILL_CHUNK
@@ -15,8 +16,6 @@ from specbranch.request import Chunk, Request
 from specbranch.trace import Label, Span, Trace
 from specbranch.tree import Walk
 from specbranch.verifier import Target
-
-RECENT_SPANS = 32  # how far back the measured cost ratio looks
 
 
 class Settlement(NamedTuple):
@@ -65,6 +64,7 @@ class RoundLoop:
         self._target = target
         self._lanes = lanes
         self._trace = Trace()
+        self._recent = RecentRatio()
         self._num_requests = 0
         self.totals = Totals()
 
@@ -75,7 +75,7 @@ class RoundLoop:
     def begin(self, request: Request) -> None:
         """Take a request in. Raises ValueError, and takes nothing, where there is no room."""
         if not self._num_requests:
-            self._trace = self._lanes.begin()
+            self._trace, self._recent = self._lanes.begin(), RecentRatio()
         request.began = self._lanes.now()
         self._growth.begin(request)
         try:
@@ -102,7 +102,7 @@ class RoundLoop:
 
         A lane that fails ends all requests of the round.
         """
-        began, spans_before = self._lanes.now(), len(self._trace.spans)
+        began = self._lanes.now()
         with self._lanes.round():
             readers = _readers(requests)
             for request in readers:
@@ -112,15 +112,11 @@ class RoundLoop:
             settled = self._settled(ready)
             for request in readers:
                 self._end_reading(request)
-        spans = self._trace.spans[spans_before:]
+        spans = self._trace.spans.copy()
         for request in requests:
-            request.trace.spans += (
-                span.after(request.began)
-                for span in spans
-                if request.ready or span.label != Label.VERIFY
-            )
+            request.trace.spans += spans if request.ready else _without_verdicts(spans)
         self._observe(settled, self._lanes.now() - began, spans)
-        del self._trace.spans[:-RECENT_SPANS]
+        self._trace.spans.clear()
 
     def _read(self, request: Request) -> None:
         """Go on with a prompt, on both lanes."""
@@ -222,7 +218,7 @@ class RoundLoop:
         self, settled: Sequence[Settlement], seconds: float, spans: Sequence[Span]
     ) -> None:
         """Re-root trees, and tell policies what the round came to."""
-        cost_ratio = self._trace.cost_ratio(RECENT_SPANS)
+        cost_ratio = self._recent.after(spans)
         for request, walk, outlook in settled:
             submitted = len(request.tree.submitted) - 1
             request.stats.count_dropped(
@@ -252,6 +248,11 @@ def _readers(requests: Sequence[Request]) -> list[Request]:
     tokens = accumulate(len(request.prompt) for request in unread)
     fitting = sum(1 for _ in takewhile(lambda count: count <= PREFILL_CHUNK, tokens))
     return unread[: max(1, fitting)]
+
+
+def _without_verdicts(spans: Sequence[Span]) -> list[Span]:
+    """What a request that only reads has part in."""
+    return [span for span in spans if span.label != Label.VERIFY]
 
 
 def _coupling(request: Request) -> str:

@@ -50,7 +50,7 @@ class Request:
         right. That of the root of now is not known yet. None before the first round.
     ready: whether the prompt has been read, or its last part is about to be.
     reading: the target reading a chunk of the prompt, until that has been waited for.
-    stats, trace: of its time in the loop, from `began` of the lanes' clock on.
+    stats, trace: of its time in the loop, on the lanes' clock, from `began` on.
     left: whether the loop has let it go.
     error: why it ended without a finish reason, None where it did not.
     """

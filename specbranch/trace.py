@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,20 +49,13 @@ class Trace:
         """Time of all work of that label."""
         return sum(span.end - span.start for span in self.spans if span.label == label)
 
-    def cost_ratio(self, recent: int | None = None) -> float:
-        """Mean seconds of a target forward over those of a draft step; 0 while either is missing.
+    def since(self, moment: float) -> Trace:
+        """The same in seconds since that moment."""
+        return Trace([span.after(moment) for span in self.spans])
 
-        recent: look at that many last spans only.
-        """
-        seconds = {"draft": 0.0, "target": 0.0}
-        count = {"draft": 0, "target": 0}
-        for span in self.spans if recent is None else self.spans[-recent:]:
-            if span.rows and span.lane in seconds:
-                seconds[span.lane] += span.end - span.start
-                count[span.lane] += 1
-        if not (seconds["draft"] and seconds["target"]):
-            return 0.0
-        return (seconds["target"] / count["target"]) / (seconds["draft"] / count["draft"])
+    def cost_ratio(self) -> float:
+        """c: mean seconds of a target forward over those of a draft step; 0 without either."""
+        return cost_ratio(seconds_of(self.spans, "draft"), seconds_of(self.spans, "target"))
 
     def save(self, path: str | Path, verdicts: Sequence[Mapping[str, object]] = ()) -> None:
         """Write Chrome's trace-event JSON, which Perfetto and chrome://tracing open.
@@ -91,6 +84,18 @@ class Trace:
             for span in self.spans
         ]
         write_whole(path, json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}))
+
+
+def seconds_of(spans: Iterable[Span], lane: str) -> list[float]:
+    """Of each of its decoding forwards."""
+    return [span.end - span.start for span in spans if span.lane == lane and span.rows]
+
+
+def cost_ratio(draft: Collection[float], target: Collection[float]) -> float:
+    """Mean of the target's seconds over that of the draft's; 0 while either is missing."""
+    if not (sum(draft) and sum(target)):
+        return 0.0
+    return (sum(target) / len(target)) / (sum(draft) / len(draft))
 
 
 def overlap(spans: Iterable[Span], lane: str, other: str) -> float:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from specbranch.trace import Span, overlap
+from specbranch.trace import Span, cost_ratio, overlap, seconds_of
 
+RECENT = 8  # forwards of each lane that tell what it costs now
 ADAPTATION = 0.2  # weight of the newest observation
 SURPRISE = 2.0  # times what was known: a forward that took longer counts as if it took so long
 FIXED = 0.5  # share of a forward that its rows are not to blame for, as long as nothing is known
@@ -39,6 +41,20 @@ class CostRatio:
     def learn(self, measured: float) -> None:
         """Take in a measured ratio; 0 says that there is none."""
         self.value = measured or self.value
+
+
+class RecentRatio:
+    """c over the last forwards of each lane."""
+
+    def __init__(self) -> None:
+        self._draft: deque[float] = deque(maxlen=RECENT)
+        self._target: deque[float] = deque(maxlen=RECENT)
+
+    def after(self, spans: Sequence[Span]) -> float:
+        """c once these were taken in; 0 while a lane has run no forward."""
+        self._draft += seconds_of(spans, "draft")
+        self._target += seconds_of(spans, "target")
+        return cost_ratio(self._draft, self._target)
 
 
 class RowTimes:

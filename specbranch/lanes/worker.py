@@ -119,6 +119,7 @@ def _serve(todo: Todo, cores: Collection[int], threads: int) -> None:
     with suppress(OSError):  # where a sandbox forbids it
         os.sched_setaffinity(0, cores)
     torch.get_num_threads()  # whose first call in a thread sets what any other asked for last
+    torch.set_grad_enabled(False)  # ops look whether a gradient is to pass only where one may
     torch._C.set_num_threads(threads)  # torch.set_num_threads does nothing inside vLLM on a CPU
     while job := todo.get():
         job.run()

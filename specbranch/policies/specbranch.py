@@ -75,10 +75,8 @@ class SpecBranch(OverlappedChains):
         return self._tips(tree, [0]) if pays else ()
 
     def _grow_branches(self, tree: Tree) -> Sequence[int]:
-        *chain, end = tree.submitted
-        chances = zip(chain, tree.first_chances(chain), strict=True)
-        unsure = (node for node, chance in chances if chance < self._least_chance)
-        self._branch_point = next(unsure, end)
+        chain = tree.submitted
+        self._branch_point = chain[self._num_sure(tree.first_chances(chain[:-1]))]
         if tree.expandable(self._branch_point):
             return (self._branch_point,)
         return self._tips(tree, tree.children(self._branch_point))
@@ -89,7 +87,14 @@ class SpecBranch(OverlappedChains):
         tips = []
         for top in tops:
             *chain, tip = tree.main_line(top)
-            sure = all(chance >= self._least_chance for chance in tree.first_chances(chain))
+            sure = self._num_sure(tree.first_chances(chain)) == len(chain)
             if sure and len(chain) < self.length and tree.expandable(tip):
                 tips.append(tip)
         return tips
+
+    def _num_sure(self, chances: Sequence[float]) -> int:
+        """How many of them come before the first that makes a branch point."""
+        for place, chance in enumerate(chances):
+            if chance < self._least_chance:
+                return place
+        return len(chances)

@@ -84,7 +84,7 @@ class Replayer:
             if request.error:
                 raise request.error
         return [
-            Replay(request.transcript.token_ids, request.stats, request.trace)
+            Replay(request.transcript.token_ids, request.stats, request.trace.since(request.began))
             for request in requests
         ]
 

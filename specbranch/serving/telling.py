@@ -25,5 +25,5 @@ class Telling:
         return {
             "origins": self._request.stats.origins[start : start + len(token_ids)],
             "pieces": [self._transcript.commit([token])[1] for token in token_ids],
-            "spans": [span._asdict() for span in spans],
+            "spans": [span.after(self._request.began)._asdict() for span in spans],
         }

@@ -63,16 +63,15 @@ class ModelSource(Source):
         batch = [self._rows(*each) for each in wanted]
         ranked = _ranked_rows(wanted, steps)
         count = sum(len(nodes) for _, nodes in wanted)
-        works = [partial(self._first_step, wanted, batch, ranked)]
-        works += [partial(self._next_step, wanted, batch, row * count) for row in range(1, steps)]
         rows = sum(len(each.tokens) for each in batch)
+        work = partial(self._first_step, wanted, batch, ranked)
         pending = []
-        for work in works[:-1]:
+        for step in range(1, steps):
             pending.append(lane.submit(Label.DRAFT, work, rows=rows))
-            rows = count
-        guesses = lane.run(Label.DRAFT, lambda: self._fetched(works[-1], steps * count), rows=rows)
-        for step in pending:
-            step.result()
+            work, rows = partial(self._next_step, wanted, batch, step * count), count
+        guesses = lane.run(Label.DRAFT, partial(self._fetched, work, steps * count), rows=rows)
+        for before in pending:
+            before.result()
         return guesses
 
     def keep(self, lane: Lane, kept: Sequence[tuple[Request, Sequence[int], int]]) -> None:
@@ -99,7 +98,8 @@ class ModelSource(Source):
     def _known(self, tokens: Sequence[int]) -> list[int]:
         """Tokens for the draft: one beyond a narrower vocabulary becomes some other, which makes
         its guesses worse and is no error."""
-        return [token % self._runner.vocab_size for token in tokens]
+        size = self._runner.vocab_size
+        return [token % size for token in tokens]
 
     def _first_step(
         self, wanted: Sequence[Wanted], batch: Sequence[BlockRows], ranked: Sequence[RankedRows]
