@@ -55,6 +55,7 @@ class Groups(LoadScopeScheduling):
         return "large" if file.stem in LARGE else str(file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     return Groups(config, log)
 

@@ -47,7 +47,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     lanes = VirtualLanes(CostModel.parse("virtual:c=4"))
     sizes = {"max_requests": 8, "max_len": 64, "max_nodes": 16, "cache_tokens": 300}
-    engine = Engine(tiny.pair(noise=0.15), BestFirst(), source="model+ngram", lanes=lanes, **sizes)
+    engine = Engine(
+        tiny.packed(tiny.pair(noise=0.15)), BestFirst(), source="model+ngram", lanes=lanes, **sizes
+    )
     pages, chance = engine.stats()["free_pages"], random.Random(0)
     serve(engine, chance, WARM_UP)
     before = resident_mb()

@@ -82,7 +82,7 @@ def engine_of(pair, policy, **options) -> Engine:
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(layers=3)
+    return tiny.packed(tiny.pair(layers=3))
 
 
 @pytest.fixture(scope="module")

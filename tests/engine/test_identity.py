@@ -67,6 +67,11 @@ class Runs:
         self.eager = copy.deepcopy(self.pair.target)
         self._texts: dict[tuple, list[int]] = {}
 
+    def packed(self) -> Runs:
+        """With weights as `load_pair` lays them out."""
+        tiny.packed(self.pair)
+        return self
+
     def engine(self, policy: Policy, clock: str = "virtual:c=4", **options: object) -> Engine:
         lanes = VirtualLanes(CostModel.parse(clock))
         return Engine(self.pair, policy, lanes=lanes, max_len=256, **options)
@@ -92,7 +97,13 @@ class Runs:
 
 @pytest.fixture(scope="module", params=NOISES, ids=lambda noise: f"noise={noise}")
 def runs(request):
-    return Runs(request.param)
+    return Runs(request.param).packed()
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """Runs whose models are no single call."""
+    return Runs(0.15)
 
 
 def test_autoregressive_is_transformers_greedy(runs):
@@ -108,6 +119,14 @@ def test_every_policy_writes_what_the_target_alone_writes(runs, policy, filters)
         generation = engine.generate(prompt, params_of(filters))
         assert generation.token_ids == runs.autoregressive(prompt, filters)
         assert generation.finish_reason == "length"
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_so_it_does_where_transformers_runs_the_model(modules, policy):
+    engine = modules.engine(POLICIES[policy]())
+    for filters in ("greedy", "T=1"):
+        generation = engine.generate(PROMPTS[1], params_of(filters))
+        assert generation.token_ids == modules.autoregressive(PROMPTS[1], filters)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -203,7 +222,7 @@ def uneven(request):
     runs = Runs(0.15)
     draft = UNEVEN[request.param](runs.pair.draft)
     runs.pair = dataclasses.replace(runs.pair, draft=draft)
-    return runs
+    return runs.packed()
 
 
 @pytest.mark.parametrize("policy", POLICIES)

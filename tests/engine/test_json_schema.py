@@ -46,7 +46,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def runs():
     assert len(CHARS) == 64
-    runs = Runs(0.15)
+    runs = Runs(0.15).packed()
     ends = frozenset([EOS])
     runs.pair = dataclasses.replace(runs.pair, tokenizer=tokenizer(), eos_token_ids=ends)
     return runs

@@ -15,7 +15,7 @@ ASKED = {"logprobs": 3, "frequency_penalty": 0.5}
 
 @pytest.fixture(scope="module")
 def runs():
-    runs = Runs(0.15)
+    runs = Runs(0.15).packed()
     for model in (runs.pair.target, runs.pair.draft):
         pack_linears(model)  # whose rows have bits of their own
     return runs

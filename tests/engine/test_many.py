@@ -30,7 +30,7 @@ MIXES = {
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(seed=15, noise=0.15)
+    return tiny.packed(tiny.pair(seed=15, noise=0.15))
 
 
 def texts(engine: Engine, wanted: list[tuple[list[int], SamplingParams]]) -> list[list[int]]:

@@ -45,7 +45,7 @@ class AnyPolicy(Policy):
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 def pair(request):
-    pair = tiny.pair(seed=15, noise=0.15)
+    pair = tiny.packed(tiny.pair(seed=15, noise=0.15))
     models = [model.to(request.param) for model in (pair.target, pair.draft)]
     for model in models:
         pack_linears(model)

@@ -27,7 +27,7 @@ PROMPTS = [[5], PHRASE * 4, [*range(10, 40), *PHRASE, *range(10, 20)]]
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(seed=15, noise=0.15)
+    return tiny.packed(tiny.pair(seed=15, noise=0.15))
 
 
 def engine_of(pair, policy, source: str = "ngram", **options: object) -> Engine:

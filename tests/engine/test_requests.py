@@ -25,7 +25,7 @@ PROMPTS = [[5, number] for number in range(6)]
 
 @pytest.fixture(scope="module")
 def pair():
-    pair = tiny.pair(noise=0.15)
+    pair = tiny.packed(tiny.pair(noise=0.15))
     for model in (pair.target, pair.draft):
         model.config.max_position_embeddings = 4096
     return pair

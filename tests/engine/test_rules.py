@@ -39,7 +39,7 @@ RULES: dict[str, dict[str, object]] = {
 
 @pytest.fixture(scope="module")
 def runs():
-    return Runs(0.15)
+    return Runs(0.15).packed()
 
 
 @pytest.mark.parametrize("filters", ["greedy", "T=1", "all"])
@@ -89,7 +89,7 @@ LAW = {**REJECTION, "frequency_penalty": 1.0, "presence_penalty": 0.5, "repetiti
 
 @pytest.fixture(scope="module")
 def small():
-    return tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0)
+    return tiny.packed(tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0))
 
 
 @pytest.fixture(scope="module")

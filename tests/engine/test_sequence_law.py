@@ -36,7 +36,7 @@ SIGNIFICANCE = 1e-4
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0)
+    return tiny.packed(tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0))
 
 
 @pytest.fixture(scope="module")

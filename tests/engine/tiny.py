@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from specbranch.loading.distilled import cut_draft
 from specbranch.loading.pair import ModelPair
+from specbranch.loading.prepack import pack_linears
 from specbranch.policies import SpecBranch
 from specbranch.policies.base import Outcome, Outlook
 
@@ -106,6 +107,13 @@ def pair(
         draft_name=f"tiny:{seed}+{noise}",
         eos_token_ids=frozenset(eos),
     )
+
+
+def packed(pair: ModelPair) -> ModelPair:
+    """The pair with its weights laid out, in place, as `load_pair` does: a forward is one call."""
+    pack_linears(pair.target)
+    pack_linears(pair.draft)
+    return pair
 
 
 def save_pair(root: Path, chat_template: str | None = None) -> tuple[Path, Path]:

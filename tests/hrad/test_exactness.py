@@ -91,7 +91,7 @@ class Listening(SpecBranch):
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(noise=0.15, layers=FEATURE_LAYERS + 1)
+    return tiny.packed(tiny.pair(noise=0.15, layers=FEATURE_LAYERS + 1))
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ def test_texts_that_part_are_found():
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0)
+    return tiny.packed(tiny.pair(seed=5, noise=0.5, vocab_size=VOCAB, sharpness=1.0))
 
 
 def law_of(model: LlamaForCausalLM):  # type: ignore[no-untyped-def]

@@ -66,7 +66,7 @@ def up_to_cuts(stats: Stats, expected: Stats) -> Stats:
 
 @pytest.fixture(scope="module")
 def pair():
-    return tiny.pair(seed=15, noise=0.15)
+    return tiny.packed(tiny.pair(seed=15, noise=0.15))
 
 
 @pytest.fixture(scope="module")
