@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", default=TARGET)
     parser.add_argument("--drafts", nargs="*", default=[], help="of recorded pairs")
-    parser.add_argument("--groups", type=int, default=2, help="of a synthetic draft's cell")
+    parser.add_argument("--groups", type=int, default=8, help="of a synthetic draft's cell")
     parser.add_argument("--ratios", nargs="*", type=int, default=RATIOS, help="c")
     parser.add_argument("--alignments", nargs="*", type=float, default=ALIGNMENTS)
     about = "as `specbranch calibrate` writes"

@@ -119,7 +119,9 @@ class CostAware(BestFirst):
         in_all = max(self.rows_draft, 2 * self.costs.draft.most)
         most = min(self._limits[0], max(1, in_all // self.requests))
         best = tree.frontier(most)
-        rows = self._rows_of_step(tree.estimates(best), 1.0 if busy else self.early)
+        # What grows beside a forward is submitted only where the walk comes by.
+        share, price = (1.0, 0.0) if busy else (self.early, self._price_of_row())
+        rows = self._rows_of_step(tree.estimates(best), share, price)
         self._time_left -= self.costs.draft(rows * self.requests)
         return best[:rows]
 
@@ -172,9 +174,9 @@ class CostAware(BestFirst):
             return int(np.argmax(expected - pace * seconds))
         return int(np.argmax(expected / seconds))
 
-    def _rows_of_step(self, chances: Sequence[float], share: float) -> int:
+    def _rows_of_step(self, chances: Sequence[float], share: float, price: float) -> int:
         """How many of the likeliest nodes the next step should expand, 0 for no step; only that
-        share of their worth counts."""
+        share of what they are worth above the price counts."""
         pace, slowdown = self.pace.tokens_per_s, self.costs.slowdown
         time_left = max(0.0, self._time_left)
         # A step is for all requests: as if the others wanted as many rows, of as much use.
@@ -183,13 +185,19 @@ class CostAware(BestFirst):
         for row, chance in enumerate(chances, start=1):
             if chance < FILLER * chances[0]:
                 break
-            added += self.requests * share * chance
+            added += self.requests * share * max(0.0, chance - price)
             step = seconds[row]
             waiting = max(0.0, step - time_left)
             rate = (added - pace * (waiting + slowdown * (step - waiting))) / step
             if rate > best:
                 best, count = rate, row
         return count
+
+    def _price_of_row(self) -> float:
+        """Tokens for which a further row of each request pays in the target's forward."""
+        rows, times = self.shares.rows, self.costs.target
+        added = max(0.0, times(rows + self.requests) - times(rows))
+        return self.pace.tokens_per_s * added / self.requests
 
 
 class InSeries(CostAware):
