@@ -10,7 +10,7 @@ from specbranch._C import Tree
 from specbranch.costs.learnt import MOST_CONTENTION, Costs, RowTimes, SharedCosts
 from specbranch.costs.model import CostModel, LaneCosts, RowCosts
 from specbranch.policies import Auto, BestFirst, Outcome, SpecBranch
-from specbranch.policies.auto import FIRST_STAY, FIRST_TRIAL, LONGEST_STAY, TRIAL
+from specbranch.policies.auto import ALONE, FIRST_STAY, FIRST_TRIAL, LONGEST_STAY, TRIAL
 from specbranch.policies.base import Policy
 from specbranch.policies.cost_aware import Alone, CostAware, InSeries
 from specbranch.policies.prospects import Prospects
@@ -253,9 +253,7 @@ def test_drafting_that_paid_on_a_text_is_tried_with_the_next():
     machine.draft_row = machine.target_row = 0.0
     machine.run(LONGEST_STAY, SURE)
     assert auto.settled.drafts
-    machine.draft_row, machine.target_row = 1.0, 3.0
-    machine.run(FIRST_STAY, USELESS)
-    assert isinstance(auto.settled, Alone)
+    auto._settle_on(ALONE)
     assert auto.begin().current.drafts
 
 
@@ -295,6 +293,20 @@ def test_drafting_beside_the_target_has_the_price_of_what_it_slows_down():
     assert policy.costs.contention == pytest.approx(10 / 8)
     assert 0.2 / 0.5 <= policy.costs.slowdown <= 1
     assert len(Draft(policy, SURE).grow(busy=True, steps=8)) < len(unpriced)
+
+
+def test_what_the_target_takes_long_for_is_not_drafted_while_it_waits():
+    grown = {}
+    for row_s in (0.0, 0.8):
+        policy = aware(Costs(), rows_draft=8, rows_target=32)
+        target = [Span("target", "target", 0.0, 10 + row_s * n, n) for n in (1, 8, 32)]
+        policy.costs.learn([*target, Span("draft", "draft", 0.0, 0.1, 1)])
+        policy.pace.learn(1, 1.0)
+        policy.shares.rows = 8
+        steps = [Draft(policy, SURE).grow(busy=busy, steps=8) for busy in (False, True)]
+        grown[row_s] = list(map(sum, steps))
+    assert grown[0.8][0] < grown[0.0][0]
+    assert grown[0.8][1] >= grown[0.0][1]
 
 
 DEAR_DRAFT = LaneCosts(RowCosts((1, 4, 16), (1.0, 1.4, 4.0)))
