@@ -126,6 +126,12 @@ fuzz: venv  ## any arguments to every op, on the CPU, in half an hour; FUZZ_CASE
 	  LDFLAGS="-Wl,--no-as-needed,$(EDGES)" $(abspath $(BIN))/python setup.py -q build_ext --inplace
 	cd $(FUZZ) && PYTHONPATH=. FUZZ_EDGES=$(EDGES) $(abspath $(BIN))/python -m tests.fuzz --cases $(FUZZ_CASES)
 
+mutants: venv  ## wrong rules of acceptance and sampling, each of which a test must catch, in half an hour
+	$(BIN)/python -m tests.mutation
+
+test-architectures: build  ## every causal model of transformers, tiny: as transformers decodes it, or refused
+	$(BIN)/python -m tests.architectures
+
 lint: venv  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
