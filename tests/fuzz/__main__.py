@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds without a new case after which an op hangs."""
 
 
@@ -85,11 +85,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.replay:
         return replay(options.replay[0], *map(int, options.replay[1:]))
-    *faults, ran = fuzz(options.cases, options.seconds, options.seed)
-    for (name, seeds), words in faults:
-        print(f"{words}\n    python -m tests.fuzz --replay {name} {' '.join(map(str, seeds))}")
-    print(f"{ran} cases, {len(faults)} faults")
-    sys.exit(bool(faults))
+    faults = []
+    for found in fuzz(options.cases, options.seconds, options.seed):
+        if isinstance(found, int):
+            print(f"{found} cases, {len(faults)} faults")
+            sys.exit(bool(faults))
+        (name, seeds), words = found
+        faults.append(found)
+        numbers = " ".join(map(str, seeds))
+        print(f"{words}\n    python -m tests.fuzz --replay {name} {numbers}", flush=True)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ def changed(name: str, seeds: tuple[int, ...]) -> Arguments:
 
 
 def _resized(t: Tensor, dim: int, size: int) -> Tensor:
-    if t.numel() // max(t.shape[dim], 1) * size > LARGEST:
+    sizes = [*t.shape[:dim], size, *t.shape[dim + 1 :]]
+    if math.prod(sizes) > LARGEST:
         return t
     if t.shape[dim] == 0:
-        return t.new_zeros([*t.shape[:dim], size, *t.shape[dim + 1 :]])
+        return t.new_zeros(sizes)
     return t.index_select(dim, torch.arange(size) % t.shape[dim])
 
 
