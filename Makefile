@@ -17,7 +17,7 @@ REACHES := import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/to
 PIP := $(BIN)/pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test test-long test-ptx-smoke test-ptx test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest sanitize clean
+.PHONY: help venv build demo test test-long test-ptx-smoke test-ptx test-vllm accept bench smoke lint format stub docs pictures smollm2 prompts ctest sanitize fuzz mutants test-architectures clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -114,6 +114,23 @@ sanitize: venv  ## the C++ tests under ASan and UBSan, in a few minutes
 	  'import torch; print(torch.__path__[0] + "/lib/libc10.so")')"
 	$(BIN)/cmake --build build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+
+# A copy whose code counts the edges that it passes; calls between them keep what leads to new ones.
+FUZZ := build/fuzz
+FUZZ_CASES ?= 1000000
+EDGES := $(abspath $(FUZZ))/libedges.so
+fuzz: venv  ## any arguments to every op, on the CPU, in half an hour; FUZZ_CASES=1000 for fewer
+	mkdir -p $(FUZZ) && git ls-files -z | tar --null -T - -cf - | tar -xf - -C $(FUZZ)
+	$(CC) -O2 -shared -fPIC -o $(EDGES) tests/fuzz/edges.c
+	cd $(FUZZ) && SPECBRANCH_CUDA=0 CXXFLAGS=-fsanitize-coverage=trace-pc \
+	  LDFLAGS="-Wl,--no-as-needed,$(EDGES)" $(abspath $(BIN))/python setup.py -q build_ext --inplace
+	cd $(FUZZ) && PYTHONPATH=. FUZZ_EDGES=$(EDGES) $(abspath $(BIN))/python -m tests.fuzz --cases $(FUZZ_CASES)
+
+mutants: venv  ## wrong rules of acceptance and sampling, each of which a test must catch, in half an hour
+	$(BIN)/python -m tests.mutation
+
+test-architectures: build  ## every causal model of transformers, tiny: as transformers decodes it, or refused
+	$(BIN)/python -m tests.architectures
 
 lint: venv  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -80,7 +80,7 @@ std::tuple<Tensor, Tensor> tree_mask(const Tensor& parents, const Tensor& n_node
                                      const Tensor& row_indptr, std::int64_t num_rows) {
   OpCheck op("tree_mask");
   op.tensor("parents", parents, {kInt32}, {"B", "N"});
-  op.require(num_rows >= 0, "num_rows", "0 or more", num_rows);
+  op.require_count(num_rows, "num_rows", 0);
   const Tensor mask = new_empty(parents, {num_rows, ceil_div(op.size("N"), 32)}, kInt32);
   const Tensor depth = new_empty(parents, {num_rows}, kInt32);
   tree_mask_out(parents, n_nodes, row_indptr, mask, depth);

@@ -1,5 +1,6 @@
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -32,7 +33,8 @@ QuantizedLinearParams check_product(OpCheck& op, const Tensor& x_, const Tensor&
   params.num_rows = op.size("R");
   params.weight = check_quantized_weight(op, "weight", weight_);
   const std::int64_t most = params.weight.out_features;
-  op.require(out_features > most - kTileOutputs && out_features <= most, "out_features",
+  const std::int64_t least = std::max<std::int64_t>(most - kTileOutputs + 1, 0);
+  op.require(least <= out_features && out_features <= most, "out_features",
              std::to_string(most) + " or up to 15 fewer", out_features);
   params.weight.out_features = out_features;
   op.bind("N", out_features);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -16,7 +17,8 @@ inline PackedWeight check_packed_weight(OpCheck& op, const Tensor& weight_, Scal
   const TensorArg weight = op.tensor("weight", weight_, {dtype}, {"tiles", "K", "32"});
   if (!weight_.is_contiguous()) op.fail("weight", "a contiguous tensor", "another layout");
   const std::int64_t most = op.size("tiles") * kPackedOutputs;
-  op.require(out_features > most - kPackedOutputs && out_features <= most, "out_features",
+  const std::int64_t least = std::max<std::int64_t>(most - kPackedOutputs + 1, 0);
+  op.require(least <= out_features && out_features <= most, "out_features",
              std::to_string(most) + " or up to 31 fewer", out_features);
   op.bind("N", out_features);
   return {weight.data(), out_features, op.size("K")};

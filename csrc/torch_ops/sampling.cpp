@@ -115,7 +115,7 @@ void draft_topk_out(const Tensor& logits, std::int64_t k, const Tensor& temperat
   OpCheck op("draft_topk");
   DraftTopkParams params{};
   params.logits = check_logits(op, logits);
-  op.require(k > 0, "k", "at least 1", k);
+  op.require_count(k, "k", 1);
   op.bind("k", k);
   params.k = k;
   params.filters = check_filters(op, {temperature, top_k, top_p, min_p}, "R");
@@ -154,7 +154,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> draft_topk(
     const std::string& coupling, const std::optional<Tensor>& token_ids) {
   OpCheck op("draft_topk");
   check_logits(op, logits);
-  op.require(k > 0, "k", "at least 1", k);
+  op.require_count(k, "k", 1);
   const std::int64_t num_rows = op.size("R");
   const Tensor ids = new_empty(logits, {num_rows, k}, kInt32);
   const Tensor estimates = new_empty(logits, {num_rows, k}, kFloat32);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 
 #include "common/check.h"
 
@@ -132,6 +133,12 @@ void OpCheck::require(bool condition, std::string_view argument, std::string_vie
   if (!condition) fail(argument, expected, got);
 }
 
+void OpCheck::require_count(std::int64_t count, std::string_view argument,
+                            std::int64_t least) const {
+  require(count >= least && count <= INT32_MAX, argument,
+          std::to_string(least) + " or more, up to 2^31 - 1", count);
+}
+
 void OpCheck::fail(std::string_view argument, std::string_view expected,
                    std::string_view got) const {
   throw_bad_argument(op_, argument, expected, got);
@@ -173,7 +180,13 @@ void OpCheck::check_device(std::string_view argument, const Tensor& tensor) {
 }
 
 Tensor new_empty(const Tensor& like, std::initializer_list<std::int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(like, sizes, dtype);
+  try {
+    return torch::stable::new_empty(like, sizes, dtype);
+  } catch (const std::exception&) {  // whose words are those of torch's dispatcher
+    const auto text = [](std::int64_t size) { return std::to_string(size); };
+    throw std::runtime_error("specbranch: no memory for a result of " + name_of(dtype) + " [" +
+                             join(sizes, ", ", text) + "]");
+  }
 }
 
 }  // namespace specbranch

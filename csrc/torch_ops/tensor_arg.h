@@ -99,6 +99,8 @@ class OpCheck {
                Number got) const {
     if (!condition) fail(argument, expected, std::to_string(got));
   }
+  /// Requires a size of a result to be one: `least` or more, and no more than int32 counts.
+  void require_count(std::int64_t count, std::string_view argument, std::int64_t least) const;
   [[noreturn]] void fail(std::string_view argument, std::string_view expected,
                          std::string_view got) const;
 

@@ -228,3 +228,20 @@ def test_testing_ends_where_the_draft_has_no_mass_left():
     case = drawn_tree([-math.inf, 0.0], [1.0, 0.0], [0, 1], seed=5)
     found = outcome(ops.verify_tree(*case.arguments()))
     assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [1], [-1])
+
+
+def test_a_residual_without_mass_leaves_the_target_as_it_was():
+    # Token 1 was never to be drawn: it fails, and P = Q leaves no residual to draw from.
+    case = drawn_tree([0.0, -math.inf], [1.0, 0.0], [1], seed=5)
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [0], [-1])
+    assert found == outcome(reference.verify_tree(*case.arguments()))
+
+
+def test_without_temperature_a_guess_counts_whenever_it_was_drawn():
+    # As above, but greedy: token 1 is right, though the draft's law says that it was never drawn.
+    case = drawn_tree([0.0, 1.0], [1.0, 0.0], [0, 1], seed=5)
+    case.temperature = torch.zeros(1)
+    found = outcome(ops.verify_tree(*case.arguments()))
+    assert (found["path_len"], found["next_token"], found["winner"]) == ([1], [1], [2])
+    assert found == outcome(reference.verify_tree(*case.arguments()))

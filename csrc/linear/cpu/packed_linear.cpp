@@ -38,7 +38,7 @@ class FloatRows {
       : width_(p.weight.in_features), values_(new float[p.num_rows * width_]) {
     dispatch_dtype(p.dtype, [&](auto type) {
       const auto* x = static_cast<const decltype(type)*>(p.x);
-      parallel_for(0, p.num_rows, 1 + kValuesWorthAThread / width_,
+      parallel_for(0, p.num_rows, 1 + kValuesWorthAThread / std::max<std::int64_t>(width_, 1),
                    [&](std::int64_t begin, std::int64_t end) {
                      for (std::int64_t r = begin; r < end; ++r) {
                        std::copy_n(x + r * p.x_stride, width_, values_.get() + r * width_);
@@ -121,18 +121,18 @@ void packed_linear(const PackedLinearParams& p) {
   const FloatRows rows(p);
   dispatch_dtype(p.dtype, [&]<class T>(T) {
     const std::int64_t tile_bytes = rows.width() * kPackedOutputs * sizeof(T);
-    parallel_for(0, p.weight.num_tiles(), 1 + kBytesWorthAThread / tile_bytes,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   for (std::int64_t tile = begin; tile < end; ++tile) {
-                     for (std::int64_t row = 0; row < p.num_rows; row += kMaxRows) {
-                       const std::int64_t count =
-                           std::min<std::int64_t>(p.num_rows - row, kMaxRows);
-                       const auto& multiply = row == 0 ? kMultiplyRows<T, Where::kMemory>
-                                                       : kMultiplyRows<T, Where::kCache>;
-                       multiply[count - 1](p, rows, tile, row);
-                     }
-                   }
-                 });
+    parallel_for(
+        0, p.weight.num_tiles(), 1 + kBytesWorthAThread / std::max<std::int64_t>(tile_bytes, 1),
+        [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t tile = begin; tile < end; ++tile) {
+            for (std::int64_t row = 0; row < p.num_rows; row += kMaxRows) {
+              const std::int64_t count = std::min<std::int64_t>(p.num_rows - row, kMaxRows);
+              const auto& multiply =
+                  row == 0 ? kMultiplyRows<T, Where::kMemory> : kMultiplyRows<T, Where::kCache>;
+              multiply[count - 1](p, rows, tile, row);
+            }
+          }
+        });
   });
 }
 

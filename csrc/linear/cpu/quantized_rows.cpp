@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -45,7 +46,8 @@ void read_row(const QuantizedRowsParams& p, std::int64_t row) {
 }  // namespace
 
 void quantized_rows(const QuantizedRowsParams& p) {
-  const std::int64_t grain = 1 + kValuesWorthAThread / p.weight.in_features;
+  const std::int64_t grain =
+      1 + kValuesWorthAThread / std::max<std::int64_t>(p.weight.in_features, 1);
   dispatch_dtype(p.dtype, [&]<class T>(T) {
     parallel_for(0, p.num_rows, grain, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) read_row<T>(p, row);

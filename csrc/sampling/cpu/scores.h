@@ -38,7 +38,9 @@ class Best {
 /// The k best of what was offered, best first; ties go to the lowest id.
 class BestK {
  public:
-  explicit BestK(std::int64_t k) : k_(static_cast<std::size_t>(k)) { best_.reserve(k_ + 1); }
+  explicit BestK(std::int64_t k) : k_(static_cast<std::size_t>(k)) {
+    best_.reserve(std::min<std::size_t>(k_, kUsual) + 1);  // k may be far beyond a row's tokens
+  }
 
   /// Lower scores change nothing, and -inf never does.
   float threshold() const { return best_.size() < k_ ? kLowest : best_.back().score; }
@@ -50,6 +52,7 @@ class BestK {
   const std::vector<Scored>& tokens() const { return best_; }
 
  private:
+  static constexpr std::size_t kUsual = 256;
   static constexpr float kLowest = std::numeric_limits<float>::lowest();
   std::size_t k_;
   std::vector<Scored> best_;
