@@ -70,6 +70,7 @@ class RowTimes:
 
     def __init__(self) -> None:
         self.most = 0  # rows seen
+        self.fewest = math.inf
         self._averages: dict[int, tuple[float, float]] = {}  # by bit length: rows, seconds
         self._corners: list[tuple[float, float]] = []  # none if they are to be found anew
         self._table = _NOTHING  # of the first row counts, as far as somebody asked
@@ -82,7 +83,7 @@ class RowTimes:
             known_rows + ADAPTATION * (rows - known_rows),
             averaged(known_seconds, seconds),
         )
-        self.most = max(self.most, rows)
+        self.most, self.fewest = max(self.most, rows), min(self.fewest, rows)
         self._corners, self._table = [], _NOTHING
 
     def __call__(self, rows: int) -> float:

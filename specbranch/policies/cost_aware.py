@@ -231,10 +231,11 @@ class Alone(CostAware):
         return settled.tokens_per_s * self.costs.target(settled.requests) < settled.requests
 
     def outruns(self, settled: CostAware) -> bool:
-        """Whether it is faster for certain: its pace depends on no guess, so it need not be tried
-        again to be known."""
-        seconds = self.costs.target(settled.requests)
-        return 0 < seconds * settled.tokens_per_s < CERTAIN * settled.requests
+        """Whether it is faster for certain: its pace depends on no guess, so once its few rows were
+        seen it need not be tried again to be known."""
+        requests, times = settled.requests, self.costs.target
+        known = times.fewest <= requests
+        return known and 0 < times(requests) * settled.tokens_per_s < CERTAIN * requests
 
     def grow(self, tree: Tree, busy: bool, step: int) -> Sequence[int]:
         return ()
