@@ -38,6 +38,7 @@ ALONE = Ways._fields.index("alone")
 class Choice:
     """Which way of working is in use, by number, and for how long.
 
+    requests: in the latest round.
     anyway: whether the next trial is of any way, since none promised anything: what they cost may
         have changed.
     pays: whether drafting was much faster than plain decoding on some text.
@@ -46,6 +47,7 @@ class Choice:
     def __init__(self) -> None:
         self.anyway = self.pays = False
         self.current = self.settled = self.trials = 0
+        self.requests = 1
         self.stay = FIRST_STAY // LONGER
         self.rounds_left: float = FIRST_TRIAL
         self.latest: Sequence[Span] = ()  # of the latest round
@@ -59,12 +61,13 @@ class Auto(Policy):
     tries another that could be faster for a few rounds. As long as that teaches nothing new the
     intervals grow; when another way is faster, it stays there and they start small again. So
     drafting ends where it loses, on a saturated machine or with guesses that are never right, and
-    comes back: with the next request, if it was much faster on some text before. A request's first
-    round has the prefill in it and a way's first round the tree that another way grew: neither
-    teaches its pace. The first round without a draft beside the target tells how much that slows it
-    down, and ends a trial that then promises nothing. What plain decoding's forwards take tells its
-    pace without further trials. Out of plain decoding drafting is tried where the best of chains
-    would pay for the draft's reading of what is committed, and the more rarely the more there is.
+    comes back: with the next request that is alone, if it was much faster on some text before. A
+    request's first round has the prefill in it and a way's first round the tree that another way
+    grew: neither teaches its pace. The first round without a draft beside the target tells how much
+    that slows it down, and ends a trial that then promises nothing. What plain decoding's forwards
+    take tells its pace without further trials. Out of plain decoding drafting is tried where the
+    best of chains would pay for the draft's reading of what is committed, and the more rarely the
+    more there is.
 
     Requests of one engine work in the same way. rows_draft, rows_target: rows of one of them in a
     forward, at most. fan: children of a node, at most.
@@ -105,7 +108,8 @@ class Auto(Policy):
         policy = super().begin()
         beside, alone, in_series = self.ways
         policy.ways = Ways(beside.begin(), alone.begin(), in_series.begin())
-        if self._choice.pays and policy.current is policy.settled is policy.ways.alone:
+        plainly = policy.current is policy.settled is policy.ways.alone
+        if plainly and self._choice.pays and self._choice.requests == 1:
             policy._try_another()
         return policy
 
@@ -145,7 +149,7 @@ class Auto(Policy):
         self._way_before = self._way
         if outcome.requests > 1 and outcome.spans is self._choice.latest:
             return  # another request has told of this round
-        self._choice.latest = outcome.spans
+        self._choice.latest, self._choice.requests = outcome.spans, outcome.requests
         self._choice.rounds_left -= self._counts(outcome.requests)
         over = self._choice.rounds_left <= 0 and self.current.pace.tokens_per_s > 0
         if self._is_outrun():

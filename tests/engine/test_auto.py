@@ -254,6 +254,9 @@ def test_drafting_that_paid_on_a_text_is_tried_with_the_next():
     machine.run(LONGEST_STAY, SURE)
     assert auto.settled.drafts
     auto._settle_on(ALONE)
+    auto._choice.requests = 8  # whose prompts a draft would have to read at each of them
+    assert not auto.begin().current.drafts
+    auto._choice.requests = 1
     assert auto.begin().current.drafts
 
 
