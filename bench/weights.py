@@ -29,7 +29,6 @@ from specbranch.loading.pair import load_pair
 
 SPREAD = 8  # of so many passages one is read
 TOKENS = 256  # of a text, at most
-BITS = (None, "q4")
 HEADER = ("weights", "agreement", "KL, nats", "perplexity")
 
 Laws = Callable[[list[int]], Tensor]  # logits float32 [n, V] behind each of n tokens
@@ -75,10 +74,9 @@ def of_llama(model: Any) -> Laws:
     return laws
 
 
-def everyone(target: str) -> Iterator[tuple[str, Laws]]:
-    for bits in BITS:
-        pair = load_pair(target, "self", target_weights=bits or "plain")
-        yield bits or "fp32", of_ours(pair.target)
+def others(target: str) -> Iterator[tuple[str, Laws]]:
+    """All but float32."""
+    yield "q4", of_ours(load_pair(target, "self", target_weights="q4").target)
     for name, path in llama.files(target).items():
         model = llama.load(path, torch.get_num_threads(), TOKENS, logits_all=True)
         yield f"llama.cpp {name}", of_llama(model)
@@ -91,13 +89,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench/results/weights.md"))
     options = parser.parse_args()
     disable_progress_bar()
-    tokenizer = load_pair(options.target, "self", target_weights="plain").tokenizer
+    plain = load_pair(options.target, "self", target_weights="plain")
     passages = islice(docs_records(), 0, options.texts * SPREAD, SPREAD)
-    texts = [tokenizer(each["prompt"])["input_ids"][:TOKENS] for each in passages]
-    models = dict(everyone(options.target))
-    found = {name: Figures() for name in models}
+    texts = [plain.tokenizer(each["prompt"])["input_ids"][:TOKENS] for each in passages]
+    exact, models = of_ours(plain.target), dict(others(options.target))
+    found = {name: Figures() for name in ("fp32", *models)}
     for text in texts:
-        expected = models["fp32"](text[:-1])
+        expected = exact(text[:-1])
+        found["fp32"].add(expected, expected, text)
         for name, laws in models.items():
             found[name].add(laws(text[:-1]), expected, text)
     rows = [(name, *figures.row()) for name, figures in found.items()]
